@@ -1,0 +1,16 @@
+//! hisync stands inside one hospital and delivers exam packages and exam reports upstream, so that
+//! nothing is lost and nothing is silently wrong.
+//!
+//! The rooms and the arrows between them (a test holds them to this):
+//! - `model` knows nobody; `mapping` knows `model`, `diagnose`; `store` knows `model`, `clock`;
+//! - `intake` knows `mapping` and `store`; `delivery` knows `store` and `model`;
+//! - `registry` alone names concrete connectors; our own SQLite is only in `store`, HTTP to
+//!   upstream only in `delivery`;
+//! - `config` knows the settings types of the rooms that it configures; `cli` and `ops` render the
+//!   same structs.
+
+pub mod clock;
+pub mod diagnose;
+pub mod mapping;
+pub mod model;
+pub mod store;

@@ -1,0 +1,21 @@
+//! The canonical model: what a hospital's data is turned into, and the rules of its identity.
+//!
+//! Everything here is plain data. The model knows no other room of the house, no disk, no network
+//! and no clock.
+//!
+//! - [`entity`]: the four entities that travel, and what they are made of;
+//! - [`identity`]: entity types, keys, sequences and event ids;
+//! - [`finding`]: what a check has to say about a record;
+//! - [`event`]: the CloudEvent that carries one version of an entity upstream;
+//! - [`schema`]: the JSON Schemas, made from these types.
+
+pub mod entity;
+pub mod event;
+pub mod finding;
+pub mod identity;
+pub mod schema;
+
+pub use entity::{Entity, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
+pub use event::{CloudEvent, EventKind};
+pub use finding::{Finding, Severity};
+pub use identity::{EntityKey, EntityType, Lifecycle, Sequence};

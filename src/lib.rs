@@ -9,8 +9,16 @@
 //! - `config` knows the settings types of the rooms that it configures; `cli` and `ops` render the
 //!   same structs.
 
+pub mod agent;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod delivery;
 pub mod diagnose;
+pub mod intake;
 pub mod mapping;
 pub mod model;
+pub mod ops;
+pub mod registry;
+pub mod sandbox;
 pub mod store;

@@ -1,2 +1,86 @@
 //! Mapping: documents in a source's own shape become canonical entities, by files that a site
 //! engineer can write.
+
+use std::path::Path;
+
+use chrono_tz::Tz;
+use connector_api::Document;
+
+use crate::diagnose::Problem;
+use crate::model::{Compose, EntityKey, EntityType, Outcome, Part};
+
+/// Reads the files that mappings consist of, so that the engine itself touches no disk.
+pub trait Files {
+    /// The whole text of a file.
+    fn read(&self, path: &Path) -> std::io::Result<String>;
+}
+
+/// A compiled mapping.
+#[derive(Debug)]
+pub struct Mapping {}
+
+/// What a mapping knows beside the record: the facts of the configuration.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The upstream's id of this hospital.
+    pub hospital: String,
+    /// The campus.
+    pub campus: String,
+    /// The source's id.
+    pub source: String,
+    /// The connector's name.
+    pub adapter: String,
+    /// The hospital's time zone, for wall-clock times of the source.
+    pub timezone: Tz,
+}
+
+/// A record as the mapping sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// What the record says.
+    pub document: &'a Document,
+    /// Where it came from inside the source.
+    pub source_ref: &'a str,
+    /// The character set it was decoded with, where that was a choice.
+    pub charset: Option<&'a str>,
+}
+
+impl Mapping {
+    /// Compiles a mapping file with all that it names; every problem at once.
+    pub fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Mapping, Vec<Problem>> {
+        let _ = (path, entity, files);
+        unimplemented!()
+    }
+
+    /// The entity that it produces.
+    pub fn entity(&self) -> EntityType {
+        unimplemented!()
+    }
+
+    /// Its name and version, `tj2000/exam_report@3f9c01aa2b4d`: changes with any byte of its files.
+    pub fn version(&self) -> &str {
+        unimplemented!()
+    }
+
+    /// Every file that it was compiled from, in the order of reading.
+    pub fn files(&self) -> &[std::path::PathBuf] {
+        unimplemented!()
+    }
+
+    /// What the record becomes: one outcome for each entity in it, at least one. Pure.
+    pub fn apply(&self, context: &Context, input: Input<'_>) -> Vec<Outcome> {
+        let _ = (context, input);
+        unimplemented!()
+    }
+}
+
+/// Makes one entity from the parts that several streams gave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Composer;
+
+impl Compose for Composer {
+    fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
+        let _ = (key, parts);
+        unimplemented!()
+    }
+}

@@ -6,6 +6,7 @@
 //! - [`entity`]: the four entities that travel, and what they are made of;
 //! - [`identity`]: entity types, keys, sequences and event ids;
 //! - [`finding`]: what a check has to say about a record;
+//! - [`outcome`]: what a mapping makes of a record;
 //! - [`event`]: the CloudEvent that carries one version of an entity upstream;
 //! - [`schema`]: the JSON Schemas, made from these types.
 
@@ -13,9 +14,11 @@ pub mod entity;
 pub mod event;
 pub mod finding;
 pub mod identity;
+pub mod outcome;
 pub mod schema;
 
 pub use entity::{Entity, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
 pub use event::{CloudEvent, EventKind};
 pub use finding::{Finding, Severity};
 pub use identity::{EntityKey, EntityType, Lifecycle, Sequence};
+pub use outcome::{Compose, Held, Mapped, Outcome, Part, SharedComposer, Wish};

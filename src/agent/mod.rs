@@ -1,0 +1,1 @@
+//! The agent: start-up order, supervision, shutdown.

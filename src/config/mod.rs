@@ -1,0 +1,124 @@
+//! The configuration: loaded whole or not at all, every problem reported at once (P10).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::NaiveTime;
+use chrono_tz::Tz;
+use connector_api::{Connector, Mode, SettingsProblem, SourceId, StreamId};
+
+use crate::diagnose::Problem;
+use crate::mapping::Mapping;
+use crate::model::EntityType;
+use crate::registry::Kind;
+use crate::store::SnapshotPolicy;
+use crate::{delivery, ops};
+
+/// A configuration without a problem, its mappings compiled.
+#[derive(Debug)]
+pub struct Config {
+    /// The `[agent]` table.
+    pub agent: Agent,
+    /// The `[upstream]` table.
+    pub upstream: delivery::Settings,
+    /// The `[admin]` table.
+    pub admin: ops::Settings,
+    /// The sources in the file's order.
+    pub sources: Vec<SourceConfig>,
+    /// The folder of the configuration file: relative paths start here.
+    pub base_dir: PathBuf,
+    /// SHA-256 (hex) over every file that was read.
+    pub digest: String,
+}
+
+/// The `[agent]` table.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// The upstream's id of this hospital.
+    pub hospital: String,
+    /// The campus.
+    pub campus: String,
+    /// The hospital's time zone: cron schedules and wall-clock times are in it.
+    pub timezone: Tz,
+    /// The folder of the store, absolute.
+    pub data_dir: PathBuf,
+    /// Below so much free disk, intake stops.
+    pub disk_floor_bytes: u64,
+    /// How long a graceful stop may take.
+    pub shutdown_grace: Duration,
+    /// A routing label that every event carries.
+    pub lane: Option<String>,
+}
+
+/// One `[[sources]]` table.
+#[derive(Debug)]
+pub struct SourceConfig {
+    /// Its id.
+    pub id: SourceId,
+    /// Its connector.
+    pub kind: &'static Kind,
+    /// Its settings, checked.
+    pub settings: serde_json::Value,
+    /// Its streams in the file's order.
+    pub streams: Vec<StreamConfig>,
+}
+
+impl SourceConfig {
+    /// Builds the connector; opens nothing. Cheap: called again after a panic.
+    pub fn build(&self, base_dir: &Path) -> Result<Connector, Vec<SettingsProblem>> {
+        let _ = base_dir;
+        unimplemented!()
+    }
+}
+
+/// One `[[sources.streams]]` table.
+#[derive(Debug)]
+pub struct StreamConfig {
+    /// Its full id.
+    pub id: StreamId,
+    /// What it yields.
+    pub entity: EntityType,
+    /// How it yields it.
+    pub mode: Mode,
+    /// When a poller is asked; `None` for push streams.
+    pub schedule: Option<cron::Schedule>,
+    /// Its mapping.
+    pub mapping: Arc<Mapping>,
+    /// When silence is a failure.
+    pub expect: Option<Expect>,
+    /// When a bounded window is read again.
+    pub sweep: Option<Sweep>,
+    /// About how many records one fetch asks for.
+    pub batch_size: usize,
+    /// When a snapshot's missing entities may be withdrawn.
+    pub snapshot: SnapshotPolicy,
+    /// The connector's own keys of the table, checked.
+    pub settings: serde_json::Value,
+}
+
+/// Silence longer than this, inside these hours, is a failure.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// How long a silence is normal.
+    pub within: Duration,
+    /// From when to when, in the hospital's time zone.
+    pub between: (NaiveTime, NaiveTime),
+    /// On which days, Monday first.
+    pub days: [bool; 7],
+}
+
+/// A periodic re-read of a bounded window.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// When.
+    pub schedule: cron::Schedule,
+    /// How far back.
+    pub window: Duration,
+}
+
+/// Loads a configuration file with everything it names; every problem at once.
+pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+    let _ = path;
+    unimplemented!()
+}

@@ -1,0 +1,1 @@
+//! The reference implementation of the receiving side of the upstream contract.

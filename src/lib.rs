@@ -20,5 +20,6 @@ pub mod mapping;
 pub mod model;
 pub mod ops;
 pub mod registry;
+pub mod retry;
 pub mod sandbox;
 pub mod store;

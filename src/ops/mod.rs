@@ -1,9 +1,13 @@
 //! What people and monitors see of a running agent.
 
+pub mod tasks;
+
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use tasks::{TaskState, TaskStatus};
 
 /// The `[admin]` table.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

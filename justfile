@@ -1,0 +1,37 @@
+# Recipes for people who work on hisync. `just` without a name lists them.
+
+default:
+    @just --list
+
+# What a change must pass before it is committed, without the slow tests.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Every test; installs what the tests need (a Python environment with foreign protocol peers).
+test *ARGS:
+    scripts/test {{ARGS}}
+
+# The fixture cases of one connector, e.g. `just case mllp`.
+case CONNECTOR:
+    cargo test -p connector-{{CONNECTOR}} cases
+
+# Writes new expectations of fixture cases; look at the difference before you commit it.
+bless:
+    HISYNC_BLESS=1 scripts/test
+
+# The main job on simulated systems: prints the addresses to look at.
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# Ratios against bare floors measured in the same run; the figures as JSON on stdout.
+bench *ARGS:
+    cargo run --release --example bench -- {{ARGS}}
+
+# The API documentation of all crates, with warnings denied.
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# What CI runs.
+ci:
+    .ci/run

@@ -1,0 +1,220 @@
+//! Starts the sources of a configuration: one supervised task per polled stream and per listener.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use connector_api::{Connector, Flow, Intake as _, SettingsProblem, StreamId, StreamPoller};
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::supervisor::{Supervisor, Task};
+use crate::clock::Clock;
+use crate::config::{Config, SourceConfig, StreamConfig};
+use crate::intake::{
+    Board, Custody, Gate, Normaliser, PollStream, RoundReport, RoundRequest, Schedule, StreamFailure, StreamState,
+};
+use crate::mapping::Context;
+use crate::store::Store;
+
+/// What the sources' tasks share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// Where records go.
+    pub store: Store,
+    /// The disk's floor.
+    pub gate: Arc<Gate>,
+    /// Where statuses are shown.
+    pub board: Board,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Asks streams for a round outside their schedule.
+#[derive(Clone, Debug, Default)]
+pub struct Rounds(HashMap<StreamId, mpsc::Sender<RoundRequest>>);
+
+/// Why a stream could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundRefusal {
+    /// There is no such stream, or nobody polls it.
+    #[error("{0} is no polled stream of this configuration")]
+    Unknown(StreamId),
+    /// The agent is shutting down, or the stream's task is being started again.
+    #[error("the stream is not running")]
+    NotRunning,
+    /// The round failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Rounds {
+    /// The polled streams.
+    pub fn streams(&self) -> Vec<StreamId> {
+        let mut streams: Vec<_> = self.0.keys().cloned().collect();
+        streams.sort();
+        streams
+    }
+
+    /// Reads a stream now; returns when a round that began after the call has ended.
+    pub async fn ask(&self, stream: &StreamId) -> Result<RoundReport, RoundRefusal> {
+        let sender = self.0.get(stream).ok_or_else(|| RoundRefusal::Unknown(stream.clone()))?;
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        sender.send(answer).await.map_err(|_| RoundRefusal::NotRunning)?;
+        answered.await.map_err(|_| RoundRefusal::NotRunning)?.map_err(RoundRefusal::Failed)
+    }
+}
+
+/// The facts of the configuration that a source's mappings know.
+pub fn context(config: &Config, source: &SourceConfig) -> Context {
+    Context {
+        hospital: config.agent.hospital.clone(),
+        campus: config.agent.campus.clone(),
+        source: source.id.to_string(),
+        adapter: source.kind.name.to_owned(),
+        timezone: config.agent.timezone,
+    }
+}
+
+/// The mapping of a stream with the facts that it needs.
+pub fn normaliser(config: &Config, source: &SourceConfig, stream: &StreamConfig) -> Normaliser {
+    Normaliser::new(stream.mapping.clone(), context(config, source))
+}
+
+/// Starts every source. They stop when `stop` is cancelled.
+pub fn start(shared: &Shared, supervisor: &Supervisor, stop: &CancellationToken) -> (Vec<Task>, Rounds) {
+    let mut tasks = Vec::new();
+    let mut rounds = Rounds::default();
+    for (at, source) in shared.config.sources.iter().enumerate() {
+        for stream in &source.streams {
+            let (kind, version) = (source.kind.name, stream.mapping.version());
+            shared.board.add(stream.id.clone(), kind, stream.entity, stream.mode, version);
+        }
+        if source.streams.iter().any(|stream| stream.schedule.is_none()) {
+            tasks.push(listen(shared, supervisor, stop, at));
+            continue;
+        }
+        for (position, stream) in source.streams.iter().enumerate() {
+            let (sender, receiver) = mpsc::channel(8);
+            rounds.0.insert(stream.id.clone(), sender);
+            tasks.push(poll(shared, supervisor, stop, (at, position), receiver));
+        }
+    }
+    (tasks, rounds)
+}
+
+fn problems(problems: &[SettingsProblem]) -> String {
+    let texts: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
+    format!("build the connector: {}", texts.join("; "))
+}
+
+fn poll(
+    shared: &Shared,
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+    (at, position): (usize, usize),
+    receiver: mpsc::Receiver<RoundRequest>,
+) -> Task {
+    let stream = &shared.config.sources[at].streams[position];
+    let name = format!("stream {}", stream.id);
+    let (shared, stop_task) = (shared.clone(), stop.clone());
+    // Kept over restarts, so that a request that arrives in between is answered by the next start.
+    let receiver = Arc::new(Mutex::new(receiver));
+    supervisor.spawn(name, stop.clone(), move || {
+        let (shared, stop, receiver) = (shared.clone(), stop_task.clone(), receiver.clone());
+        async move {
+            let source = &shared.config.sources[at];
+            let stream = &source.streams[position];
+            let mut poller = poller_of(source, &shared.config.base_dir, &stream.id)?;
+            let Some(schedule) = stream.schedule.clone() else {
+                return Err("a polled stream needs a schedule".to_owned());
+            };
+            let zone = shared.config.agent.timezone;
+            let sweep = stream.sweep.as_ref().map(|sweep| (Schedule::new(sweep.schedule.clone(), zone), sweep.window));
+            let task = PollStream {
+                id: stream.id.clone(),
+                mode: stream.mode,
+                schedule: Schedule::new(schedule, zone),
+                sweep,
+                zone,
+                batch_size: stream.batch_size,
+                snapshot: stream.snapshot,
+                normaliser: normaliser(&shared.config, source, stream),
+                store: shared.store.clone(),
+                gate: shared.gate.clone(),
+                board: shared.board.clone(),
+                clock: shared.clock.clone(),
+            };
+            let mut requests = receiver.lock().await;
+            task.run(poller.poller.as_mut(), &mut requests, &stop).await.map_err(|error| error.to_string())
+        }
+    })
+}
+
+/// Builds a source anew and picks the poller of one of its streams.
+fn poller_of(source: &SourceConfig, base_dir: &std::path::Path, stream: &StreamId) -> Result<StreamPoller, String> {
+    let built = source.build(base_dir).map_err(|found| problems(&found))?;
+    let Flow::Poll(pollers) = built.flow else {
+        return Err("the connector listens, but the stream has a schedule".to_owned());
+    };
+    pollers
+        .into_iter()
+        .find(|poller| poller.stream == *stream)
+        .ok_or_else(|| "the connector made no poller for the stream".to_owned())
+}
+
+fn listen(shared: &Shared, supervisor: &Supervisor, stop: &CancellationToken, at: usize) -> Task {
+    let name = format!("listener {}", shared.config.sources[at].id);
+    let (shared, stop_task) = (shared.clone(), stop.clone());
+    // A listener that asked for any free port keeps the one it got when it is started again is not
+    // promised; only configured ports are.
+    supervisor.spawn(name, stop.clone(), move || {
+        let (shared, stop) = (shared.clone(), stop_task.clone());
+        async move {
+            let source = &shared.config.sources[at];
+            let base_dir: &PathBuf = &shared.config.base_dir;
+            let Connector { flow, .. } = source.build(base_dir).map_err(|found| problems(&found))?;
+            let Flow::Listen(mut listener) = flow else {
+                return Err("the connector polls, but a stream of it has no schedule".to_owned());
+            };
+            let each = |change: &dyn Fn(&mut crate::intake::StreamStatus)| {
+                for stream in &source.streams {
+                    shared.board.update(&stream.id, change);
+                }
+            };
+            let failed = |error: &connector_api::SourceError| {
+                let failure = StreamFailure::of(error, shared.clock.now());
+                each(&|status| {
+                    status.state = StreamState::Failing;
+                    status.failures += 1;
+                    status.failure = Some(failure.clone());
+                });
+                error.chain()
+            };
+            let endpoint = listener.open().await.map_err(|error| failed(&error))?;
+            tracing::info!(source = %source.id, endpoint = endpoint.0, "listening");
+            each(&|status| {
+                status.state = StreamState::Listening;
+                status.endpoint = Some(endpoint.0.clone());
+                status.failures = 0;
+                status.failure = None;
+            });
+            let streams = source
+                .streams
+                .iter()
+                .map(|stream| (stream.id.clone(), normaliser(&shared.config, source, stream)))
+                .collect();
+            let custody = Custody::new(
+                source.id.clone(),
+                streams,
+                shared.store.clone(),
+                shared.gate.clone(),
+                shared.board.clone(),
+                shared.clock.clone(),
+            );
+            listener.serve(Arc::new(custody), stop).await.map_err(|error| failed(&error))
+        }
+    })
+}

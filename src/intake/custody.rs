@@ -1,0 +1,79 @@
+//! Takes custody of what a listener receives: mapped, committed with fsync, then acknowledged (P1).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_api::{Intake, Receipt, Record, Refusal, SourceId, StreamId};
+
+use super::board::Board;
+use super::gate::Gate;
+use super::normalise::{Normaliser, unrouted};
+use crate::clock::Clock;
+use crate::store::{IncomingBatch, RecordReceipt, Store};
+
+/// The stream's half of the id under which records that fit no stream are kept.
+pub const UNROUTED: &str = "unrouted";
+
+/// The intake that a listener is handed.
+pub struct Custody {
+    source: SourceId,
+    streams: HashMap<StreamId, Normaliser>,
+    store: Store,
+    gate: Arc<Gate>,
+    board: Board,
+    clock: Clock,
+}
+
+impl Custody {
+    /// Takes custody for the streams of one source.
+    pub fn new(
+        source: SourceId,
+        streams: HashMap<StreamId, Normaliser>,
+        store: Store,
+        gate: Arc<Gate>,
+        board: Board,
+        clock: Clock,
+    ) -> Custody {
+        Custody { source, streams, store, gate, board, clock }
+    }
+}
+
+#[connector_api::async_trait]
+impl Intake for Custody {
+    async fn accept(&self, stream: Option<&StreamId>, records: Vec<Record>) -> Result<Vec<Receipt>, Refusal> {
+        if let Some(reason) = self.gate.closed() {
+            return Err(Refusal::Busy { reason, retry_after: Duration::from_secs(30) });
+        }
+        let known = stream.and_then(|id| self.streams.get(id).map(|normaliser| (id, normaliser)));
+        let (stream, records) = match known {
+            Some((id, normaliser)) => {
+                (id.clone(), records.into_iter().map(|record| normaliser.received(record)).collect())
+            }
+            None => (StreamId::new(&self.source, UNROUTED), records.into_iter().map(unrouted).collect()),
+        };
+        let batch = IncomingBatch { stream: stream.clone(), records, advance: None, snapshot: None };
+        let committed = self.store.commit(batch).await.map_err(|error| {
+            tracing::error!(%stream, error = &error as &dyn std::error::Error, "could not commit received records");
+            Refusal::Failed { reason: error.to_string() }
+        })?;
+        let now = self.clock.now();
+        let receipts: Vec<Receipt> = committed.receipts.iter().map(receipt).collect();
+        let new = receipts.iter().filter(|receipt| **receipt == Receipt::Stored).count() as u64;
+        self.board.update(&stream, |status| {
+            status.last_success_at = Some(now);
+            status.records += new;
+            if new > 0 {
+                status.last_record_at = Some(now);
+            }
+        });
+        Ok(receipts)
+    }
+}
+
+fn receipt(receipt: &RecordReceipt) -> Receipt {
+    match receipt {
+        RecordReceipt::Stored { .. } => Receipt::Stored,
+        RecordReceipt::Resent { .. } | RecordReceipt::Reread => Receipt::Duplicate,
+    }
+}

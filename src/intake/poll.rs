@@ -1,0 +1,348 @@
+//! Asks one stream's poller, on schedule, and commits what it yields.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use connector_api::{Action, Batch, FaultClass, Mode, Poller, Request, SourceError, StreamId};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::board::{Board, StreamFailure, StreamState};
+use super::gate::Gate;
+use super::normalise::Normaliser;
+use super::schedule::Schedule;
+use crate::clock::Clock;
+use crate::retry::Backoff;
+use crate::store::{self, IncomingBatch, RecordReceipt, SnapshotPolicy, Store};
+
+/// Longer than any sane query, short enough that a hung driver is noticed the same hour.
+const FETCH_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// After a failure that needs a person (a refused login, a missing view) a stream is tried again
+/// this seldom: often enough to go on by itself once the hospital has repaired it, too seldom to
+/// lock an account.
+const STOPPED_RETRY: Duration = Duration::from_secs(30 * 60);
+
+/// How often a long wait looks at the clock again, so that a clock set forward or back is noticed.
+const CLOCK_CHECK: Duration = Duration::from_secs(20);
+
+/// A catalogue larger than this isn't one; its snapshot is refused rather than held in memory.
+const MAX_SNAPSHOT_RECORDS: usize = 200_000;
+
+/// What is needed to run one stream, beside its poller.
+pub struct PollStream {
+    /// The stream.
+    pub id: StreamId,
+    /// How it yields its records.
+    pub mode: Mode,
+    /// When it is asked.
+    pub schedule: Schedule,
+    /// When a window of how many days is read again.
+    pub sweep: Option<(Schedule, Duration)>,
+    /// The hospital's time zone.
+    pub zone: Tz,
+    /// About how many records one fetch asks for.
+    pub batch_size: usize,
+    /// When a snapshot's missing entities may be withdrawn.
+    pub snapshot: SnapshotPolicy,
+    /// The mapping.
+    pub normaliser: Normaliser,
+    /// Where records go.
+    pub store: Store,
+    /// The disk's floor.
+    pub gate: Arc<Gate>,
+    /// Where its status is shown.
+    pub board: Board,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Asks for a round now; answered when a round that began afterwards has ended.
+pub type RoundRequest = oneshot::Sender<Result<RoundReport, String>>;
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundReport {
+    /// Records that the source gave.
+    pub read: u64,
+    /// Records among them that were new.
+    pub new: u64,
+}
+
+/// Why a round ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundError {
+    /// The source failed.
+    #[error("the source failed")]
+    Source(#[source] SourceError),
+    /// The store failed.
+    #[error("the store could not commit a page")]
+    Store(#[source] store::Error),
+    /// The source did not answer for so long that its connection is given up.
+    #[error("no answer for {} minutes", FETCH_LIMIT.as_secs() / 60)]
+    Hung,
+    /// There is no room on the disk.
+    #[error("{0}")]
+    NoRoom(String),
+}
+
+/// The poller hung: it must be built anew. The supervisor does so.
+#[derive(Debug, thiserror::Error)]
+#[error("the source did not answer; its connection is built anew")]
+pub struct NeedsRebuild;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Regular,
+    Sweep,
+}
+
+impl PollStream {
+    /// Runs the stream until `stop`. A round in progress ends after the page that it is at.
+    pub async fn run(
+        &self,
+        poller: &mut dyn Poller,
+        requests: &mut mpsc::Receiver<RoundRequest>,
+        stop: &CancellationToken,
+    ) -> Result<(), NeedsRebuild> {
+        let mut backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
+        let mut due = self.clock.now();
+        let mut sweep_due = self.sweep.as_ref().and_then(|(schedule, _)| schedule.next_after(self.clock.now()));
+        loop {
+            self.board.update(&self.id, |status| status.next_at = Some(due));
+            let mut waiters = Vec::new();
+            let round = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                Some(request) = requests.recv() => {
+                    waiters.push(request);
+                    Round::Regular
+                }
+                round = self.wait(due, sweep_due) => round,
+            };
+            while let Ok(request) = requests.try_recv() {
+                waiters.push(request);
+            }
+            let result = self.round(poller, round, stop).await;
+            let now = self.clock.now();
+            if round == Round::Sweep {
+                sweep_due = self.sweep.as_ref().and_then(|(schedule, _)| schedule.next_after(now));
+            }
+            let regular = self.schedule.next_after(now).unwrap_or(now + STOPPED_RETRY);
+            due = match &result {
+                Ok(_) => {
+                    backoff.reset();
+                    if round == Round::Sweep { due.max(now) } else { regular }
+                }
+                Err(error) => self.after_failure(error, &mut backoff, now, regular),
+            };
+            let hung = matches!(result, Err(RoundError::Hung));
+            let answer = result.map_err(|error| error.to_string());
+            for waiter in waiters {
+                // Whoever asked may have gone; the round was made all the same.
+                let _ = waiter.send(answer.clone());
+            }
+            if hung {
+                return Err(NeedsRebuild);
+            }
+        }
+    }
+
+    /// Waits until a regular round or a sweep is due.
+    async fn wait(&self, due: DateTime<Utc>, sweep_due: Option<DateTime<Utc>>) -> Round {
+        loop {
+            let now = self.clock.now();
+            if sweep_due.is_some_and(|at| at <= now) {
+                return Round::Sweep;
+            }
+            if due <= now {
+                return Round::Regular;
+            }
+            let next = sweep_due.map_or(due, |at| at.min(due));
+            let wait = (next - now).to_std().unwrap_or_default();
+            tokio::time::sleep(wait.min(CLOCK_CHECK)).await;
+        }
+    }
+
+    async fn round(
+        &self,
+        poller: &mut dyn Poller,
+        round: Round,
+        stop: &CancellationToken,
+    ) -> Result<RoundReport, RoundError> {
+        if let Some(reason) = self.gate.closed() {
+            return Err(RoundError::NoRoom(reason));
+        }
+        let began = self.clock.now();
+        self.board.update(&self.id, |status| {
+            status.state = StreamState::Reading;
+            status.last_attempt_at = Some(began);
+        });
+        let report = match (round, self.mode) {
+            (Round::Sweep, _) => self.sweep(poller, stop).await?,
+            (Round::Regular, Mode::Snapshot) => self.catalogue(poller, stop).await?,
+            (Round::Regular, _) => self.changes(poller, stop).await?,
+        };
+        let ended = self.clock.now();
+        self.board.update(&self.id, |status| {
+            status.state = StreamState::Waiting;
+            status.last_success_at = Some(ended);
+            status.rounds += 1;
+            status.records += report.new;
+            status.failures = 0;
+            status.failure = None;
+            if report.new > 0 {
+                status.last_record_at = Some(ended);
+            }
+        });
+        Ok(report)
+    }
+
+    /// Reads what changed, page by page. Each page is committed with the advance it justifies, so
+    /// a crash costs at most one page of reading again.
+    async fn changes(&self, poller: &mut dyn Poller, stop: &CancellationToken) -> Result<RoundReport, RoundError> {
+        let mut report = RoundReport::default();
+        let mut after = None;
+        loop {
+            let from = self.store.watermark(&self.id).await.map_err(RoundError::Store)?;
+            let request = Request::Changes { from: &from, after: after.as_ref() };
+            let batch = self.fetch(poller, request).await?;
+            after = batch.next.clone();
+            self.commit(batch, &mut report).await?;
+            if after.is_none() || stop.is_cancelled() {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Reads a window again, to find edits that did not touch the timestamp.
+    async fn sweep(&self, poller: &mut dyn Poller, stop: &CancellationToken) -> Result<RoundReport, RoundError> {
+        let window = self.sweep.as_ref().map_or(Duration::ZERO, |(_, window)| *window);
+        let since = (self.clock.now() - window).with_timezone(&self.zone).naive_local();
+        let mut report = RoundReport::default();
+        let mut after = None;
+        loop {
+            let batch = self.fetch(poller, Request::Window { since, after: after.as_ref() }).await?;
+            after = batch.next.clone();
+            self.commit(batch, &mut report).await?;
+            if after.is_none() || stop.is_cancelled() {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Reads a whole catalogue and commits it in one transaction, because half a catalogue would
+    /// say that the other half is gone.
+    async fn catalogue(&self, poller: &mut dyn Poller, stop: &CancellationToken) -> Result<RoundReport, RoundError> {
+        let mut records = Vec::new();
+        let mut after = None;
+        let counted = loop {
+            let batch = self.fetch(poller, Request::Snapshot { after: after.as_ref() }).await?;
+            records.extend(batch.records.into_iter().map(|record| self.normaliser.received(record)));
+            if records.len() > MAX_SNAPSHOT_RECORDS {
+                let operation = format!("read a snapshot of at most {MAX_SNAPSHOT_RECORDS} records");
+                return Err(RoundError::Source(
+                    SourceError::stop(FaultClass::Data, operation)
+                        .hint("use an incremental stream for data that grows"),
+                ));
+            }
+            after = batch.next;
+            if after.is_none() {
+                break batch.counted;
+            }
+            if stop.is_cancelled() {
+                return Ok(RoundReport::default());
+            }
+        };
+        let read = records.len() as u64;
+        if let Some(counted) = counted
+            && counted != read
+        {
+            let operation =
+                format!("read a consistent snapshot: the source counts {counted} records, {read} were read");
+            return Err(RoundError::Source(SourceError::retry(FaultClass::Data, operation)));
+        }
+        let batch = IncomingBatch { stream: self.id.clone(), records, advance: None, snapshot: Some(self.snapshot) };
+        let committed = self.store.commit(batch).await.map_err(RoundError::Store)?;
+        Ok(RoundReport { read, new: new_records(&committed.receipts) })
+    }
+
+    async fn fetch(&self, poller: &mut dyn Poller, request: Request<'_>) -> Result<Batch, RoundError> {
+        match tokio::time::timeout(FETCH_LIMIT, poller.fetch(request, self.batch_size)).await {
+            Ok(fetched) => fetched.map_err(RoundError::Source),
+            Err(_) => Err(RoundError::Hung),
+        }
+    }
+
+    async fn commit(&self, batch: Batch, report: &mut RoundReport) -> Result<(), RoundError> {
+        report.read += batch.records.len() as u64;
+        let records: Vec<_> = batch.records.into_iter().map(|record| self.normaliser.received(record)).collect();
+        if records.is_empty() && batch.advance.is_none() {
+            return Ok(());
+        }
+        let batch = IncomingBatch { stream: self.id.clone(), records, advance: batch.advance, snapshot: None };
+        let committed = self.store.commit(batch).await.map_err(RoundError::Store)?;
+        report.new += new_records(&committed.receipts);
+        Ok(())
+    }
+
+    /// Shows a failure, and says when to try again.
+    fn after_failure(
+        &self,
+        error: &RoundError,
+        backoff: &mut Backoff,
+        now: DateTime<Utc>,
+        regular: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        let (state, failure, due) = match error {
+            RoundError::Source(source) => {
+                let (state, due) = match source.action {
+                    Action::Retry { after } => {
+                        let wait = backoff.next_wait().max(after.unwrap_or_default());
+                        let soon = now + wait;
+                        (StreamState::Failing, if after.is_some() { soon } else { soon.min(regular) })
+                    }
+                    Action::Stop => (StreamState::Stopped, now + STOPPED_RETRY),
+                };
+                (state, StreamFailure::of(source, now), due)
+            }
+            RoundError::NoRoom(reason) => {
+                let failure = StreamFailure {
+                    at: now,
+                    class: "disk-floor".to_owned(),
+                    message: reason.clone(),
+                    hint: Some("free space on the store's disk; reading goes on by itself".to_owned()),
+                };
+                (StreamState::Paused, failure, now + CLOCK_CHECK)
+            }
+            RoundError::Store(_) | RoundError::Hung => {
+                let mut message = error.to_string();
+                let mut cause = std::error::Error::source(error);
+                while let Some(next) = cause {
+                    message = format!("{message}: {next}");
+                    cause = next.source();
+                }
+                let class = if matches!(error, RoundError::Hung) { "timeout" } else { "store" };
+                let failure = StreamFailure { at: now, class: class.to_owned(), message, hint: None };
+                (StreamState::Failing, failure, (now + backoff.next_wait()).min(regular))
+            }
+        };
+        if state == StreamState::Stopped {
+            tracing::error!(stream = %self.id, class = failure.class, "stream stopped: {}", failure.message);
+        } else {
+            tracing::warn!(stream = %self.id, class = failure.class, "round failed: {}", failure.message);
+        }
+        self.board.update(&self.id, |status| {
+            status.state = state;
+            status.failures += 1;
+            status.failure = Some(failure);
+        });
+        due
+    }
+}
+
+fn new_records(receipts: &[RecordReceipt]) -> u64 {
+    receipts.iter().filter(|receipt| matches!(receipt, RecordReceipt::Stored { .. })).count() as u64
+}

@@ -1,0 +1,166 @@
+//! Which way the arrows between the rooms point, where the compiler doesn't say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which rooms a room may name. A room that is missing here is a room without a decision.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("diagnose", &[]),
+    ("clock", &[]),
+    ("retry", &[]),
+    ("mapping", &["model", "diagnose"]),
+    ("store", &["model", "clock"]),
+    ("intake", &["mapping", "store", "model", "clock", "retry"]),
+    ("delivery", &["store", "model", "clock", "retry"]),
+    ("registry", &[]),
+    // The rooms' settings types live with the rooms; the configuration reads all of them.
+    ("config", &["registry", "mapping", "model", "store", "delivery", "ops", "diagnose"]),
+    ("ops", &["store", "intake", "delivery", "model", "clock", "config"]),
+    ("agent", &["config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry"]),
+    ("sandbox", &["model", "delivery", "clock"]),
+    (
+        "cli",
+        &[
+            "agent", "clock", "config", "delivery", "diagnose", "intake", "mapping", "model", "ops", "registry",
+            "sandbox", "store",
+        ],
+    ),
+];
+
+/// Words that belong to one room: (word, where it may stand).
+const HOMES: &[(&str, &[&str])] = &[
+    ("rusqlite", &["src/store/", "src/sandbox/hospital/"]),
+    // The command line talks to the agent's own admin API; upstream is delivery's alone.
+    ("reqwest", &["src/delivery/", "src/cli/client.rs"]),
+    ("connector_sqlite", &["src/registry.rs"]),
+    ("connector_mllp", &["src/registry.rs"]),
+    ("backoff::", &["src/retry.rs"]),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The code of a file without its comments and its unit tests: those may name anything.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().take_while(|line| !line.trim_start().starts_with("#[cfg(test)]"));
+    lines.map(|line| if line.trim_start().starts_with("//") { "" } else { line }).collect::<Vec<_>>().join("\n")
+}
+
+fn line_of(code: &str, at: usize) -> usize {
+    code[..at].matches('\n').count() + 1
+}
+
+/// Where the code names rooms, as `crate::room` or inside `use crate::{room, …}`.
+fn rooms_named(code: &str) -> Vec<(usize, String)> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut rooms = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        // `$crate::` and `some_crate::` are other things.
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let rest = &code[at + "crate::".len()..];
+        let Some(list) = rest.strip_prefix('{') else {
+            rooms.push((line_of(code, at), word(rest)));
+            continue;
+        };
+        let mut depth = 0;
+        for part in list.split_inclusive([',', '{', '}']) {
+            if depth == 0 {
+                rooms.push((line_of(code, at), word(part.trim_start())));
+            }
+            depth += i32::from(part.ends_with('{')) - i32::from(part.ends_with('}'));
+            if depth < 0 {
+                break;
+            }
+        }
+    }
+    rooms.retain(|(_, room)| !room.is_empty());
+    rooms
+}
+
+fn is_test(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "tests.rs") || path.components().any(|part| part.as_os_str() == "tests")
+}
+
+#[test]
+fn rooms_name_only_the_rooms_that_they_may_know() {
+    let arrows: BTreeMap<_, _> = ARROWS.iter().copied().collect();
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    let mut wrong = Vec::new();
+    for path in files.iter().filter(|path| !is_test(path)) {
+        let relative = path.strip_prefix(root().join("src")).unwrap();
+        let room = relative.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned();
+        if room == "lib" || room == "main" {
+            continue;
+        }
+        let Some(allowed) = arrows.get(room.as_str()) else {
+            wrong.push(format!("src/{}: the room {room} has no line in ARROWS", relative.display()));
+            continue;
+        };
+        for (line, named) in rooms_named(&code(path)) {
+            if named != room && !allowed.contains(&named.as_str()) && arrows.contains_key(named.as_str()) {
+                wrong.push(format!("src/{}:{line}: {room} names {named}", relative.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that must not be:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_belongs_to_one_room_is_used_in_that_room_alone() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    let mut wrong = Vec::new();
+    for path in files.iter().filter(|path| !is_test(path)) {
+        let relative = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let code = code(path);
+        for (word, homes) in HOMES {
+            if let Some(at) = code.find(word)
+                && !homes.iter().any(|home| relative.starts_with(home))
+            {
+                wrong.push(format!("{relative}:{}: {word} belongs to {homes:?}", line_of(&code, at)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "words away from home:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn connectors_depend_on_the_contract_and_never_on_a_sibling() {
+    for entry in fs::read_dir(root().join("connectors")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let manifest: toml::Table = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
+        let allowed: &[&str] = match name.as_str() {
+            "api" => &[],
+            "formats" | "testkit" => &["connector-api"],
+            "sql" => &["connector-api"],
+            _ => &["connector-api", "connector-formats", "connector-sql"],
+        };
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+        for dependency in dependencies.into_iter().flat_map(toml::Table::keys) {
+            let ours = dependency.starts_with("connector-") || dependency == "hisync";
+            assert!(
+                !ours || allowed.contains(&dependency.as_str()),
+                "connectors/{name} depends on {dependency}, which it must not know"
+            );
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! What people and monitors see of a running agent.
 
+pub mod health;
+pub mod metrics;
 pub mod tasks;
 
 use std::net::SocketAddr;

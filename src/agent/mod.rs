@@ -1,4 +1,373 @@
 //! The agent: start-up order, supervision, shutdown.
+//!
+//! Start: store, admin address, delivery, sources. Nothing is taken in before the store is open, and
+//! whoever is on call can look at an agent whose sources fail. Stop: sources, then delivery until the
+//! grace time is over, then the store. A crash at any point is safe: nothing here is part of the
+//! promises, only of their comfort.
 
+pub mod pulse;
 pub mod sources;
 pub mod supervisor;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use connector_api::StreamId;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{self, Delivery};
+use crate::intake::{Again, Board, Gate, RoundReport};
+use crate::mapping::Composer;
+use crate::ops;
+use crate::store::{self, Store};
+
+use sources::{RoundRefusal, Rounds, Shared};
+use supervisor::{Supervisor, Task};
+
+/// This program's version, as events and heartbeats carry it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The file in the data folder that tells commands where a running agent can be asked.
+pub const AGENT_FILE: &str = "agent.json";
+
+/// Why the agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder can't be made.
+    #[error("create the data folder {path:?}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The store can't be opened.
+    #[error("open the store")]
+    Store(#[source] store::Error),
+    /// The admin address can't be bound.
+    #[error("listen on {address} (admin.listen)")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Delivery can't be set up.
+    #[error("set up delivery")]
+    Delivery(#[source] delivery::Error),
+}
+
+/// What [`AGENT_FILE`] holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentFile {
+    /// The agent's process.
+    pub pid: u32,
+    /// Where its admin API listens.
+    pub admin: SocketAddr,
+}
+
+impl AgentFile {
+    /// Reads the file of an agent that runs, or ran, on a data folder.
+    pub fn read(data_dir: &Path) -> Option<AgentFile> {
+        serde_json::from_slice(&std::fs::read(data_dir.join(AGENT_FILE)).ok()?).ok()
+    }
+
+    fn write(&self, data_dir: &Path) -> std::io::Result<()> {
+        std::fs::write(data_dir.join(AGENT_FILE), serde_json::to_vec(self)?)
+    }
+}
+
+/// A running agent.
+pub struct Agent {
+    config: Arc<Config>,
+    store: Store,
+    board: Board,
+    rounds: Rounds,
+    delivery: DeliverySlot,
+    admin: SocketAddr,
+    stop_sources: CancellationToken,
+    stop_delivery: CancellationToken,
+    stop_ops: CancellationToken,
+    sources: Vec<Task>,
+    deliverers: Vec<Task>,
+    servers: Vec<Task>,
+    clock: Clock,
+}
+
+/// The handle of the delivery that runs now: another one after a restart of its task.
+#[derive(Clone)]
+pub struct DeliverySlot(Arc<Mutex<delivery::Handle>>);
+
+impl DeliverySlot {
+    fn get(&self) -> delivery::Handle {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, handle: delivery::Handle) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+
+    /// How delivery is now.
+    pub fn status(&self) -> delivery::Status {
+        self.get().status()
+    }
+}
+
+impl Agent {
+    /// Starts everything that a configuration names. Sources and upstream may be out of reach: that
+    /// is their status, not a failure to start.
+    pub async fn start(config: Config, clock: Clock) -> Result<Agent, StartError> {
+        let config = Arc::new(config);
+        let data_dir = config.agent.data_dir.clone();
+        std::fs::create_dir_all(&data_dir)
+            .map_err(|cause| StartError::Folder { path: data_dir.clone(), cause })?;
+        let options = store::Options {
+            hospital: config.agent.hospital.clone(),
+            agent_version: VERSION.to_owned(),
+            lane: config.agent.lane.clone(),
+        };
+        let store =
+            Store::open(&data_dir, options, Arc::new(Composer), clock.clone()).map_err(StartError::Store)?;
+        let listener = TcpListener::bind(config.admin.listen)
+            .await
+            .map_err(|cause| StartError::Admin { address: config.admin.listen, cause })?;
+        let admin = listener.local_addr().unwrap_or(config.admin.listen);
+
+        let supervisor = Supervisor::new(clock.clone());
+        let board = Board::default();
+        let gate = Arc::new(Gate::new(&data_dir, config.agent.disk_floor_bytes));
+        let started_at = clock.now();
+        let (stop_sources, stop_delivery, stop_ops) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+
+        let first = Delivery::new(&config.upstream, &config.base_dir, store.clone(), clock.clone())
+            .map_err(StartError::Delivery)?;
+        let slot = DeliverySlot(Arc::new(Mutex::new(first.handle())));
+        let again = Again::new(store.clone(), sources::decoders(&config));
+        let shared = Shared {
+            config: config.clone(),
+            store: store.clone(),
+            gate: gate.clone(),
+            board: board.clone(),
+            clock: clock.clone(),
+        };
+        let (mut source_tasks, rounds) = sources::start(&shared, &supervisor, &stop_sources);
+        source_tasks.push(renormalise(&supervisor, &stop_sources, again.clone()));
+
+        let state = ops::State {
+            about: ops::About {
+                hospital: config.agent.hospital.clone(),
+                campus: config.agent.campus.clone(),
+                version: VERSION.to_owned(),
+                config_digest: config.digest.clone(),
+                timezone: config.agent.timezone.to_string(),
+                started_at,
+            },
+            zone: config.agent.timezone,
+            expectations: expectations(&config),
+            store: store.clone(),
+            board: board.clone(),
+            gate,
+            again,
+            delivery: {
+                let slot = slot.clone();
+                Arc::new(move || slot.get())
+            },
+            tasks: {
+                let supervisor = supervisor.clone();
+                Arc::new(move || supervisor.statuses())
+            },
+            clock: clock.clone(),
+        };
+        let deliverers = deliver(&config, &store, &clock, &supervisor, &stop_delivery, &slot, first, &state);
+        let servers = vec![serve(&supervisor, &stop_ops, listener, state)];
+        let file = AgentFile { pid: std::process::id(), admin };
+        if let Err(error) = file.write(&data_dir) {
+            tracing::warn!(%error, "could not write {AGENT_FILE}; commands will look at the store directly");
+        }
+        Ok(Agent {
+            config,
+            store,
+            board,
+            rounds,
+            delivery: slot,
+            admin,
+            stop_sources,
+            stop_delivery,
+            stop_ops,
+            sources: source_tasks,
+            deliverers,
+            servers,
+            clock,
+        })
+    }
+
+    /// Where the status page and the admin API listen.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The statuses of all streams.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// The store, for reading beside the agent.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How delivery is now.
+    pub fn delivery(&self) -> delivery::Status {
+        self.delivery.status()
+    }
+
+    /// Sends again at once where the breaker made delivery wait.
+    pub fn reset_breaker(&self) {
+        self.delivery.get().reset_breaker();
+    }
+
+    /// The polled streams.
+    pub fn polled_streams(&self) -> Vec<StreamId> {
+        self.rounds.streams()
+    }
+
+    /// Reads a stream now; returns when a round that began after the call has ended.
+    pub async fn poll_now(&self, stream: &StreamId) -> Result<RoundReport, RoundRefusal> {
+        self.rounds.ask(stream).await
+    }
+
+    /// Stops in order. What can't be delivered within the grace time waits in the store.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + self.config.agent.shutdown_grace;
+        self.stop_sources.cancel();
+        for task in self.sources {
+            task.ended_by(deadline).await;
+        }
+        let drained = tokio::time::timeout_at(deadline, drain(&self.store, &self.delivery, &self.clock)).await;
+        if drained.is_err() {
+            tracing::info!("the grace time is over; what is not delivered yet is sent after the next start");
+        }
+        self.stop_delivery.cancel();
+        // Whatever the drain has left of the grace time, an answer that is out may still come in.
+        let last = deadline.max(Instant::now() + Duration::from_secs(2));
+        for task in self.deliverers {
+            task.ended_by(last).await;
+        }
+        self.stop_ops.cancel();
+        for task in self.servers {
+            task.ended_by(last).await;
+        }
+        self.store.close().await;
+        // A file that stays behind only makes commands try an address where nobody answers.
+        let _ = std::fs::remove_file(self.config.agent.data_dir.join(AGENT_FILE));
+    }
+}
+
+/// When silence is a failure, stream by stream.
+fn expectations(config: &Config) -> Vec<(StreamId, crate::config::Expect)> {
+    let streams = config.sources.iter().flat_map(|source| &source.streams);
+    streams.filter_map(|stream| Some((stream.id.clone(), stream.expect.clone()?))).collect()
+}
+
+/// Maps again what was held or mapped under another version, once after each start.
+fn renormalise(supervisor: &Supervisor, stop: &CancellationToken, again: Again) -> Task {
+    let stop_task = stop.clone();
+    supervisor.spawn("renormalise", stop.clone(), move || {
+        let (again, stop) = (again.clone(), stop_task.clone());
+        async move {
+            again.catch_up(&stop).await.map_err(|error| format!("map again what another mapping made: {error}"))?;
+            stop.cancelled().await;
+            Ok(())
+        }
+    })
+}
+
+#[expect(clippy::too_many_arguments, reason = "called once, from the start-up order")]
+fn deliver(
+    config: &Arc<Config>,
+    store: &Store,
+    clock: &Clock,
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+    slot: &DeliverySlot,
+    first: Delivery,
+    state: &ops::State,
+) -> Vec<Task> {
+    let pulse = Arc::new(pulse::AgentPulse(state.clone()));
+    let beats = first.heartbeats(pulse.clone());
+    let mut first = Some(first);
+    let (again, store, clock, slot, stop_task) =
+        (config.clone(), store.clone(), clock.clone(), slot.clone(), stop.clone());
+    let sender = supervisor.spawn("delivery", stop.clone(), move || {
+        let delivery = match first.take() {
+            Some(delivery) => Ok(delivery),
+            None => Delivery::new(&again.upstream, &again.base_dir, store.clone(), clock.clone()),
+        };
+        let (slot, stop, store) = (slot.clone(), stop_task.clone(), store.clone());
+        async move {
+            let delivery = delivery.map_err(|error| error.to_string())?;
+            // After a panic: what the lost sender had claimed goes back, under the same ids.
+            store.unclaim().await.map_err(|error| error.to_string())?;
+            slot.set(delivery.handle());
+            delivery.run(stop).await;
+            Ok(())
+        }
+    });
+    let mut beats = Some(beats);
+    let (config, store, clock, stop_task) = (config.clone(), state.store.clone(), state.clock.clone(), stop.clone());
+    let heart = supervisor.spawn("heartbeat", stop.clone(), move || {
+        let beats = beats.take().map(Ok).unwrap_or_else(|| {
+            Delivery::new(&config.upstream, &config.base_dir, store.clone(), clock.clone())
+                .map(|delivery| delivery.heartbeats(pulse.clone()))
+        });
+        let stop = stop_task.clone();
+        async move {
+            beats.map_err(|error| error.to_string())?.run(stop).await;
+            Ok(())
+        }
+    });
+    vec![sender, heart]
+}
+
+fn serve(supervisor: &Supervisor, stop: &CancellationToken, listener: TcpListener, state: ops::State) -> Task {
+    let address = listener.local_addr().ok();
+    let mut first = Some(listener);
+    let stop_task = stop.clone();
+    supervisor.spawn("admin", stop.clone(), move || {
+        let (listener, state, stop) = (first.take(), state.clone(), stop_task.clone());
+        async move {
+            let listener = match (listener, address) {
+                (Some(listener), _) => listener,
+                (None, Some(address)) => TcpListener::bind(address).await.map_err(|error| error.to_string())?,
+                (None, None) => return Err("the admin address is not known".to_owned()),
+            };
+            ops::serve(listener, state, stop).await.map_err(|error| error.to_string())
+        }
+    })
+}
+
+/// Waits until nothing is due any more, or delivery is held up anyway.
+async fn drain(store: &Store, delivery: &DeliverySlot, clock: &Clock) {
+    loop {
+        let due: Option<DateTime<Utc>> = store.next_due().await.ok().flatten();
+        let status = delivery.status();
+        let nothing_due = due.is_none_or(|at| at > clock.now());
+        if status.breaker.state != "closed" || (nothing_due && status.in_flight == 0) {
+            return;
+        }
+        let mut handle = delivery.get();
+        // A change of status, or a short while: a delivery that went quiet must not hang the stop.
+        let _ = tokio::time::timeout(Duration::from_millis(100), handle.changed()).await;
+    }
+}

@@ -218,3 +218,20 @@ fn listen(shared: &Shared, supervisor: &Supervisor, stop: &CancellationToken, at
         }
     })
 }
+
+/// What is needed to map archived records of each stream again.
+pub fn decoders(config: &Config) -> HashMap<StreamId, (Normaliser, Arc<dyn connector_api::Decoder>)> {
+    let mut all: HashMap<StreamId, (Normaliser, Arc<dyn connector_api::Decoder>)> = HashMap::new();
+    for source in &config.sources {
+        match source.build(&config.base_dir) {
+            Ok(built) => {
+                for stream in &source.streams {
+                    all.insert(stream.id.clone(), (normaliser(config, source, stream), built.decoder.clone()));
+                }
+            }
+            // The source's own task reports it; its archive stays as it is until it is repaired.
+            Err(found) => tracing::error!(source = %source.id, "{}", problems(&found)),
+        }
+    }
+    all
+}

@@ -35,6 +35,11 @@ impl Gate {
         Some(free)
     }
 
+    /// Intake stops below so many free bytes.
+    pub fn floor_bytes(&self) -> u64 {
+        self.floor_bytes
+    }
+
     /// Why nothing may come in now; `None` while there is room.
     pub fn closed(&self) -> Option<String> {
         let free = self.free_bytes()?;

@@ -4,6 +4,7 @@
 //! moments are short: [`poll::PollStream`] commits a page together with its watermark's advance,
 //! [`custody::Custody`] answers a listener after the commit and not before.
 
+pub mod again;
 pub mod board;
 pub mod custody;
 pub mod gate;
@@ -11,6 +12,7 @@ pub mod normalise;
 pub mod poll;
 pub mod schedule;
 
+pub use again::{Again, Retried};
 pub use board::{Board, StreamFailure, StreamState, StreamStatus};
 pub use custody::Custody;
 pub use gate::Gate;

@@ -19,3 +19,40 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
         })
         .as_ref()
 }
+
+/// Sets the gauges that are read from the report rather than counted.
+pub fn publish(report: &super::Report) {
+    use metrics::gauge;
+
+    gauge!("hisync_health").set(super::http::level_number(report.health.level));
+    gauge!("hisync_up_since_seconds").set(report.agent.started_at.timestamp() as f64);
+    gauge!("hisync_outbox_depth").set(report.store.outbox_depth as f64);
+    let oldest = report.store.oldest_undelivered_at.map_or(0, |at| (report.now - at).num_seconds().max(0));
+    gauge!("hisync_outbox_oldest_age_seconds").set(oldest as f64);
+    gauge!("hisync_held_open").set(report.store.held_open.iter().map(|held| held.count).sum::<i64>() as f64);
+    gauge!("hisync_store_size_bytes").set(report.store.size_bytes as f64);
+    gauge!("hisync_upstream_breaker_open").set(if report.upstream.breaker.state == "closed" { 0.0 } else { 1.0 });
+    if let Some(free) = report.disk.free_bytes {
+        gauge!("hisync_disk_free_bytes").set(free as f64);
+    }
+    for (entity, totals) in &report.store.totals {
+        let sums = [
+            ("source", totals.source),
+            ("delivered", totals.delivered),
+            ("unchanged", totals.unchanged),
+            ("held", totals.held),
+            ("queued", totals.queued),
+        ];
+        for (fate, n) in sums {
+            gauge!("hisync_versions", "entity" => entity.clone(), "fate" => fate).set(n as f64);
+        }
+    }
+    for stream in &report.streams {
+        let id = stream.id.to_string();
+        gauge!("hisync_stream_failures", "stream" => id.clone()).set(f64::from(stream.failures));
+        gauge!("hisync_stream_records", "stream" => id.clone()).set(stream.records as f64);
+        if let Some(at) = stream.last_success_at {
+            gauge!("hisync_stream_last_success_seconds", "stream" => id).set(at.timestamp() as f64);
+        }
+    }
+}

@@ -1,7 +1,11 @@
 //! What people and monitors see of a running agent.
 
+pub mod acts;
 pub mod health;
+pub mod http;
+pub mod mask;
 pub mod metrics;
+pub mod report;
 pub mod tasks;
 
 use std::net::SocketAddr;
@@ -9,6 +13,8 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use http::serve;
+pub use report::{About, Report, State};
 pub use tasks::{TaskState, TaskStatus};
 
 /// The `[admin]` table.

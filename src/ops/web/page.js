@@ -111,27 +111,28 @@
     id("who").appendChild(document.createTextNode(report.agent.hospital + " · " + report.agent.campus));
     clear(id("clock")).appendChild(document.createTextNode(time(report.now)));
 
-    var worst = "", received = 0, up = report.upstream && report.upstream.available;
+    var worst = "", received = 0, up = report.upstream.breaker.state === "closed";
+    for (i = 0; i < report.store.streams.length; i++) { received += report.store.streams[i].records; }
     for (i = 0; i < report.streams.length; i++) {
-      received += report.streams[i].records;
       if (level(report.streams[i].state) === "failing") { worst = "failing"; }
     }
     var flow = clear(id("flow"));
     box(flow, report.streams.length, t("s1"), worst);
-    box(flow, report.store.records, t("s2"), "");
-    box(flow, report.store.outbox.depth, t("s3"), report.store.outbox.depth && !up ? "attention" : "");
+    box(flow, received, t("s2"), "");
+    box(flow, report.store.outbox_depth, t("s3"), report.store.outbox_depth && !up ? "attention" : "");
     box(flow, up ? t("up") : t("down"), t("s4"), up ? "" : "failing");
 
     var body = head(id("totals"), [["entity"], ["source", "n"], ["delivered", "n"], ["unchanged", "n"], ["held", "n"], ["queued", "n"], ["adds"]]);
-    for (i = 0; i < report.store.totals.length; i++) {
-      var sum = report.store.totals[i]; row = el("tr");
-      row.appendChild(el("td", entity(sum.entity)));
+    var names = Object.keys(report.store.totals);
+    for (i = 0; i < names.length; i++) {
+      var sum = report.store.totals[names[i]]; row = el("tr");
+      row.appendChild(el("td", entity(names[i])));
       row.appendChild(el("td", sum.source, "n")); row.appendChild(el("td", sum.delivered, "n"));
       row.appendChild(el("td", sum.unchanged, "n")); row.appendChild(el("td", sum.held, "n")); row.appendChild(el("td", sum.queued, "n"));
       cell = el("td"); cell.appendChild(el("span", sum.adds_up ? t("yes") : t("no"), "pill " + (sum.adds_up ? "" : "failing")));
       row.appendChild(cell); body.appendChild(row);
     }
-    if (!report.store.totals.length) { empty(body, 7); }
+    if (!names.length) { empty(body, 7); }
 
     body = head(id("streams"), [["stream"], ["entity"], ["state"], ["last"], ["next"], ["records", "n"]]);
     for (i = 0; i < report.streams.length; i++) {
@@ -172,17 +173,16 @@
     });
   }
   function drawHeld(items) {
-    var body = head(id("held"), [["reason"], ["entity"], ["stream"], ["age"], ["findings"], [""]]), i, j, row, cell;
+    var body = head(id("held"), [["reason"], ["entity"], ["stream"], ["age"], [""]]), i, row, cell;
     for (i = 0; i < items.length; i++) {
       row = el("tr"); cell = el("td"); cell.appendChild(el("code", items[i].reason)); row.appendChild(cell);
       row.appendChild(el("td", entity(items[i].entity))); row.appendChild(el("td", items[i].stream)); row.appendChild(el("td", age(items[i].opened_at)));
-      cell = el("td"); for (j = 0; j < Math.min(3, (items[i].findings || []).length); j++) { cell.appendChild(el("div", items[i].findings[j].message)); }
-      row.appendChild(cell); cell = el("td"); cell.style.whiteSpace = "nowrap";
+      cell = el("td"); cell.style.whiteSpace = "nowrap";
       button(cell, items[i], "show"); button(cell, items[i], "retry");
       if (items[i].leg === "withdrawal") { button(cell, items[i], "release"); }
       button(cell, items[i], "dismiss"); row.appendChild(cell); body.appendChild(row);
     }
-    if (!items.length) { empty(body, 6); }
+    if (!items.length) { empty(body, 5); }
   }
   function drawOutbox(items) {
     var body = head(id("outbox"), [["event"], ["entity"], ["state"], ["age"], ["attempts", "n"], ["due"], ["code"]]), i, row;

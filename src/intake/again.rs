@@ -1,0 +1,141 @@
+//! Maps archived records again: a person's retry, or a mapping that was corrected.
+//!
+//! The same decoder, the same mapping, the same commit as at receipt; only the record comes from
+//! the archive. The store refuses to let an old record overwrite a newer one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use connector_api::{Decoder, StreamId};
+use tokio_util::sync::CancellationToken;
+
+use super::custody::UNROUTED;
+use super::normalise::Normaliser;
+use crate::store::{ArchivedRecord, Error, HeldFilter, IncomingBatch, Store};
+
+/// Records that are committed together: few enough that live records wait only a moment.
+const BATCH: usize = 50;
+
+type Readers = HashMap<StreamId, (Normaliser, Arc<dyn Decoder>)>;
+
+/// Maps archived records again.
+#[derive(Clone)]
+pub struct Again {
+    store: Store,
+    streams: Arc<Readers>,
+}
+
+/// What a retry did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Retried {
+    /// Records that were mapped again.
+    pub mapped: u64,
+    /// Held items among those asked for that are still open afterwards.
+    pub still_held: u64,
+    /// Records whose stream is no longer configured; nothing was done with them.
+    pub without_stream: u64,
+}
+
+impl Again {
+    /// Knows the decoder and the mapping in force of each configured stream.
+    pub fn new(store: Store, streams: Readers) -> Again {
+        Again { store, streams: Arc::new(streams) }
+    }
+
+    /// The decoder and mapping of a stream.
+    pub fn of(&self, stream: &StreamId) -> Option<&(Normaliser, Arc<dyn Decoder>)> {
+        self.streams.get(stream)
+    }
+
+    /// Maps what a person asks for again.
+    pub async fn retry(&self, filter: HeldFilter, who: &str) -> Result<Retried, Error> {
+        let mut report = Retried::default();
+        let mut after = 0;
+        loop {
+            let asked = filter.clone();
+            let records = self.store.read(move |reader| reader.held_records(&asked, after, BATCH)).await?;
+            let Some(last) = records.last() else { break };
+            after = last.cursor;
+            for record in &records {
+                self.store.audit(who, "held-retry", &format!("archive/{}", record.archive_id), "").await?;
+            }
+            self.commit(records, &mut report).await?;
+        }
+        let asked = HeldFilter { open_only: true, ..filter };
+        let open = self.store.read(move |reader| reader.held_list(&asked, 10_000, 0)).await?;
+        report.still_held = open.iter().filter(|item| item.leg == "record").count() as u64;
+        Ok(report)
+    }
+
+    /// Maps again whatever another version of its mapping held or made. Interrupted, it goes on
+    /// where it is: what was done is under the new version.
+    pub async fn catch_up(&self, stop: &CancellationToken) -> Result<(), Error> {
+        for (stream, (normaliser, _)) in self.streams.iter() {
+            let version = normaliser.version().to_owned();
+            let mut report = Retried::default();
+            for held in [true, false] {
+                let mut after = 0;
+                while !stop.is_cancelled() {
+                    let (stream, version) = (stream.clone(), version.clone());
+                    let records = self
+                        .store
+                        .read(move |reader| match held {
+                            true => reader.stale_held(&stream, &version, after, BATCH),
+                            false => reader.stale_parts(&stream, &version, after, BATCH),
+                        })
+                        .await?;
+                    let Some(last) = records.last() else { break };
+                    after = last.cursor;
+                    self.commit(records, &mut report).await?;
+                }
+            }
+            if report.mapped > 0 {
+                tracing::info!(%stream, mapping = version, records = report.mapped, "mapped again under the mapping in force");
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, records: Vec<ArchivedRecord>, report: &mut Retried) -> Result<(), Error> {
+        // Records of one stream are committed together, in the archive's order.
+        let mut batches: Vec<IncomingBatch> = Vec::new();
+        for record in records {
+            let Some(stream) = self.route(&record) else {
+                report.without_stream += 1;
+                continue;
+            };
+            let Some((normaliser, decoder)) = self.streams.get(&stream) else {
+                report.without_stream += 1;
+                continue;
+            };
+            let document = decoder.decode(&record.raw);
+            let incoming = normaliser.again(record.archive_id, record.raw, &document, record.source_ref);
+            report.mapped += 1;
+            match batches.last_mut() {
+                Some(batch) if batch.stream == record.stream => batch.records.push(incoming),
+                _ => batches.push(IncomingBatch {
+                    stream: record.stream,
+                    records: vec![incoming],
+                    advance: None,
+                    snapshot: None,
+                }),
+            }
+        }
+        for batch in batches {
+            self.store.commit(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// The stream whose mapping applies: the record's own. What fitted no stream when it came is
+    /// tried with the only stream of its source, where there is just one.
+    fn route(&self, record: &ArchivedRecord) -> Option<StreamId> {
+        let source = record.stream.source();
+        if record.stream != StreamId::new(&source, UNROUTED) {
+            return Some(record.stream.clone());
+        }
+        let mut of_source = self.streams.keys().filter(|stream| stream.source() == source);
+        let only = of_source.next()?;
+        of_source.next().is_none().then(|| only.clone())
+    }
+}

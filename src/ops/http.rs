@@ -1,0 +1,322 @@
+//! The admin address: health for machines, an API for commands, a page for people.
+//!
+//! It listens on loopback and trusts whoever may connect. Two doors stay shut all the same: a
+//! foreign web page can't act through a browser (a header is asked for that only same-origin
+//! scripts can set), nor read through a name that it points here (the Host must be an address or
+//! `localhost`).
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, Request, State as Extract};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use connector_api::StreamId;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::health::Level;
+use super::report::State;
+use super::{acts, mask, metrics};
+use crate::intake::StreamState;
+use crate::store::{self, HeldDetail, HeldFilter, Reader};
+
+const PAGE: &str = include_str!("web/page.html");
+const STYLE: &str = include_str!("web/page.css");
+const SCRIPT: &str = include_str!("web/page.js");
+
+/// The header that a request which changes something must carry.
+pub const ACT_HEADER: &str = "x-hisync";
+
+/// Serves until `stop`.
+pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken) -> std::io::Result<()> {
+    metrics::recorder();
+    let router = Router::new()
+        .route("/", get(|| asset("text/html; charset=utf-8", PAGE)))
+        .route("/page.css", get(|| asset("text/css; charset=utf-8", STYLE)))
+        .route("/page.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/live", get(|| async { "alive\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(scrape))
+        .route("/api/status", get(status))
+        .route("/api/held", get(held_list))
+        .route("/api/held/{id}", get(held_show))
+        .route("/api/held/retry", post(retry))
+        .route("/api/held/release", post(release))
+        .route("/api/held/dismiss", post(dismiss))
+        .route("/api/held/{id}/retry", post(retry_one))
+        .route("/api/held/{id}/release", post(release_one))
+        .route("/api/held/{id}/dismiss", post(dismiss_one))
+        .route("/api/outbox", get(outbox_list))
+        .route("/api/outbox/{id}", get(outbox_show))
+        .route("/api/explain", get(explain))
+        .route("/api/upstream/reset", post(reset))
+        .layer(middleware::from_fn(doors))
+        .with_state(Arc::new(state));
+    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+}
+
+async fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache")], text)
+}
+
+async fn doors(request: Request, next: Next) -> Response {
+    let refuse = |text: &str| (StatusCode::FORBIDDEN, Json(json!({ "error": text }))).into_response();
+    if !host_is_local(request.headers()) {
+        return refuse("ask for this page by its address or as localhost");
+    }
+    if !request.method().is_safe() && !request.headers().contains_key(ACT_HEADER) {
+        return refuse("the header x-hisync is missing");
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        header::HeaderValue::from_static("default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"),
+    );
+    response
+}
+
+fn host_is_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// A failure as the API answers it.
+struct Failure(store::Error);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = match self.0 {
+            store::Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            store::Error::Superseded | store::Error::Refused(_) => StatusCode::CONFLICT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(json!({ "error": self.0.to_string() }))).into_response()
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Failure {
+        Failure(error)
+    }
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+type Shared = Extract<Arc<State>>;
+
+async fn ready(Extract(state): Shared) -> Response {
+    let starting = state.board.all().iter().filter(|stream| stream.state == StreamState::Starting).count();
+    let store = state.store.next_due().await;
+    match (store, starting) {
+        (Ok(_), 0) => "ready\n".into_response(),
+        (Ok(_), n) => (StatusCode::SERVICE_UNAVAILABLE, format!("{n} streams are starting\n")).into_response(),
+        (Err(error), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("the store: {error}\n")).into_response(),
+    }
+}
+
+async fn status(Extract(state): Shared) -> Answer<super::Report> {
+    Ok(Json(state.report().await?))
+}
+
+async fn scrape(Extract(state): Shared) -> Response {
+    if let Ok(report) = state.report().await {
+        metrics::publish(&report);
+    }
+    match metrics::recorder() {
+        Some(recorder) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], recorder.render()).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "another recorder is installed\n").into_response(),
+    }
+}
+
+/// Which held items, as query or JSON.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Selection {
+    /// Only this one.
+    pub id: Option<i64>,
+    /// Only of this stream.
+    pub stream: Option<String>,
+    /// Only for this reason.
+    pub reason: Option<String>,
+    /// Closed ones too.
+    pub all: bool,
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Behind this one.
+    pub after: Option<i64>,
+}
+
+impl Selection {
+    /// The store's filter.
+    pub fn filter(&self) -> HeldFilter {
+        HeldFilter { id: self.id, stream: self.stream.clone(), reason: self.reason.clone(), open_only: !self.all }
+    }
+}
+
+/// Who acts, on what, and why.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Act {
+    /// The person's name, for the audit log.
+    pub who: String,
+    /// Why (dismiss).
+    pub because: String,
+    /// On what; for an act on one item its path says so.
+    pub on: Selection,
+}
+
+async fn held_list(Extract(state): Shared, Query(asked): Query<Selection>) -> Answer<Vec<store::HeldSummary>> {
+    let (filter, limit, after) = (asked.filter(), asked.limit.unwrap_or(100), asked.after.unwrap_or(0));
+    Ok(Json(state.store.read(move |reader| reader.held_list(&filter, limit, after)).await?))
+}
+
+/// How a held item is to be shown.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Look {
+    /// Show personal data, for this reason.
+    pub personal: Option<String>,
+    /// The person's name, for the audit log.
+    pub who: Option<String>,
+}
+
+/// A held item with its raw record as text.
+#[derive(Debug, Serialize)]
+pub struct HeldView {
+    /// The item, its findings and history.
+    #[serde(flatten)]
+    pub detail: serde_json::Value,
+    /// The raw record, decoded; masked unless a reason was given.
+    pub raw_text: Option<String>,
+}
+
+async fn held_show(
+    Extract(state): Shared,
+    Path(id): Path<i64>,
+    Query(look): Query<Look>,
+) -> Result<Json<HeldView>, Failure> {
+    let detail = state.store.read(move |reader| reader.held_show(id)).await?;
+    if let Some(reason) = &look.personal {
+        let who = look.who.as_deref().unwrap_or("unnamed");
+        state.store.audit(who, "show-personal", &format!("held/{id}"), reason).await?;
+    }
+    Ok(Json(view(&state.again, detail, look.personal.is_some())))
+}
+
+/// A held item as it is shown: decoded by its stream's decoder, masked unless `personal`.
+pub fn view(again: &crate::intake::Again, detail: HeldDetail, personal: bool) -> HeldView {
+    let raw_text = detail.record.as_ref().map(|record| {
+        let raw = connector_api::Raw {
+            format: record.format.clone(),
+            charset: record.charset.clone(),
+            body: record.body.clone(),
+        };
+        let decoded = StreamId::parse(&record.stream)
+            .and_then(|stream| again.of(&stream).map(|(_, decoder)| decoder.decode(&raw)))
+            .unwrap_or_else(|| connector_api::Document::from_bytes(&record.body));
+        match decoded {
+            Ok(document) => {
+                let root = if personal { document.root } else { mask::masked_map(&document.root) };
+                let json = serde_json::Value::from(&connector_api::Value::Map(root));
+                serde_json::to_string_pretty(&json).unwrap_or_default()
+            }
+            Err(failure) if personal => {
+                format!("{failure}\n\n{}", String::from_utf8_lossy(&record.body))
+            }
+            Err(failure) => format!("{failure}\n{} bytes", record.body.len()),
+        }
+    });
+    let mut json = serde_json::to_value(&detail).unwrap_or_default();
+    if !personal {
+        for part in ["findings", "event"] {
+            if let Some(value) = json.get_mut(part) {
+                *value = mask::masked_json(value);
+            }
+        }
+    }
+    HeldView { detail: json, raw_text }
+}
+
+async fn retry(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    Ok(Json(acts::retry(&state.store, &state.again, act.on.filter(), &act.who).await?))
+}
+
+async fn release(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    Ok(Json(acts::release(&state.store, act.on.filter(), &act.who).await?))
+}
+
+async fn dismiss(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    Ok(Json(acts::dismiss(&state.store, act.on.filter(), &act.who, &act.because).await?))
+}
+
+fn only(id: i64) -> HeldFilter {
+    HeldFilter { id: Some(id), open_only: true, ..HeldFilter::default() }
+}
+
+async fn retry_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
+    Ok(Json(acts::retry(&state.store, &state.again, only(id), &act.who).await?))
+}
+
+async fn release_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
+    Ok(Json(acts::release(&state.store, only(id), &act.who).await?))
+}
+
+async fn dismiss_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
+    Ok(Json(acts::dismiss(&state.store, only(id), &act.who, &act.because).await?))
+}
+
+/// Which outbox entries.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Waiting {
+    /// Only in this state; without it those that are neither delivered nor held.
+    pub state: Option<String>,
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Behind this one.
+    pub after: Option<i64>,
+}
+
+async fn outbox_list(Extract(state): Shared, Query(asked): Query<Waiting>) -> Answer<Vec<store::OutboxSummary>> {
+    let (limit, after) = (asked.limit.unwrap_or(100), asked.after.unwrap_or(0));
+    let list = move |reader: &Reader| reader.outbox_list(asked.state.as_deref(), limit, after);
+    Ok(Json(state.store.read(list).await?))
+}
+
+async fn outbox_show(Extract(state): Shared, Path(id): Path<i64>) -> Answer<store::OutboxDetail> {
+    Ok(Json(state.store.read(move |reader| reader.outbox_show(id)).await?))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    q: String,
+}
+
+async fn explain(Extract(state): Shared, Query(asked): Query<Asked>) -> Answer<store::Explained> {
+    Ok(Json(state.store.read(move |reader| reader.explain(&asked.q)).await?))
+}
+
+async fn reset(Extract(state): Shared) -> Json<serde_json::Value> {
+    (state.delivery)().reset_breaker();
+    Json(json!({ "reset": true }))
+}
+
+/// The level as a number, for monitors.
+pub(super) fn level_number(level: Level) -> f64 {
+    match level {
+        Level::Ok => 0.0,
+        Level::Attention => 1.0,
+        Level::Failing => 2.0,
+    }
+}

@@ -1,0 +1,217 @@
+//! The state of the agent in one struct: what `hisync status`, the admin API, the status page and
+//! the heartbeat show.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use connector_api::StreamId;
+use serde::Serialize;
+
+use super::health::{Health, Level, Reason, hours, spoken, too_silent};
+use super::{TaskState, TaskStatus};
+use crate::clock::Clock;
+use crate::config::Expect;
+use crate::delivery;
+use crate::intake::{Again, Board, Gate, StreamState, StreamStatus};
+use crate::store::{self, Overview, Store};
+
+/// Undelivered for longer than this is worth a look, even if upstream seems to be there.
+const OLD: Duration = Duration::from_secs(15 * 60);
+
+/// Who this agent is.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    /// The upstream's id of this hospital.
+    pub hospital: String,
+    /// The campus.
+    pub campus: String,
+    /// The program's version.
+    pub version: String,
+    /// SHA-256 (hex) over every configuration file.
+    pub config_digest: String,
+    /// The hospital's time zone.
+    pub timezone: String,
+    /// When the agent started, UTC.
+    pub started_at: DateTime<Utc>,
+}
+
+/// What the admin API reads.
+#[derive(Clone)]
+pub struct State {
+    /// Who this agent is.
+    pub about: About,
+    /// The hospital's time zone.
+    pub zone: Tz,
+    /// When silence of a stream is a failure.
+    pub expectations: Vec<(StreamId, Expect)>,
+    /// The store.
+    pub store: Store,
+    /// The statuses of the streams.
+    pub board: Board,
+    /// The disk's floor.
+    pub gate: Arc<Gate>,
+    /// Maps held records again.
+    pub again: Again,
+    /// The delivery that runs now.
+    pub delivery: Arc<dyn Fn() -> delivery::Handle + Send + Sync>,
+    /// The statuses of the tasks.
+    pub tasks: Arc<dyn Fn() -> Vec<TaskStatus> + Send + Sync>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The store's disk.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Disk {
+    /// Free bytes; `None` where the system doesn't tell.
+    pub free_bytes: Option<u64>,
+    /// Intake stops below this.
+    pub floor_bytes: u64,
+}
+
+/// The state of a running agent. Times are UTC.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// When the report was made.
+    pub now: DateTime<Utc>,
+    /// The verdict.
+    pub health: Health,
+    /// Who this agent is.
+    pub agent: About,
+    /// The streams.
+    pub streams: Vec<StreamStatus>,
+    /// Delivery.
+    pub upstream: delivery::Status,
+    /// What the store holds.
+    pub store: Overview,
+    /// The store's disk.
+    pub disk: Disk,
+    /// The agent's long-running tasks.
+    pub tasks: Vec<TaskStatus>,
+}
+
+impl State {
+    /// Makes the report.
+    pub async fn report(&self) -> Result<Report, store::Error> {
+        let overview = self.store.read(store::Reader::overview).await?;
+        let mut report = Report {
+            now: self.clock.now(),
+            health: Health::default(),
+            agent: self.about.clone(),
+            streams: self.board.all(),
+            upstream: (self.delivery)().status(),
+            store: overview,
+            disk: Disk { free_bytes: self.gate.free_bytes(), floor_bytes: self.gate.floor_bytes() },
+            tasks: (self.tasks)(),
+        };
+        let mut reasons = Vec::new();
+        reasons.extend(report.streams.iter().filter_map(stream_reason));
+        reasons.extend(self.silences(&report));
+        reasons.extend(upstream_reason(&report));
+        reasons.extend(store_reasons(&report.store));
+        reasons.extend(report.tasks.iter().filter_map(task_reason));
+        if let Some(text) = self.gate.closed() {
+            reasons.push(Reason {
+                level: Level::Failing,
+                subject: "disk".to_owned(),
+                text,
+                next: "free space; intake goes on by itself".to_owned(),
+            });
+        }
+        report.health = Health::of(reasons);
+        Ok(report)
+    }
+
+    fn silences(&self, report: &Report) -> Vec<Reason> {
+        let silence = |(stream, expect): &(StreamId, Expect)| {
+            let progress = report.store.streams.iter().find(|progress| progress.stream == stream.as_str());
+            let last = progress.and_then(|progress| progress.last_received_at);
+            let silent = too_silent(expect, self.zone, last, report.now)?;
+            let window = hours(expect.between.0, expect.between.1);
+            Some(Reason {
+                level: Level::Attention,
+                subject: format!("stream {stream}"),
+                text: format!("nothing new for {} in its expected hours ({window})", spoken(silent)),
+                next: "ask whether the hospital's system runs; `hisync check` shows its newest row".to_owned(),
+            })
+        };
+        self.expectations.iter().filter_map(silence).collect()
+    }
+}
+
+fn stream_reason(stream: &StreamStatus) -> Option<Reason> {
+    let level = match stream.state {
+        // One failure may be a blip; the next round tells.
+        StreamState::Failing if stream.failures < 3 => Level::Attention,
+        StreamState::Failing | StreamState::Stopped => Level::Failing,
+        StreamState::Paused => Level::Failing,
+        _ => return None,
+    };
+    let failure = stream.failure.as_ref()?;
+    let tries = "hisync tries again by itself; look at the source's network and account".to_owned();
+    Some(Reason {
+        level,
+        subject: format!("stream {}", stream.id),
+        text: failure.message.clone(),
+        next: failure.hint.clone().unwrap_or(tries),
+    })
+}
+
+fn upstream_reason(report: &Report) -> Option<Reason> {
+    let subject = "upstream".to_owned();
+    let breaker = &report.upstream.breaker;
+    let waiting = report.store.outbox_depth;
+    if breaker.state != "closed" {
+        let code = breaker.code.clone().unwrap_or_default();
+        let since = breaker.since.map(|since| spoken((report.now - since).to_std().unwrap_or_default()));
+        let text = format!(
+            "delivery is paused ({code}) for {}; {waiting} events wait, all are kept",
+            since.unwrap_or_else(|| "a moment".to_owned())
+        );
+        let next = report.upstream.last_failure.as_ref().map_or("see the log", |failure| failure.text);
+        return Some(Reason { level: Level::Failing, subject, text, next: next.to_owned() });
+    }
+    let oldest = (report.now - report.store.oldest_undelivered_at?).to_std().unwrap_or_default();
+    (oldest > OLD).then(|| Reason {
+        level: Level::Attention,
+        subject,
+        text: format!("the oldest of {waiting} undelivered events is {} old", spoken(oldest)),
+        next: "`hisync outbox list` shows the last answers".to_owned(),
+    })
+}
+
+fn store_reasons(store: &Overview) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let open: i64 = store.held_open.iter().map(|held| held.count).sum();
+    if open > 0 {
+        let mut kinds: Vec<_> = store.held_open.iter().map(|held| format!("{} {}", held.count, held.reason)).collect();
+        kinds.truncate(4);
+        reasons.push(Reason {
+            level: Level::Attention,
+            subject: "held items".to_owned(),
+            text: format!("{open} wait for a person: {}", kinds.join(", ")),
+            next: "`hisync held list`, then show, retry, release or dismiss".to_owned(),
+        });
+    }
+    for (entity, totals) in store.totals.iter().filter(|(_, totals)| !totals.adds_up) {
+        let parts = totals.delivered + totals.unchanged + totals.held + totals.queued;
+        reasons.push(Reason {
+            level: Level::Failing,
+            subject: entity.clone(),
+            text: format!("{} versions came in, {parts} are accounted for", totals.source),
+            next: "this is a bug: keep a copy of the data folder and report it".to_owned(),
+        });
+    }
+    reasons
+}
+
+fn task_reason(task: &TaskStatus) -> Option<Reason> {
+    (task.state == TaskState::Restarting).then(|| Reason {
+        level: Level::Failing,
+        subject: task.name.clone(),
+        text: task.last_failure.clone().unwrap_or_else(|| "it ended".to_owned()),
+        next: "hisync starts it again by itself; the log says more".to_owned(),
+    })
+}

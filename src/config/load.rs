@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::disk::Disk;
 use super::file::{AgentTable, SourceTable, StreamTable};
-use super::schema::{self, Found, missing_key, unknown_key};
+use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
 use super::{Agent, Config, Expect, SourceConfig, StreamConfig, Sweep};
 use crate::diagnose::{Problem, nearest};

@@ -9,6 +9,7 @@ mod disk;
 mod file;
 mod grammar;
 mod load;
+pub mod reference;
 mod schema;
 mod tree;
 

@@ -329,7 +329,7 @@ impl<'a> Walker<'a> {
 }
 
 /// A key that is missing from a table, with what it would mean.
-pub(crate) fn missing_key(node: &Node, key: &str, schema: Option<&Json>) -> Problem {
+fn missing_key(node: &Node, key: &str, schema: Option<&Json>) -> Problem {
     let problem = node.at.problem("missing-key", format!("the key `{key}` is missing"));
     let description = schema.and_then(|schema| schema.get("description")).and_then(Json::as_str).unwrap_or_default();
     match description.lines().next() {

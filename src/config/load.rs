@@ -27,13 +27,16 @@ const TOP: [&str; 5] = ["include", "agent", "upstream", "admin", "sources"];
 pub(super) const STREAM_KEYS: [&str; 9] =
     ["id", "entity", "mode", "schedule", "mapping", "expect", "sweep", "batch_size", "snapshot"];
 
-pub(super) fn load_with(path: &Path, kinds: &'static [Kind]) -> Result<Config, Vec<Problem>> {
+/// How a mapping file is compiled: [`Mapping::compile`], except in tests of what surrounds it.
+pub(super) type Compile = fn(&Path, EntityType, &dyn Files) -> Result<Mapping, Vec<Problem>>;
+
+pub(super) fn load(path: &Path, kinds: &'static [Kind], compile: Compile) -> Result<Config, Vec<Problem>> {
     let path = std::path::absolute(path).map_err(|cause| {
         vec![Problem::new(path, None, "unreadable-file", format!("can't find its folder: {cause}"))]
     })?;
     let base_dir = path.parent().unwrap_or(Path::new("/")).to_owned();
     let mut loader =
-        Loader { kinds, base_dir, disk: Disk::default(), found: Found::default(), mappings: BTreeMap::new() };
+        Loader { kinds, compile, base_dir, disk: Disk::default(), found: Found::default(), mappings: BTreeMap::new() };
     let root = tree::read(&path, &loader.disk, &mut loader.found.problems);
     if !loader.found.problems.is_empty() {
         // What a broken file would have said is unknown: more problems would be guesses.
@@ -44,6 +47,7 @@ pub(super) fn load_with(path: &Path, kinds: &'static [Kind]) -> Result<Config, V
 
 struct Loader {
     kinds: &'static [Kind],
+    compile: Compile,
     base_dir: PathBuf,
     disk: Disk,
     found: Found,
@@ -63,6 +67,11 @@ impl Loader {
             None => Some(ops::Settings::default()),
         };
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
+        let whole = root.get("sources").is_some_and(|list| list.items().len() == sources.len());
+        if !whole && self.found.problems.is_empty() {
+            // Nothing that was written may be left out: a source that was refused says why.
+            self.report(root.at.problem("incomplete", "a source could not be read, and nothing says why"));
+        }
         match (agent, upstream, admin) {
             (Some(agent), Some(upstream), Some(admin)) if self.found.problems.is_empty() => Ok(Config {
                 agent: self.agent(agent),
@@ -282,7 +291,7 @@ impl Loader {
                 self.report(self.unreadable_mapping(node, &cause));
                 None
             }
-            Ok(_) => match Mapping::compile(&path, entity, &self.disk) {
+            Ok(_) => match (self.compile)(&path, entity, &self.disk) {
                 Ok(mapping) if mapping.entity() == entity => Some(Arc::new(mapping)),
                 Ok(mapping) => {
                     let message = format!("this mapping yields {}, but the stream is of {entity}", mapping.entity());

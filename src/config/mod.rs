@@ -150,7 +150,7 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
 
 /// Loads a configuration file with these connector kinds instead of the registry's.
 pub fn load_with(path: &Path, kinds: &'static [Kind]) -> Result<Config, Vec<Problem>> {
-    load::load_with(path, kinds)
+    load::load(path, kinds, Mapping::compile)
 }
 
 /// The secrets that can't be read now: variables that are not set, files that are missing. Nothing of
@@ -163,3 +163,6 @@ pub fn unreadable_secrets(config: &Config) -> Vec<Problem> {
     };
     config.secrets.iter().filter_map(unreadable).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,16 @@ use crate::mapping::Files;
 /// Files larger than this are no configuration, mapping or code table (64 MiB).
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Why a file can't be read, in words for people.
+pub(crate) fn why(cause: &std::io::Error) -> String {
+    match cause.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "no permission".to_owned(),
+        std::io::ErrorKind::InvalidData => "it is not text in UTF-8".to_owned(),
+        _ => cause.to_string(),
+    }
+}
+
 /// The disk, remembering what was read: one load sees one content of each file.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {

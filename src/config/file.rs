@@ -43,8 +43,10 @@ pub(crate) struct AgentTable {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SourceTable {
     /// Its id, unique in this hospital. Watermarks belong to it: never change it.
+    #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
     pub(crate) id: Id,
     /// The name of its connector; `hisync connectors` lists them.
+    #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
     pub(crate) connector: String,
     /// The connector's own settings; `hisync connectors NAME` explains them.
     #[serde(default)]
@@ -72,6 +74,7 @@ pub(crate) struct StreamTable {
     pub(crate) schedule: Option<Cron>,
     /// The mapping file. Relative to the folder of the configuration file.
     #[schemars(length(min = 1))]
+    #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
     pub(crate) mapping: String,
     /// When silence is a failure.
     pub(crate) expect: Option<ExpectTable>,

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::disk::Disk;
+use super::disk::{Disk, why};
 use super::file::{AgentTable, SourceTable, StreamTable};
 use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
@@ -92,7 +92,8 @@ impl Loader {
 
     fn required<'n>(&mut self, root: &'n Node, key: &str) -> Option<&'n Node> {
         let found = root.get(key);
-        if found.is_none() {
+        let misspelt = |entry: &tree::Entry| nearest(&entry.key, TOP) == Some(key);
+        if found.is_none() && !root.entries().iter().any(misspelt) {
             let header = if key == "sources" { "[[sources]]".to_owned() } else { format!("[{key}]") };
             let problem = root.at.problem("missing-key", format!("the table {header} is missing"));
             self.report(problem.hint("`hisync schema config` and docs/configuration.md say what belongs into it"));
@@ -112,7 +113,15 @@ impl Loader {
             Ok(typed) => Some(typed),
             Err(error) => {
                 let at = node.locate(&error.path().to_string());
-                self.report(at.problem("bad-value", error.into_inner().to_string()));
+                let message = error.into_inner().to_string();
+                let mut problem = at.problem("bad-value", message.as_str());
+                // The two kinds of value that settings types of other rooms read by themselves.
+                if message.contains("URL") {
+                    problem = problem.hint("write it whole: \"https://host/path\"");
+                } else if message.contains("socket address") {
+                    problem = problem.hint("write an IP address and a port: \"127.0.0.1:8686\"");
+                }
+                self.report(problem);
                 None
             }
         }
@@ -162,9 +171,18 @@ impl Loader {
         let kind = self.kind(node);
         let streams = node.get("streams").map(Node::items).unwrap_or_default();
         self.unique_ids(streams, "stream of this source");
-        let settings = node.get("settings").cloned().unwrap_or_else(|| Node::empty_table(node.at.clone()));
-        if let Some(kind) = kind {
-            schema::check(&settings, &kind.settings_schema(), &[], &mut self.found);
+        let written = node.get("settings");
+        let settings = written.cloned().unwrap_or_else(|| Node::empty_table(node.at.clone()));
+        if let Some(schema) = kind.map(Kind::settings_schema) {
+            let needed = schema.get("required").and_then(Json::as_array).filter(|needed| !needed.is_empty());
+            match (written, needed) {
+                (None, Some(needed)) => {
+                    let keys: Vec<&str> = needed.iter().filter_map(Json::as_str).collect();
+                    let problem = node.at.problem("missing-key", "the key `settings` is missing");
+                    self.report(problem.hint(format!("settings = {{ … }} with the keys {}", keys.join(", "))));
+                }
+                _ => schema::check(&settings, &schema, &[], &mut self.found),
+            }
         }
         let id = node.get("id").and_then(Node::text).unwrap_or_default();
         let id = SourceId::new(id);
@@ -310,7 +328,8 @@ impl Loader {
 
     fn unreadable_mapping(&self, node: &Node, cause: &std::io::Error) -> Problem {
         let written = node.text().unwrap_or_default();
-        let problem = node.at.problem("missing-file", format!("can't read the mapping file \"{written}\": {cause}"));
+        let problem =
+            node.at.problem("missing-file", format!("can't read the mapping file \"{written}\": {}", why(cause)));
         let mut present = Vec::new();
         toml_files(&self.base_dir.join("mappings"), 4, &mut present);
         let names = present.iter().filter_map(|path| path.strip_prefix(&self.base_dir).ok()?.to_str());

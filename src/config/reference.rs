@@ -58,7 +58,8 @@ fn collect(root: &Json, schema: &Json, path: &str, depth: usize, found: &mut Vec
         default: property.get("default").filter(|default| !default.is_null()).cloned(),
         meaning: meaning_of(root, property),
     };
-    let options = properties.iter().map(option).collect();
+    let mut options: Vec<Opt> = properties.iter().map(option).collect();
+    options.sort_by_key(|option| !option.required);
     found.push(Table { path: path.to_owned(), meaning: described(schema), options });
     if depth >= MAX_DEPTH {
         return;

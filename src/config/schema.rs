@@ -198,18 +198,22 @@ impl<'a> Walker<'a> {
         let others =
             schema.get("additionalProperties").filter(|others| others.is_object() || **others == Json::Bool(true));
         let also = if top { self.also } else { &[] };
+        // A misspelt key is one mistake: the key that was meant is not reported as missing too.
+        let mut meant = Vec::new();
         for entry in entries {
             match (properties.and_then(|known| known.get(&entry.key)), others) {
                 (Some(schema), _) | (None, Some(schema)) => self.node(&entry.value, schema, false),
                 (None, None) if properties.is_none() && also.is_empty() && !closed(schema) => {}
                 (None, None) => {
                     let known = properties.unwrap_or(&none).keys().map(String::as_str).chain(also.iter().copied());
-                    self.report(unknown_key(entry, &known.collect::<Vec<_>>()));
+                    let known: Vec<&str> = known.collect();
+                    meant.extend(nearest(&entry.key, known.iter().copied()));
+                    self.report(unknown_key(entry, &known));
                 }
             }
         }
         for key in schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str) {
-            if node.entry(key).is_none() {
+            if node.entry(key).is_none() && !meant.contains(&key) {
                 self.report(missing_key(node, key, properties.and_then(|known| known.get(key))));
             }
         }
@@ -310,9 +314,9 @@ impl<'a> Walker<'a> {
 
     fn secret(&mut self, node: &Node, schema: &'a Json) {
         if node.text().is_some() {
-            let hint = "say where the secret is: { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }. \
-                        To keep it sealed on disk, encrypt it with `systemd-creds encrypt`, load it with \
-                        LoadCredentialEncrypted= and name it as { credential = \"…\" }";
+            let hint = "say where the secret is: { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }\n\
+                        to keep it sealed on disk, encrypt it with `systemd-creds encrypt`, load it with LoadCredentialEncrypted=\n\
+                        and name it as { credential = \"…\" }";
             let message = "a secret must not stand in the configuration in clear text";
             return self.report(node.at.problem(LITERAL_SECRET, message).hint(hint));
         }
@@ -331,6 +335,9 @@ impl<'a> Walker<'a> {
 /// A key that is missing from a table, with what it would mean.
 fn missing_key(node: &Node, key: &str, schema: Option<&Json>) -> Problem {
     let problem = node.at.problem("missing-key", format!("the key `{key}` is missing"));
+    if let Some(word) = schema.and_then(|schema| schema.get("const")) {
+        return problem.hint(format!("{key} = {word}"));
+    }
     let description = schema.and_then(|schema| schema.get("description")).and_then(Json::as_str).unwrap_or_default();
     match description.lines().next() {
         Some(first) if !first.is_empty() => problem.hint(format!("{key} = …   # {first}")),

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::disk::Disk;
+use super::disk::{Disk, why};
 use crate::diagnose::Problem;
 
 /// Where something stands.
@@ -166,7 +166,7 @@ impl Reader<'_> {
         let text = match crate::mapping::Files::read(self.disk, path) {
             Ok(text) => text,
             Err(cause) => {
-                let message = format!("can't read {}: {cause}", crate::diagnose::shown(path));
+                let message = format!("can't read {}: {}", crate::diagnose::shown(path), why(&cause));
                 self.problems.push(asked_at.problem("unreadable-file", message));
                 return;
             }

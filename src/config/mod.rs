@@ -165,4 +165,4 @@ pub fn unreadable_secrets(config: &Config) -> Vec<Problem> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

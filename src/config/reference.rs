@@ -39,14 +39,13 @@ pub struct Opt {
 /// The tables that a schema describes, the table itself first, then those below it.
 pub fn tables(schema: &Json, path: &str) -> Vec<Table> {
     let mut found = Vec::new();
-    collect(schema, schema, path, 0, &mut found);
+    collect(schema, schema, path, &[], &mut found);
     found
 }
 
-/// Deeper than any settings type, so that a type that contains itself ends.
-const MAX_DEPTH: usize = 6;
-
-fn collect(root: &Json, schema: &Json, path: &str, depth: usize, found: &mut Vec<Table>) {
+/// `open` are the names of the types that this table is part of: a type that contains itself is
+/// described once.
+fn collect<'a>(root: &'a Json, schema: &'a Json, path: &str, open: &[&'a str], found: &mut Vec<Table>) {
     let schema = resolve(root, schema);
     let Some(properties) = schema.get("properties").and_then(Json::as_object) else { return };
     let required: Vec<&str> =
@@ -61,38 +60,42 @@ fn collect(root: &Json, schema: &Json, path: &str, depth: usize, found: &mut Vec
     let mut options: Vec<Opt> = properties.iter().map(option).collect();
     options.sort_by_key(|option| !option.required);
     found.push(Table { path: path.to_owned(), meaning: described(schema), options });
-    if depth >= MAX_DEPTH {
-        return;
-    }
     for (key, property) in properties {
-        below(root, property, &format!("{path}.{key}"), depth + 1, found);
+        below(root, property, &format!("{path}.{key}"), open, found);
     }
 }
 
 /// The tables that a value may be, hold or list.
-fn below(root: &Json, property: &Json, path: &str, depth: usize, found: &mut Vec<Table>) {
+fn below<'a>(root: &'a Json, property: &'a Json, path: &str, open: &[&'a str], found: &mut Vec<Table>) {
+    let mut open = open.to_vec();
+    if let Some(name) = property.get("$ref").and_then(Json::as_str) {
+        if open.contains(&name) {
+            return;
+        }
+        open.push(name);
+    }
     if is_secret(property) {
         return;
     }
     let schema = resolve(root, property);
     if let Some(items) = schema.get("items") {
-        return below(root, items, &format!("{path}[]"), depth, found);
+        return below(root, items, &format!("{path}[]"), &open, found);
     }
     if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
-        below(root, values, &format!("{path}.NAME"), depth, found);
+        below(root, values, &format!("{path}.NAME"), &open, found);
     }
     let forms = forms_of(schema);
     for form in &forms {
         if forms.len() == 1 {
-            below(root, form, path, depth, found);
+            below(root, form, path, &open, found);
         } else {
             let form = resolve(root, form);
             let tag = form.get("properties").and_then(Json::as_object).into_iter().flatten();
             let tag = tag.filter_map(|(key, schema)| Some(format!(" ({key} = {})", schema.get("const")?))).next();
-            collect(root, form, &format!("{path}{}", tag.unwrap_or_default()), depth, found);
+            collect(root, form, &format!("{path}{}", tag.unwrap_or_default()), &open, found);
         }
     }
-    collect(root, schema, path, depth, found);
+    collect(root, schema, path, &open, found);
 }
 
 fn resolve<'a>(root: &'a Json, mut schema: &'a Json) -> &'a Json {

@@ -415,3 +415,6 @@ fn keyed<'a>(forms: &[&'a Json]) -> Option<Vec<Form<'a>>> {
     };
     forms.iter().map(named).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use connector_api::{Connector, Endpoint, FaultClass, Flow, Probe, SourceError};
+use connector_api::{Connector, Endpoint, FaultClass, Flow, Probe, SourceError, SourceId};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::cli::Exit;
-use crate::config::{Config, SourceConfig};
+use crate::config::Config;
 
 /// Longer than the connection and login of a slow hospital database take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -72,7 +72,7 @@ pub(super) async fn sources(config: &Config) -> Vec<Looked> {
     let mut found: Vec<(usize, Looked)> = Vec::new();
     for (index, source) in config.sources.iter().enumerate() {
         match source.build(&config.base_dir) {
-            Ok(connector) => look(index, source, connector, &mut looks),
+            Ok(connector) => look(index, &source.id, connector, &mut looks),
             Err(problems) => {
                 let words: Vec<String> =
                     problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
@@ -93,7 +93,7 @@ pub(super) async fn sources(config: &Config) -> Vec<Looked> {
     found.into_iter().map(|(_, looked)| looked).collect()
 }
 
-fn look(index: usize, source: &SourceConfig, connector: Connector, looks: &mut JoinSet<(usize, Looked)>) {
+fn look(index: usize, source: &SourceId, connector: Connector, looks: &mut JoinSet<(usize, Looked)>) {
     match connector.flow {
         Flow::Poll(pollers) => {
             for mut stream in pollers {
@@ -108,7 +108,7 @@ fn look(index: usize, source: &SourceConfig, connector: Connector, looks: &mut J
             }
         }
         Flow::Listen(mut listener) => {
-            let looked = Looked::new(&source.id);
+            let looked = Looked::new(source);
             looks.spawn(async move {
                 let opened = tokio::time::timeout(LIMIT, listener.open()).await;
                 match opened.unwrap_or_else(|_| Err(late("open the listener"))) {
@@ -152,3 +152,6 @@ impl fmt::Display for Looked {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,4 @@
 //! The commands, one file each.
+
+pub mod openapi;
+pub mod sandbox;

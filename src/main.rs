@@ -11,8 +11,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(cli::run(cli)),
         Err(cause) => {
             eprintln!("error: start the runtime: {cause}");
-            Exit::Unreachable
+            Exit::Unreachable.into()
         }
     })
-    .into()
 }

@@ -12,12 +12,17 @@ mod check;
 mod completions;
 mod connectors;
 mod logging;
+pub mod openapi;
 mod panics;
+pub mod sandbox;
 mod schema;
 mod terminal;
 
 pub use panics::guarded;
 pub use terminal::Terminal;
+
+/// The heading of the options that every command has.
+const COMMON: &str = "Common options";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,13 +57,15 @@ impl From<Exit> for ExitCode {
 )]
 pub struct Cli {
     /// When to use colour.
-    #[arg(long, global = true, value_enum, default_value_t = ColourChoice::Auto, value_name = "WHEN", help_heading = "Common options")]
+    #[arg(long, global = true, value_enum, default_value_t = ColourChoice::Auto, value_name = "WHEN")]
+    #[arg(help_heading = COMMON)]
     color: ColourChoice,
     /// How log lines on stderr look.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, value_name = "FORMAT", help_heading = "Common options")]
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, value_name = "FORMAT")]
+    #[arg(help_heading = COMMON)]
     log_format: LogFormat,
     /// Logs more; twice: everything. The variable HISYNC_LOG sets it exactly (`info,hisync::store=debug`).
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Common options")]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = COMMON)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -90,6 +97,14 @@ enum Command {
     Check(check::Args),
     Connectors(connectors::Args),
     Schema(schema::Args),
+    #[command(after_help = "Examples:
+  hisync openapi > openapi.json   for tools that generate the receiving side")]
+    Openapi(openapi::Args),
+    #[command(after_help = "Examples:
+  hisync sandbox                                         events are shown at http://127.0.0.1:8787/
+  hisync sandbox --listen 127.0.0.1:0 --dir received     a free port, kept on disk
+  curl -X PUT localhost:8787/faults -d '{\"status\":503}'    makes it fail")]
+    Sandbox(sandbox::Args),
     Completions(completions::Args),
 }
 
@@ -98,23 +113,30 @@ impl Command {
     /// tells its result and is otherwise quiet.
     fn log_level(&self) -> &'static str {
         match self {
-            Command::Check(_) | Command::Connectors(_) | Command::Schema(_) | Command::Completions(_) => "warn",
+            Command::Sandbox(_) => "info",
+            Command::Check(_)
+            | Command::Connectors(_)
+            | Command::Schema(_)
+            | Command::Openapi(_)
+            | Command::Completions(_) => "warn",
         }
     }
 }
 
 /// Runs a command.
-pub async fn run(cli: Cli) -> Exit {
+pub async fn run(cli: Cli) -> ExitCode {
     let terminal = Terminal::new(cli.color);
     if let Err(message) = logging::init(cli.log_format, cli.verbose, cli.command.log_level(), terminal.colour_err()) {
         terminal.note(&format!("error: {message}"));
-        return Exit::Usage;
+        return Exit::Usage.into();
     }
     match cli.command {
-        Command::Check(args) => check::run(args, &terminal).await,
-        Command::Connectors(args) => connectors::run(&args, &terminal),
-        Command::Schema(args) => schema::run(&args, &terminal),
-        Command::Completions(args) => completions::run(&args, &terminal),
+        Command::Check(args) => check::run(args, &terminal).await.into(),
+        Command::Connectors(args) => connectors::run(&args, &terminal).into(),
+        Command::Schema(args) => schema::run(&args, &terminal).into(),
+        Command::Openapi(args) => openapi::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Completions(args) => completions::run(&args, &terminal).into(),
     }
 }
 

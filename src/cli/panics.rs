@@ -1,6 +1,7 @@
 //! A panic is a bug in hisync: said so, with what helps to report it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 
 use super::Exit;
 
@@ -8,7 +9,7 @@ use super::Exit;
 ///
 /// Every panic is written to stderr with its place. Its message may quote data of a person, so it is
 /// shown only where RUST_BACKTRACE asks for everything.
-pub fn guarded(work: impl FnOnce() -> Exit) -> Exit {
+pub fn guarded(work: impl FnOnce() -> ExitCode) -> ExitCode {
     let usual = std::panic::take_hook();
     let all = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     std::panic::set_hook(Box::new(move |panic| {
@@ -24,6 +25,6 @@ pub fn guarded(work: impl FnOnce() -> Exit) -> Exit {
              persons) and what RUST_BACKTRACE=1 shows.",
             env!("CARGO_PKG_VERSION")
         );
-        Exit::Bug
+        Exit::Bug.into()
     })
 }

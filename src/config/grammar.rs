@@ -60,7 +60,8 @@ macro_rules! text_types {
             match format {
                 $($format => text.parse::<$name>().map(drop),)*
                 "uri" => url::Url::parse(text).map(drop).map_err(|cause| {
-                    Misfit::new("bad-url", format!("{text:?} is no URL: {cause}"), "write it whole: \"https://host/path\"")
+                    let hint = "write it whole: \"https://host/path\"";
+                    Misfit::new("bad-url", format!("{text:?} is no URL: {cause}"), hint)
                 }),
                 "socket-address" => text.parse::<std::net::SocketAddr>().map(drop).map_err(|_| {
                     Misfit::new(

@@ -61,7 +61,7 @@ impl Loader {
             self.report(unknown_key(entry, &TOP));
         }
         let agent = self.required(root, "agent").and_then(|node| self.typed::<AgentTable>(node));
-        let upstream = self.required(root, "upstream").and_then(|node| self.typed::<delivery::Settings>(node));
+        let upstream = self.required(root, "upstream").and_then(|node| self.upstream(node));
         let admin = match root.get("admin") {
             Some(node) => self.typed::<ops::Settings>(node),
             None => Some(ops::Settings::default()),
@@ -99,6 +99,14 @@ impl Loader {
             self.report(problem.hint("`hisync schema config` and docs/configuration.md say what belongs into it"));
         }
         found
+    }
+
+    fn upstream(&mut self, node: &Node) -> Option<delivery::Settings> {
+        let settings = self.typed::<delivery::Settings>(node)?;
+        for (key, message) in settings.problems() {
+            self.report(node.locate(key).problem("upstream-settings", message));
+        }
+        Some(settings)
     }
 
     /// Checks a node against the schema of a type and reads it; problems are reported.

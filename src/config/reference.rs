@@ -200,16 +200,16 @@ pub fn markdown(kinds: &[Kind]) -> String {
     let mut out = String::from(
         "# Configuration reference\n\n\
          One TOML file per hospital. This page is made from the types that read the file, so it can't be out of date.\n\
-         `hisync check -c FILE` reports everything that is wrong with a file at once; `hisync schema config` prints a JSON\n\
-         Schema for editors.\n\n\
+         `hisync check -c FILE` reports everything that is wrong with a file at once; `hisync schema config` prints a\n\
+         JSON Schema for editors.\n\n\
          - Paths are relative to the folder of the configuration file.\n\
          - `include = [\"lab.toml\"]` at the top adds other files (each relative to the file that names it). Their\n  \
            `[[sources]]` are appended; the tables `[agent]`, `[upstream]` and `[admin]` may be given once.\n\
          - A key that is not listed here is an error.\n\
-         - Secrets never stand in the file: `{ file = \"/run/secrets/peis\" }` names a file, `{ env = \"PEIS_PASSWORD\" }` an\n  \
-           environment variable, `{ credential = \"peis\" }` a systemd credential.\n\
-         - Schedules are cron with seconds, `second minute hour day month weekday`, in the hospital's time zone. Weekdays\n  \
-           are names, or numbers of which 1 is Sunday.\n",
+         - Secrets never stand in the file: `{ file = \"/run/secrets/peis\" }` names a file,\n  \
+           `{ env = \"PEIS_PASSWORD\" }` an environment variable, `{ credential = \"peis\" }` a systemd credential.\n\
+         - Schedules are cron with seconds, `second minute hour day month weekday`, in the hospital's time zone.\n  \
+           Weekdays are names, or numbers of which 1 is Sunday.\n",
     );
     let common = [
         ("agent", schema_of::<AgentTable>()),

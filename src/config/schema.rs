@@ -315,8 +315,8 @@ impl<'a> Walker<'a> {
     fn secret(&mut self, node: &Node, schema: &'a Json) {
         if node.text().is_some() {
             let hint = "say where the secret is: { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }\n\
-                        to keep it sealed on disk, encrypt it with `systemd-creds encrypt`, load it with LoadCredentialEncrypted=\n\
-                        and name it as { credential = \"…\" }";
+                        to keep it sealed on disk, encrypt it with `systemd-creds encrypt`, load it with\n\
+                        LoadCredentialEncrypted= and name it as { credential = \"…\" }";
             let message = "a secret must not stand in the configuration in clear text";
             return self.report(node.at.problem(LITERAL_SECRET, message).hint(hint));
         }

@@ -56,7 +56,8 @@ fn every_sample_loads() {
     for kind in all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hisync.toml");
-        let head = "[agent]\nhospital = \"h\"\ntimezone = \"Asia/Shanghai\"\n[upstream]\nurl = \"https://example.com\"\n\
+        let head = "[agent]\nhospital = \"h\"\ntimezone = \"Asia/Shanghai\"\n\
+                    [upstream]\nurl = \"https://example.com\"\n\
                     auth = { type = \"webhook-signature\", secret = { env = \"S\" } }\n";
         std::fs::write(&path, format!("{head}\n{}", kind.sample)).unwrap();
         let problems = crate::config::load(Path::new(&path)).err().unwrap_or_default();

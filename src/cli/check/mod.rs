@@ -10,17 +10,19 @@ use crate::diagnose::{self, Problem};
 
 mod online;
 
-/// Reports every problem of the configuration and its mappings at once, then connects to each source.
+/// Reports every problem of the configuration and its mappings at once, then connects to each source
+/// and to upstream.
 ///
-/// Nothing is changed anywhere: sources are probed, addresses to listen at are opened and closed.
+/// Nothing is changed anywhere: sources are probed, addresses to listen at are opened and closed, upstream is
+/// sent an empty batch.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  hisync check -c hisync.toml             the files, then each source
+  hisync check -c hisync.toml             the files, then each source and upstream
   hisync check -c hisync.toml --offline   the files alone: no connection, no secret is read
   hisync check -c hisync.toml --json      for programs
 
-Exit codes: 0 fine; 1 a source answered, but not as it must (login, permission, missing view, taken address);
-2 the configuration has problems; 3 a source could not be reached.")]
+Exit codes: 0 fine; 1 a source or upstream answered, but not as it must (login, permission, missing view, taken
+address); 2 the configuration has problems; 3 a source or upstream could not be reached.")]
 pub(super) struct Args {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
@@ -28,7 +30,7 @@ pub(super) struct Args {
     /// Checks the files alone.
     #[arg(long)]
     offline: bool,
-    /// Prints one JSON object: `problems`, `sources`.
+    /// Prints one JSON object: `problems`, `sources`, `upstream`.
     #[arg(long)]
     json: bool,
 }
@@ -46,19 +48,27 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
             return Exit::Usage;
         }
     };
-    let sources = if args.offline { Vec::new() } else { online::sources(&config).await };
+    let (sources, upstream) = match args.offline {
+        true => (Vec::new(), None),
+        false => {
+            let (sources, upstream) = tokio::join!(online::sources(&config), online::upstream(&config));
+            (sources, Some(upstream))
+        }
+    };
     if args.json {
-        terminal.json(&json!({ "problems": [], "sources": sources }));
+        terminal.json(&json!({ "problems": [], "sources": sources, "upstream": upstream }));
     } else {
         terminal.data(&summary(&config));
         sources.iter().for_each(|source| terminal.data(&source.to_string()));
+        upstream.iter().for_each(|upstream| terminal.data(&upstream.to_string()));
     }
-    sources.iter().map(online::Looked::exit).max().unwrap_or(Exit::Fine)
+    let exits = sources.iter().map(online::Looked::exit).chain(upstream.iter().map(online::Upstream::exit));
+    exits.max().unwrap_or(Exit::Fine)
 }
 
 fn tell_problems(problems: &[Problem], as_json: bool, terminal: &Terminal) {
     if as_json {
-        return terminal.json(&json!({ "problems": diagnose::to_json(problems), "sources": [] }));
+        return terminal.json(&json!({ "problems": diagnose::to_json(problems), "sources": [], "upstream": null }));
     }
     terminal.note(&diagnose::render(problems, terminal.colour_err()));
     let count = diagnose::to_json(problems).len();

@@ -8,7 +8,9 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::cli::Exit;
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::delivery::{self, ProbeFinding};
 
 /// Longer than the connection and login of a slow hospital database take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -24,6 +26,52 @@ pub(super) struct Looked {
     endpoint: Option<Endpoint>,
     /// What failed.
     error: Option<Failure>,
+}
+
+/// What was found at upstream.
+#[derive(Debug, Serialize)]
+pub(super) struct Upstream {
+    /// What it answered, or that it didn't.
+    finding: Option<ProbeFinding>,
+    /// Why it could not be asked.
+    error: Option<String>,
+}
+
+impl Upstream {
+    pub(super) fn exit(&self) -> Exit {
+        match &self.finding {
+            None => Exit::NotFine,
+            Some(finding) if !finding.reached => Exit::Unreachable,
+            Some(finding) if !finding.accepted => Exit::NotFine,
+            Some(_) => Exit::Fine,
+        }
+    }
+}
+
+/// Asks upstream whether it would take events.
+pub(super) async fn upstream(config: &Config) -> Upstream {
+    match delivery::probe(&config.upstream, &config.base_dir, Clock::system()).await {
+        Ok(finding) => Upstream { finding: Some(finding), error: None },
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            Upstream { finding: None, error: Some(format!("{error}{cause}")) }
+        }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.error {
+            return write!(f, "upstream: NOT FINE: {error}");
+        }
+        let Some(finding) = &self.finding else { return Ok(()) };
+        let verdict = if finding.accepted { "fine" } else { "NOT FINE" };
+        write!(f, "upstream: {verdict} ({}): {}, {} ms", finding.code, finding.text, finding.millis)?;
+        if let Some(seconds) = finding.clock_difference_secs {
+            write!(f, "\n    upstream's clock minus ours: {seconds} s")?;
+        }
+        Ok(())
+    }
 }
 
 /// A failure in words.

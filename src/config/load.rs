@@ -36,7 +36,7 @@ pub(super) fn load(path: &Path, kinds: &'static [Kind], compile: Compile) -> Res
     })?;
     let base_dir = path.parent().unwrap_or(Path::new("/")).to_owned();
     let mut loader =
-        Loader { kinds, compile, base_dir, disk: Disk::default(), found: Found::default(), mappings: BTreeMap::new() };
+        Loader { kinds, compile, base_dir, disk: Disk::default(), found: Found::default(), mapping_problems: Vec::new(), mappings: BTreeMap::new() };
     let root = tree::read(&path, &loader.disk, &mut loader.found.problems);
     if !loader.found.problems.is_empty() {
         // What a broken file would have said is unknown: more problems would be guesses.
@@ -51,6 +51,9 @@ struct Loader {
     base_dir: PathBuf,
     disk: Disk,
     found: Found,
+    /// Problems of mapping files: they lie outside the source's table, whose connector can still
+    /// check its settings.
+    mapping_problems: Vec<Problem>,
     /// Each mapping is compiled once, however many streams use it; `None` where it has problems.
     mappings: BTreeMap<(PathBuf, EntityType), Option<Arc<Mapping>>>,
 }
@@ -67,6 +70,7 @@ impl Loader {
             None => Some(ops::Settings::default()),
         };
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
+        self.found.problems.append(&mut self.mapping_problems);
         let whole = root.get("sources").is_some_and(|list| list.items().len() == sources.len());
         if !whole && self.found.problems.is_empty() {
             // Nothing that was written may be left out: a source that was refused says why.
@@ -197,7 +201,7 @@ impl Loader {
         let streams: Vec<Option<StreamConfig>> = streams.iter().map(|stream| self.stream(stream, &id, kind)).collect();
         // The connector looks at its settings only where each of them is well-formed.
         let (kind, _) = (kind?, head?);
-        if self.found.problems[before..].iter().any(|problem| !FAR.contains(&problem.code)) {
+        if self.found.problems.len() > before {
             return None;
         }
         self.try_build(node, kind, &id, &settings);
@@ -314,18 +318,19 @@ impl Loader {
         }
         let compiled = match self.disk.read(&path) {
             Err(cause) => {
-                self.report(self.unreadable_mapping(node, &cause));
+                let problem = self.unreadable_mapping(node, &cause);
+                self.mapping_problems.push(problem);
                 None
             }
             Ok(_) => match (self.compile)(&path, entity, &self.disk) {
                 Ok(mapping) if mapping.entity() == entity => Some(Arc::new(mapping)),
                 Ok(mapping) => {
                     let message = format!("this mapping yields {}, but the stream is of {entity}", mapping.entity());
-                    self.report(node.at.problem("entity-mismatch", message));
+                    self.mapping_problems.push(node.at.problem("entity-mismatch", message));
                     None
                 }
                 Err(problems) => {
-                    self.found.problems.extend(problems);
+                    self.mapping_problems.extend(problems);
                     None
                 }
             },
@@ -347,9 +352,6 @@ impl Loader {
         }
     }
 }
-
-/// Problems that lie outside the source's own table, so that its connector can still check the rest.
-const FAR: [&str; 1] = ["missing-file"];
 
 fn is_common(key: &str) -> bool {
     STREAM_KEYS.contains(&key)

@@ -260,7 +260,7 @@ fn markdown_table(table: &Table, out: &mut String) {
         let default = match (&option.default, option.required) {
             (Some(default), _) => format!("`{default}`"),
             (None, true) => "required".to_owned(),
-            (None, false) => "none".to_owned(),
+            (None, false) => "optional".to_owned(),
         };
         let cell = |text: &str| text.replace('|', "\\|");
         let _ = writeln!(

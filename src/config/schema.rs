@@ -139,12 +139,10 @@ impl<'a> Walker<'a> {
             (_, Some(written)) if kinds.contains(&"string") => {
                 problem = problem.hint(format!("write \"{written}\" in quotes"))
             }
-            (Tree::Text(text), _)
-                if kinds.iter().any(|kind| *kind == "boolean") && (text == "true" || text == "false") =>
-            {
+            (Tree::Text(text), _) if kinds.contains(&"boolean") && (text == "true" || text == "false") => {
                 problem = problem.hint(format!("write {text} without quotes"));
             }
-            (Tree::Text(text), _) if kinds.iter().any(|kind| *kind == "integer") && text.parse::<i64>().is_ok() => {
+            (Tree::Text(text), _) if kinds.contains(&"integer") && text.parse::<i64>().is_ok() => {
                 problem = problem.hint(format!("write {text} without quotes"));
             }
             (_, _) if kinds.contains(&"array") => problem = problem.hint("put it in brackets: [ … ]"),

@@ -44,9 +44,12 @@ fn each_mistake_is_reported_at_its_place_with_a_hint() {
 
 #[test]
 fn a_secret_in_clear_text_is_not_shown() {
-    let problems = load_file(Path::new("fixtures/config/literal-secret/hisync.toml")).unwrap_err();
-    let shown = render(&problems, false) + &serde_json::to_string(&crate::diagnose::to_json(&problems)).unwrap();
-    assert!(!shown.contains("hunter2"), "{shown}");
+    for case in ["literal-secret", "secret-beside-another-mistake"] {
+        let problems = load_file(&Path::new("fixtures/config").join(case).join("hisync.toml")).unwrap_err();
+        let json = serde_json::to_string(&crate::diagnose::to_json(&problems)).unwrap();
+        let shown = render(&problems, false) + &json;
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
 }
 
 #[test]
@@ -69,4 +72,26 @@ fn the_example_loads() {
     let problems = super::load(Path::new("config/hisync.example.toml")).err().unwrap_or_default();
     let others: Vec<Problem> = problems.into_iter().filter(|problem| problem.code != "missing-file").collect();
     assert!(others.is_empty(), "{}", render(&others, false));
+}
+
+#[test]
+fn a_file_that_breaks_off_anywhere_is_reported_and_rendered() {
+    let whole = std::fs::read_to_string("fixtures/config/wide-characters/hisync.toml").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hisync.toml");
+    for (end, _) in whole.char_indices() {
+        std::fs::write(&path, &whole[..end]).unwrap();
+        let problems = load_file(&path).expect_err("a part of a file is no configuration");
+        assert!(!render(&problems, false).is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_includes_itself_under_another_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hisync.toml");
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    std::fs::write(&path, "include = [\"sub/../hisync.toml\"]").unwrap();
+    let problems = load_file(&path).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["include-cycle"]);
 }

@@ -158,7 +158,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn include(&mut self, path: &Path, asked_at: &At, whole: &mut Node) {
-        if self.open.iter().any(|open| open == path) {
+        // The same file under another name (`../here/hisync.toml`, a link) is the same file.
+        let same = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if self.open.contains(&same) {
             let problem = asked_at.problem("include-cycle", "this file includes itself, directly or through others");
             self.problems.push(problem.hint("take one `include` of the circle out"));
             return;
@@ -180,7 +182,7 @@ impl Reader<'_> {
         if !errors.is_empty() {
             return;
         }
-        self.open.push(path.to_owned());
+        self.open.push(same);
         let mut included = None;
         for entry in self.table(table.into_inner(), &file) {
             match entry.key.as_str() {

@@ -30,7 +30,7 @@ pub struct ProblemJson {
 ///
 /// The files are read again; one that can't be read is named without an excerpt.
 pub fn render(problems: &[Problem], colour: bool) -> String {
-    let mut texts = Texts::default();
+    let mut texts = Texts::new(problems);
     let mut out = String::new();
     for problem in ordered(problems) {
         if !out.is_empty() {
@@ -43,8 +43,8 @@ pub fn render(problems: &[Problem], colour: bool) -> String {
 
 /// The same problems, in the same order, for programs.
 pub fn to_json(problems: &[Problem]) -> Vec<ProblemJson> {
-    let mut texts = Texts::default();
-    let place = |problem: &Problem, texts: &mut Texts| {
+    let mut texts = Texts::new(problems);
+    let place = |problem: &Problem, texts: &mut Texts<'_>| {
         let text = texts.get(problem)?;
         let start = clip(&text, problem.span.as_ref()?).start;
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
@@ -76,7 +76,7 @@ fn ordered(problems: &[Problem]) -> Vec<&Problem> {
     sorted
 }
 
-fn render_one(problem: &Problem, texts: &mut Texts, colour: bool) -> String {
+fn render_one(problem: &Problem, texts: &mut Texts<'_>, colour: bool) -> String {
     let file = shown(&problem.file);
     let (Some(text), Some(span)) = (texts.get(problem), problem.span.as_ref()) else {
         let hint = problem.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
@@ -128,23 +128,40 @@ pub fn shown(path: &Path) -> String {
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
-/// The files' texts, read when first asked for.
-#[derive(Default)]
-struct Texts(BTreeMap<PathBuf, Option<String>>);
+/// The files' texts, read when first asked for, without the secrets that stand in them.
+struct Texts<'a> {
+    problems: &'a [Problem],
+    read: BTreeMap<PathBuf, Option<String>>,
+}
 
-impl Texts {
-    /// The text that a problem points into. A secret in clear text is not repeated on a terminal or
-    /// in a log: each of its characters is shown as a star.
+impl<'a> Texts<'a> {
+    fn new(problems: &'a [Problem]) -> Texts<'a> {
+        Texts { problems, read: BTreeMap::new() }
+    }
+
+    /// The text that a problem points into.
     fn get(&mut self, problem: &Problem) -> Option<String> {
-        let read = || std::fs::read_to_string(&problem.file).ok();
-        let text = self.0.entry(problem.file.clone()).or_insert_with(read).clone()?;
-        match (&problem.span, problem.code) {
-            (Some(span), super::LITERAL_SECRET) => {
-                let span = clip(&text, span);
-                let stars = "*".repeat(span.len());
-                Some(format!("{}{stars}{}", &text[..span.start], &text[span.end..]))
-            }
-            _ => Some(text),
+        if let Some(known) = self.read.get(&problem.file) {
+            return known.clone();
         }
+        let text = self.masked(&problem.file);
+        self.read.insert(problem.file.clone(), text.clone());
+        text
+    }
+
+    /// A secret in clear text is not repeated on a terminal or in a log, not even in the excerpt of
+    /// another problem on its line: each of its bytes is shown as a star.
+    fn masked(&self, file: &Path) -> Option<String> {
+        let mut text = std::fs::read_to_string(file).ok()?;
+        let here = |problem: &&Problem| problem.code == super::LITERAL_SECRET && problem.file == file;
+        for span in self.problems.iter().filter(here).filter_map(|problem| problem.span.clone()) {
+            let span = span.start..span.end.min(text.len());
+            // As many bytes as before, line ends kept: no other place moves.
+            if let Some(secret) = text.get(span.clone()) {
+                let stars: String = secret.bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' }).collect();
+                text.replace_range(span, &stars);
+            }
+        }
+        Some(text)
     }
 }

@@ -87,8 +87,18 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     async fn changes(&mut self, from: &Watermark, after: Option<&Cursor>, limit: usize) -> Result<Batch, SourceError> {
-        let page = self.page(Scan::Changes(from), after, limit).await?;
-        let advance = self.advance(from, &page).await?;
+        let mut page = self.page(Scan::Changes(from), after, limit).await?;
+        let now = if page.rows.rows.is_empty() { None } else { self.client.now_utc().await? };
+        let width = self.plan.stream.fetch.key.len() + 1;
+        let ceiling = match after {
+            Some(cursor) => cursor.0.get(width).cloned().unwrap_or_default(),
+            None if page.next.is_some() => self.ceiling(now).await?,
+            None => Value::Null,
+        };
+        if let Some(next) = &mut page.next {
+            next.0.push(ceiling.clone());
+        }
+        let advance = self.advance(from, &page, &ceiling, now)?;
         let (records, _) = self.records(&page.rows).await?;
         Ok(Batch { records, advance, next: page.next, counted: None })
     }
@@ -220,10 +230,28 @@ impl<C: RelationalClient> SqlPoller<C> {
         })
     }
 
+    /// The newest watermark when a scan of several pages begins; null where there is none.
+    ///
+    /// The stored watermark stays at or before it during the scan. Otherwise a row that is committed
+    /// behind the cursor while the scan runs could fall out of the next scan's overlap: the lag
+    /// would have to cover the longest scan too. The cursor carries it from page to page.
+    async fn ceiling(&mut self, now: Option<NaiveDateTime>) -> Result<Value, SourceError> {
+        let query = self.plan.newest(self.client.dialect(), 20)?;
+        let newest = self.client.query(&query).await?;
+        let settings = self.plan.watermark()?;
+        let mut values = newest.rows.into_iter().filter_map(|row| row.values.into_iter().next());
+        Ok(values.find(|value| watermark::is_vouched_for(settings, value, now)).unwrap_or_default())
+    }
+
     /// Where the stored watermark may move with this page: to its newest row that can be vouched
-    /// for, if that is newer than what is stored.
-    async fn advance(&mut self, from: &Watermark, page: &Page) -> Result<Option<Advance>, SourceError> {
-        let now = if page.rows.rows.is_empty() { None } else { self.client.now_utc().await? };
+    /// for and is not above the ceiling, if that is newer than what is stored.
+    fn advance(
+        &self,
+        from: &Watermark,
+        page: &Page,
+        ceiling: &Value,
+        now: Option<NaiveDateTime>,
+    ) -> Result<Option<Advance>, SourceError> {
         let settings = self.plan.watermark()?;
         let mut columns = vec![settings.column.clone()];
         columns.extend(self.plan.stream.fetch.key.iter().cloned());
@@ -239,7 +267,8 @@ impl<C: RelationalClient> SqlPoller<C> {
             dated += usize::from(!blank);
             readable += usize::from(watermark::is_readable(settings, value));
             let sound = columns.iter().all(|column| !row.is_broken(*column));
-            if sound && watermark::is_vouched_for(settings, value, now) {
+            let below = ceiling.is_null() || watermark::compare(value, ceiling).is_le();
+            if sound && below && watermark::is_vouched_for(settings, value, now) {
                 return Ok((later(&at, from.columns()) == Ordering::Greater)
                     .then(|| Advance { from: from.clone(), to: Watermark::at(at) }));
             }

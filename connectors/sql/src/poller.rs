@@ -114,7 +114,12 @@ impl<C: RelationalClient> SqlPoller<C> {
         Ok(Batch { records, advance: None, next: page.next, counted: None })
     }
 
-    async fn snapshot_page(&mut self, scan: &mut SnapshotScan, first: bool, limit: usize) -> Result<Batch, SourceError> {
+    async fn snapshot_page(
+        &mut self,
+        scan: &mut SnapshotScan,
+        first: bool,
+        limit: usize,
+    ) -> Result<Batch, SourceError> {
         if scan.opened.elapsed() > LONGEST_SNAPSHOT {
             return Err(SourceError::retry(FaultClass::Timeout, format!("read a snapshot of {:?}", self.plan.from()))
                 .hint("it took longer than 30 minutes, which holds the source's log: read fewer rows"));
@@ -205,7 +210,10 @@ impl<C: RelationalClient> SqlPoller<C> {
         let Some(value) = stored.columns().first().filter(|_| !implied) else { return Ok(None) };
         watermark::lower(settings, value).map(Some).ok_or_else(|| {
             SourceError::stop(FaultClass::Data, format!("take the lag off the watermark of {:?}", self.plan.from()))
-                .hint(format!("the stored value of {:?} can't be read as {:?}: was the type changed?", settings.column, settings.kind))
+                .hint(format!(
+                    "the stored value of {:?} can't be read as {:?}: was the type changed?",
+                    settings.column, settings.kind
+                ))
         })
     }
 
@@ -225,8 +233,11 @@ impl<C: RelationalClient> SqlPoller<C> {
             _ => None,
         };
         start.map(Some).ok_or_else(|| {
-            SourceError::stop(FaultClass::Data, format!("find a time in {:?} of {:?}", settings.column, self.plan.from()))
-                .hint("re-reading a window needs a watermark of type \"timestamp\" whose format can be read")
+            SourceError::stop(
+                FaultClass::Data,
+                format!("find a time in {:?} of {:?}", settings.column, self.plan.from()),
+            )
+            .hint("re-reading a window needs a watermark of type \"timestamp\" whose format can be read")
         })
     }
 
@@ -255,9 +266,8 @@ impl<C: RelationalClient> SqlPoller<C> {
         let settings = self.plan.watermark()?;
         let mut columns = vec![settings.column.clone()];
         columns.extend(self.plan.stream.fetch.key.iter().cloned());
-        let columns = positions(&page.rows, &columns, self.plan.from()).or_else(|error| {
-            if page.rows.rows.is_empty() { Ok(Vec::new()) } else { Err(error) }
-        })?;
+        let columns = positions(&page.rows, &columns, self.plan.from())
+            .or_else(|error| if page.rows.rows.is_empty() { Ok(Vec::new()) } else { Err(error) })?;
         let mut dated = 0;
         let mut readable = 0;
         for row in page.rows.rows.iter().rev() {

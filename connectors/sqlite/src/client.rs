@@ -208,10 +208,8 @@ impl Session {
                 read(connection, query).map_err(|cause| classify(&self.path, &format!("run {:?} on", query.sql), cause))
             }
             State::Closed => Err(SourceError::retry(FaultClass::Other, format!("read {:?} outside a scan", self.path))),
-            State::Expired => {
-                Err(SourceError::retry(FaultClass::Timeout, format!("go on reading {:?}", self.path))
-                    .hint("the scan stood still for too long and its transaction was given up"))
-            }
+            State::Expired => Err(SourceError::retry(FaultClass::Timeout, format!("go on reading {:?}", self.path))
+                .hint("the scan stood still for too long and its transaction was given up")),
         }
     }
 }
@@ -278,13 +276,15 @@ fn classify(path: &Path, doing: &str, cause: rusqlite::Error) -> SourceError {
     let message = cause.to_string();
     let code = cause.sqlite_error_code();
     let error = match code {
-        Some(ErrorCode::CannotOpen) if path.exists() => SourceError::retry(FaultClass::Permission, operation)
-            .hint("the agent's user must be able to read the file; a database in WAL mode also needs its -shm file, or a \
-                   folder in which it may be made"),
+        Some(ErrorCode::CannotOpen) if path.exists() => SourceError::retry(FaultClass::Permission, operation).hint(
+            "the agent's user must be able to read the file; a database in WAL mode also needs its -shm file, or a \
+                   folder in which it may be made",
+        ),
         Some(ErrorCode::CannotOpen) => SourceError::retry(FaultClass::Unreachable, operation)
             .hint("there is no such file: check settings.path, and whether a share is mounted"),
-        Some(ErrorCode::NotADatabase) => SourceError::stop(FaultClass::Data, operation)
-            .hint("the file is not a SQLite database, or it is encrypted"),
+        Some(ErrorCode::NotADatabase) => {
+            SourceError::stop(FaultClass::Data, operation).hint("the file is not a SQLite database, or it is encrypted")
+        }
         Some(ErrorCode::DatabaseCorrupt) => SourceError::stop(FaultClass::Data, operation)
             .hint("the file is damaged, or was copied while it was written: copy it with SQLite's own backup"),
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {

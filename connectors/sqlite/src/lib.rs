@@ -14,9 +14,7 @@ mod client;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use connector_api::{
-    Connector, ConnectorKind, DocumentDecoder, Flow, Mode, SettingsProblem, SourceSpec, StreamPoller,
-};
+use connector_api::{Connector, ConnectorKind, DocumentDecoder, Flow, Mode, SettingsProblem, SourceSpec, StreamPoller};
 use connector_sql::{Plan, SqlPoller, TableStream, check_stream};
 use serde::{Deserialize, Serialize};
 

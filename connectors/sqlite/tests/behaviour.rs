@@ -79,10 +79,8 @@ async fn a_missing_table_or_column_is_named_with_its_neighbour() {
     // An unknown name is never taken for a text.
     let error = column.fetch(Request::Snapshot { after: None }, 10).await.unwrap_err();
     check(&error, FaultClass::Missing, false, "discover");
-    let mut clash = site.stream(
-        r#"from = "BG", key = ["TJBH"]"#,
-        r#"children = [{ name = "XM", from = "MX", key = ["TJBH"] }]"#,
-    );
+    let mut clash =
+        site.stream(r#"from = "BG", key = ["TJBH"]"#, r#"children = [{ name = "XM", from = "MX", key = ["TJBH"] }]"#);
     check(&clash.probe().await.unwrap_err(), FaultClass::Other, false, "another name");
     let error = clash.fetch(Request::Snapshot { after: None }, 10).await.unwrap_err();
     check(&error, FaultClass::Other, false, "another name");
@@ -189,8 +187,10 @@ async fn a_window_reads_what_changed_since_and_moves_nothing() {
 
 #[tokio::test]
 async fn child_rows_that_match_no_parent_stop_the_stream() {
-    let site = Site::new("CREATE TABLE P (k TEXT); CREATE TABLE C (k INTEGER, v TEXT);
-        INSERT INTO P VALUES ('007'); INSERT INTO C VALUES (7, 'x')");
+    let site = Site::new(
+        "CREATE TABLE P (k TEXT); CREATE TABLE C (k INTEGER, v TEXT);
+        INSERT INTO P VALUES ('007'); INSERT INTO C VALUES (7, 'x')",
+    );
     let mut poller =
         site.stream(r#"from = "P", key = ["k"]"#, r#"children = [{ name = "items", from = "C", key = ["k"] }]"#);
     let error = poller.fetch(Request::Snapshot { after: None }, 10).await.unwrap_err();
@@ -219,7 +219,9 @@ async fn many_parents_and_keys_of_two_columns_are_read_in_chunks() {
 #[tokio::test]
 async fn discover_lists_and_describes() {
     let site = Site::new(SCHEMA);
-    site.database().execute_batch("CREATE VIEW 视图 AS SELECT * FROM BG; CREATE VIEW broken AS SELECT * FROM gone").unwrap();
+    site.database()
+        .execute_batch("CREATE VIEW 视图 AS SELECT * FROM BG; CREATE VIEW broken AS SELECT * FROM gone")
+        .unwrap();
     let mut poller = site.reports();
     let all = poller.discover(None).await.unwrap();
     let listed: Vec<_> = all.iter().map(|table| (table.name.as_str(), table.kind.as_str(), table.rows)).collect();

@@ -240,7 +240,11 @@ async fn equal_watermarks_cross_pages<F: PollerFixture>(fixture: &F) {
     fixture.put(&all).await;
     for limit in 1..=10 {
         let mut stored = Watermark::start();
-        assert_eq!(rows(&scan_changes(&mut *open(fixture, "changes"), &mut stored, limit).await), all, "pages of {limit}");
+        assert_eq!(
+            rows(&scan_changes(&mut *open(fixture, "changes"), &mut stored, limit).await),
+            all,
+            "pages of {limit}"
+        );
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod children;
 mod client;
+mod decoder;
 mod dialect;
 mod plan;
 mod poller;
@@ -27,6 +28,7 @@ mod settings;
 mod watermark;
 
 pub use client::{RelationalClient, Row, Rows};
+pub use decoder::RowDecoder;
 pub use dialect::{Dialect, LimitClause};
 pub use plan::Plan;
 pub use poller::SqlPoller;

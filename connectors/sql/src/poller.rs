@@ -11,6 +11,7 @@ use connector_api::{
 };
 
 use crate::children::{Node, attach, positions};
+use crate::decoder::mark_held;
 use crate::plan::{term, tuples_per_query};
 use crate::query::{Condition, Select, Term};
 use crate::{Plan, RelationalClient, Rows, probe, watermark};
@@ -193,7 +194,7 @@ impl<C: RelationalClient> SqlPoller<C> {
             }
             if wanted > WIDEST_PAGE {
                 return Err(SourceError::stop(FaultClass::Data, format!("read past undecodable rows of {from:?}"))
-                    .hint("key or watermark columns hold text that can't be decoded, in many rows: check the character set"));
+                    .hint("many rows have a key or watermark that can't be decoded: check the character set"));
             }
             wanted *= 2;
         }
@@ -315,7 +316,10 @@ impl<C: RelationalClient> SqlPoller<C> {
             nodes.push(node);
         }
         attach(&mut self.client, &self.plan.children, &mut nodes).await?;
-        let record = |node: Node| {
+        let record = |mut node: Node| {
+            if let Some(failure) = &node.failure {
+                mark_held(&mut node.map, failure);
+            }
             let mut record = Record::from_document(Document::new(node.map), self.plan.from());
             if let Some(failure) = node.failure {
                 record.document = Err(failure);

@@ -66,8 +66,8 @@ async fn probe_watermark<C: RelationalClient>(
     let ahead = values.iter().filter(|value| !watermark::is_vouched_for(settings, value, now)).count();
     if ahead > 0 {
         probe.findings.push(format!(
-            "the newest values of {:?} can't be read or lie in the future: their rows are read, but the watermark stays \
-             before them",
+            "the newest values of {:?} can't be read or lie in the future: their rows are read, but the \
+             watermark stays before them",
             settings.column
         ));
     }

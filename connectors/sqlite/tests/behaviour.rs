@@ -38,7 +38,8 @@ impl Site {
     fn stream(&self, fetch: &str, rest: &str) -> Box<dyn Poller> {
         let mode = if fetch.contains("watermark") { "incremental" } else { "snapshot" };
         let source = format!(
-            "[[sources]]\nid = \"s\"\nsettings = {{ path = \"source.db\", query_timeout_secs = 1, busy_timeout_secs = 0 }}\n\
+            "[[sources]]\nid = \"s\"\n\
+             settings = {{ path = \"source.db\", query_timeout_secs = 1, busy_timeout_secs = 0 }}\n\
              [[sources.streams]]\nid = \"it\"\nmode = \"{mode}\"\nfetch = {{ {fetch} }}\n{rest}"
         );
         poller::<Sqlite>(&source, self.folder.path(), "it")
@@ -201,7 +202,8 @@ async fn child_rows_that_match_no_parent_stop_the_stream() {
 async fn many_parents_and_keys_of_two_columns_are_read_in_chunks() {
     let site = Site::new(
         "CREATE TABLE P (a INTEGER, b TEXT); CREATE TABLE C (a INTEGER, b TEXT, v INTEGER);
-         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500) INSERT INTO P SELECT i, 'k' || i FROM n;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+         INSERT INTO P SELECT i, 'k' || i FROM n;
          INSERT INTO C SELECT a, b, 10 * a FROM P; INSERT INTO C SELECT a, b, 10 * a + 1 FROM P",
     );
     let mut poller = site.stream(
@@ -235,7 +237,17 @@ async fn discover_lists_and_describes() {
 }
 
 #[test]
-fn the_schema_refuses_unknown_keys() {
+fn the_schema_names_every_key_and_allows_no_other() {
+    let schema = serde_json::to_value(schemars::schema_for!(connector_sql::TableStream)).unwrap();
+    for table in [&schema, &schema["$defs"]["Child"], &schema["$defs"]["Fetch"], &schema["$defs"]["WatermarkSettings"]]
+    {
+        assert_eq!(table["additionalProperties"], false, "{table}");
+    }
+    assert!(schema["$defs"]["Child"]["properties"]["children"].is_object());
+}
+
+#[test]
+fn unknown_keys_are_refused() {
     let path = Path::new(".");
     let source = "[[sources]]\nid = \"s\"\nsettings = { path = \"a\", pth = 1 }\n";
     assert!(connector_testkit::conformance::load_source::<Sqlite>(source, path).is_err());

@@ -89,7 +89,8 @@ fn a_first_page_starts_at_the_bound_and_includes_what_has_no_watermark() {
     let start = || vec![Condition::AtLeast { term: STAMP, value: Value::from("2024"), blanks: true }];
     check(
         &page(&Sqlite, start()),
-        r#"SELECT * FROM "dbo"."V_体检" WHERE ("GXSJ" IS NULL OR "GXSJ" = '' OR "GXSJ" >= ?) ORDER BY "GXSJ", "TJBH" LIMIT 11"#,
+        "SELECT * FROM \"dbo\".\"V_体检\" WHERE (\"GXSJ\" IS NULL OR \"GXSJ\" = '' OR \"GXSJ\" >= ?) ORDER BY \
+         \"GXSJ\", \"TJBH\" LIMIT 11",
         &[Value::from("2024")],
     );
     check(
@@ -107,7 +108,8 @@ fn a_later_page_compares_watermark_and_key_as_a_chain() {
     let params = [Value::from("2024"), Value::from("2024"), Value::from("2024"), Value::from("1")];
     check(
         &page(&Sqlite, vec![Condition::After(&terms, &at)]),
-        r#"SELECT * FROM "dbo"."V_体检" WHERE "GXSJ" >= ? AND ("GXSJ" > ? OR "GXSJ" = ? AND "TJBH" > ?) ORDER BY "GXSJ", "TJBH" LIMIT 11"#,
+        "SELECT * FROM \"dbo\".\"V_体检\" WHERE \"GXSJ\" >= ? AND (\"GXSJ\" > ? OR \"GXSJ\" = ? AND \"TJBH\" > \
+         ?) ORDER BY \"GXSJ\", \"TJBH\" LIMIT 11",
         &params,
     );
     check(
@@ -124,7 +126,8 @@ fn nulls_come_first_and_are_equal_to_each_other() {
     let at = [Value::Null, Value::Null];
     check(
         &page(&Oracle(LimitClause::FetchFirst), vec![Condition::After(&terms, &at)]),
-        r#"SELECT * FROM "dbo"."V_体检" WHERE ("GXSJ" IS NOT NULL OR "GXSJ" IS NULL AND "TJBH" IS NOT NULL) ORDER BY "GXSJ" NULLS FIRST, "TJBH" NULLS FIRST FETCH FIRST 11 ROWS ONLY"#,
+        "SELECT * FROM \"dbo\".\"V_体检\" WHERE (\"GXSJ\" IS NOT NULL OR \"GXSJ\" IS NULL AND \"TJBH\" IS NOT \
+         NULL) ORDER BY \"GXSJ\" NULLS FIRST, \"TJBH\" NULLS FIRST FETCH FIRST 11 ROWS ONLY",
         &[],
     );
     let tuples = [vec![Value::from("1"), Value::Null]];
@@ -175,7 +178,8 @@ fn child_rows_are_bound_to_their_parents_and_read_what_binds_theirs() {
     let query = plan.children[0].rows_of(&SqlServer, &tuples);
     assert_eq!(
         query.sql,
-        "SELECT [MC], [TC], [YQ], [XH], [ZHDM] FROM [TC_ZH] WHERE ([TC] = @P1 AND [YQ] = @P2 OR [TC] = @P3 AND [YQ] = @P4) \
+        "SELECT [MC], [TC], [YQ], [XH], [ZHDM] FROM [TC_ZH] \
+         WHERE ([TC] = @P1 AND [YQ] = @P2 OR [TC] = @P3 AND [YQ] = @P4) \
          ORDER BY [XH]"
     );
     let query = plan.children[0].children[0].rows_of(&Sqlite, &[vec![Value::from("1")], vec![Value::from("2")]]);

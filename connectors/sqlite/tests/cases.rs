@@ -4,6 +4,8 @@
 //! A case says, for each stream, its records as they are archived (`held` with a code where a
 //! record is held), the watermark afterwards or the count. `HISYNC_ACCEPT=1` writes what was read.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps nothing")]
+
 use std::path::{Path, PathBuf};
 
 use connector_api::{Decoder, Record, Watermark};

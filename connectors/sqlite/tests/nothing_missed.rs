@@ -1,5 +1,7 @@
 //! However rows change, also between two pages of a scan, every version that stays is read.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps nothing")]
+
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, TimeDelta};

@@ -43,9 +43,8 @@ impl Pattern {
 /// True where some message could belong to both streams.
 pub(crate) fn overlap(a: &Stream, b: &Stream) -> bool {
     let common = |a: &[String], b: &[String]| a.is_empty() || b.is_empty() || a.iter().any(|name| b.contains(name));
-    let patterns = |stream: &Stream| -> Vec<Pattern> {
-        stream.messages.iter().filter_map(|text| Pattern::parse(text)).collect()
-    };
+    let patterns =
+        |stream: &Stream| -> Vec<Pattern> { stream.messages.iter().filter_map(|text| Pattern::parse(text)).collect() };
     let others = patterns(b);
     patterns(a).iter().any(|pattern| others.iter().any(|other| pattern.meets(other)))
         && common(&a.sending_application, &b.sending_application)
@@ -77,9 +76,8 @@ impl Routes {
 
     /// The stream of a message; the checks of the settings leave at most one.
     pub(crate) fn stream(&self, header: &Header) -> Option<&StreamId> {
-        let named = |names: &[String], field| {
-            names.is_empty() || names.iter().any(|name| name == header.component(field, 1))
-        };
+        let named =
+            |names: &[String], field| names.is_empty() || names.iter().any(|name| name == header.component(field, 1));
         let wants = |route: &&Route| {
             route.patterns.iter().any(|pattern| pattern.matches(header))
                 && named(&route.applications, 3)

@@ -69,9 +69,7 @@ async fn the_acknowledgement_waits_until_the_record_is_stored() {
 #[tokio::test]
 async fn a_refused_record_is_answered_with_an_error_and_taken_later() {
     let refused = std::sync::atomic::AtomicBool::new(false);
-    let intake = Kept::unless(move |_| {
-        (!refused.swap(true, std::sync::atomic::Ordering::SeqCst)).then(busy)
-    });
+    let intake = Kept::unless(move |_| (!refused.swap(true, std::sync::atomic::Ordering::SeqCst)).then(busy));
     let running = start(intake.clone()).await;
     let mut peer = Peer::connect(&running).await;
     peer.send(&message("1")).await;

@@ -2,6 +2,8 @@
 //!
 //! An input that does not begin with a frame is sent as the content of one.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
+
 mod support;
 
 use connector_api::Value;

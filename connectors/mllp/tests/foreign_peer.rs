@@ -56,7 +56,8 @@ async fn a_python_sender_is_answered_and_its_messages_are_kept() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let verdicts = String::from_utf8(output.stdout).unwrap();
-    let expected: Vec<String> = (1..=20).map(|id| format!("AA {id}")).chain(["AA gbk".into(), "AA gbk".into()]).collect();
+    let expected: Vec<String> =
+        (1..=20).map(|id| format!("AA {id}")).chain(["AA gbk".into(), "AA gbk".into()]).collect();
     assert_eq!(verdicts.lines().collect::<Vec<_>>(), expected);
 
     let names: Vec<_> = intake

@@ -34,8 +34,7 @@ fn stream<K: ConnectorKind>(source: &SourceId, table: toml::Value) -> StreamSpec
     for key in COMMON {
         table.remove(key);
     }
-    let settings =
-        K::Stream::deserialize(toml::Value::Table(table)).unwrap_or_else(|error| panic!("{id}: {error}"));
+    let settings = K::Stream::deserialize(toml::Value::Table(table)).unwrap_or_else(|error| panic!("{id}: {error}"));
     StreamSpec { id, mode, settings }
 }
 

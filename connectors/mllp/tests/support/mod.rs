@@ -1,6 +1,6 @@
 //! A listener on a real socket, an intake that keeps what it takes in memory, and a peer.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "tests; each test binary uses its own part")]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

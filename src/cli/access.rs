@@ -1,0 +1,155 @@
+//! How a command reaches the state of an agent: the running one, or its store.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::client::{self, Client};
+use super::{Exit, Terminal};
+use crate::agent::AgentFile;
+use crate::clock::Clock;
+use crate::store::{self, Reader, Store};
+use crate::{agent, config, intake, mapping};
+
+/// Where a configuration is looked for, in this order, where none is named.
+const PLACES: [&str; 2] = ["hisync.toml", "/etc/hisync/hisync.toml"];
+
+/// Which agent is meant.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Which {
+    /// The configuration file; without it ./hisync.toml, then /etc/hisync/hisync.toml.
+    #[arg(short, long, value_name = "FILE", env = "HISYNC_CONFIG")]
+    config: Option<PathBuf>,
+    /// The data folder, where the configuration is not at hand.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Why a command can't tell.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("there is no configuration at ./hisync.toml or /etc/hisync/hisync.toml; name one with -c FILE")]
+    NoConfig,
+    #[error("read {path:?}: {cause}")]
+    Read { path: PathBuf, cause: String },
+    #[error("{0:?} holds no store: has an agent run with this data folder?")]
+    NoStore(PathBuf),
+    #[error("the configuration has problems; `hisync check -c {0:?}` shows them")]
+    BadConfig(PathBuf),
+    #[error("{}", chain(.0))]
+    Store(#[from] store::Error),
+    #[error("{}", chain(.0))]
+    Agent(#[from] client::Error),
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+impl Error {
+    /// Tells it, and answers the exit code.
+    pub(super) fn tell(&self, terminal: &Terminal) -> Exit {
+        terminal.note(&format!("error: {self}"));
+        match self {
+            Error::NoConfig | Error::Read { .. } | Error::BadConfig(_) => Exit::Usage,
+            Error::NoStore(_) | Error::Agent(client::Error::Unreachable(_)) => Exit::Unreachable,
+            Error::Agent(client::Error::Refused(_)) => Exit::NotFine,
+            Error::Store(error) => match error {
+                store::Error::NotFound { .. } | store::Error::Superseded | store::Error::Refused(_) => Exit::NotFine,
+                _ => Exit::Unreachable,
+            },
+        }
+    }
+}
+
+/// The state of an agent.
+pub(super) enum Access {
+    /// One runs.
+    Agent(Client),
+    /// None runs; this is its store.
+    Store(Reader),
+}
+
+impl Which {
+    /// The configuration file that is meant.
+    pub(super) fn config(&self) -> Result<PathBuf, Error> {
+        match &self.config {
+            Some(path) => Ok(path.clone()),
+            None => PLACES.map(PathBuf::from).into_iter().find(|path| path.exists()).ok_or(Error::NoConfig),
+        }
+    }
+
+    /// The data folder. Only this one key of the configuration is read: the state of an agent must
+    /// be seen even while its configuration is broken.
+    fn data_dir(&self) -> Result<PathBuf, Error> {
+        if let Some(folder) = &self.data_dir {
+            return Ok(folder.clone());
+        }
+        let path = self.config()?;
+        let read = |cause: String| Error::Read { path: path.clone(), cause };
+        let text = std::fs::read_to_string(&path).map_err(|error| read(error.to_string()))?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| read(error.message().to_owned()))?;
+        let folder = table.get("agent").and_then(|agent| agent.get("data_dir")).and_then(toml::Value::as_str);
+        let folder = folder.ok_or_else(|| read("it has no agent.data_dir".to_owned()))?;
+        Ok(path.parent().unwrap_or(Path::new(".")).join(folder))
+    }
+
+    /// The running agent, or its store.
+    pub(super) async fn open(&self) -> Result<Access, Error> {
+        let folder = self.data_dir()?;
+        if let Some(file) = AgentFile::read(&folder)
+            && let Some(client) = Client::connect(file.admin).await
+        {
+            return Ok(Access::Agent(client));
+        }
+        if !folder.join("hisync.db").exists() {
+            return Err(Error::NoStore(folder));
+        }
+        Ok(Access::Store(Reader::open(&folder)?))
+    }
+
+    /// The store for an act, with the mappings in force, where no agent runs.
+    pub(super) fn open_for_acts(&self) -> Result<(Store, intake::Again), Error> {
+        let path = self.config()?;
+        let config = config::load(&path).map_err(|_| Error::BadConfig(path))?;
+        let options = store::Options {
+            hospital: config.agent.hospital.clone(),
+            agent_version: agent::VERSION.to_owned(),
+            lane: config.agent.lane.clone(),
+        };
+        let store =
+            Store::open(&config.agent.data_dir, options, std::sync::Arc::new(mapping::Composer), Clock::system())?;
+        let again = intake::Again::new(store.clone(), agent::sources::decoders(&config));
+        Ok((store, again))
+    }
+}
+
+impl Access {
+    /// Reads the same thing from the agent or from the store, as JSON.
+    pub(super) async fn read<Q: Serialize, T: Serialize>(
+        &self,
+        path: &str,
+        query: &Q,
+        read: impl FnOnce(&Reader) -> Result<T, store::Error>,
+    ) -> Result<Json, Error> {
+        match self {
+            Access::Agent(client) => Ok(client.get(path, query).await?),
+            Access::Store(reader) => Ok(serde_json::to_value(read(reader)?).unwrap_or_default()),
+        }
+    }
+}
+
+/// The name that the audit log gets where nobody says another.
+pub(super) fn whoami() -> String {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "command line".to_owned())
+}

@@ -1,0 +1,70 @@
+//! Asks a running agent over its admin address.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::ops::http::ACT_HEADER;
+
+/// A running agent.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// Why the agent did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Nobody answers there.
+    #[error("the agent does not answer")]
+    Unreachable(#[source] reqwest::Error),
+    /// It said no, in words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Client {
+    /// A client for the agent that listens there, if one does.
+    pub(super) async fn connect(admin: SocketAddr) -> Option<Client> {
+        // An address on the same machine; no proxy stands in between, whatever the environment says.
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build().ok()?;
+        let client = Client { http, base: format!("http://{admin}") };
+        let alive = client.http.get(format!("{}/live", client.base)).timeout(Duration::from_secs(3)).send().await;
+        alive.is_ok_and(|answer| answer.status().is_success()).then_some(client)
+    }
+
+    pub(super) async fn get<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Json, Error> {
+        let query = serde_json::to_value(query).unwrap_or_default();
+        let mut url = url::Url::parse(&format!("{}{path}", self.base)).map_err(|error| Error::Refused(error.to_string()))?;
+        for (name, value) in query.as_object().into_iter().flatten() {
+            match value {
+                Json::Null => {}
+                Json::String(text) => drop(url.query_pairs_mut().append_pair(name, text)),
+                other => drop(url.query_pairs_mut().append_pair(name, &other.to_string())),
+            }
+        }
+        answer(self.http.get(url).send().await).await
+    }
+
+    pub(super) async fn post<B: Serialize>(&self, path: &str, body: &B) -> Result<Json, Error> {
+        let body = serde_json::to_vec(body).map_err(|error| Error::Refused(error.to_string()))?;
+        let request = self.http.post(format!("{}{path}", self.base)).header(ACT_HEADER, "1");
+        answer(request.header("content-type", "application/json").body(body).send().await).await
+    }
+}
+
+async fn answer(sent: reqwest::Result<reqwest::Response>) -> Result<Json, Error> {
+    let response = sent.map_err(Error::Unreachable)?;
+    let fine = response.status().is_success();
+    let status = response.status();
+    let body = response.bytes().await.map_err(Error::Unreachable)?;
+    let json: Json = serde_json::from_slice(&body).unwrap_or_default();
+    if fine {
+        return Ok(json);
+    }
+    let said = json.get("error").and_then(Json::as_str).map(str::to_owned);
+    Err(Error::Refused(said.unwrap_or_else(|| format!("the agent answered {status}"))))
+}

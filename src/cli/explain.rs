@@ -1,0 +1,132 @@
+//! `hisync explain`: the whole life of one record, or what a rule means.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value as Json, json};
+
+use super::access::{Error, Which};
+use super::table::{field, list, time};
+use super::{Exit, Terminal};
+use crate::mapping;
+use crate::store::Reader;
+
+/// Tells the whole life of one record: seen when, raw digest, mapping version, each attempt, receipt.
+///
+/// Takes an exam number, a package or item code, a key, a subject (exam_report/main:peis:0301), an event id,
+/// archive:ID, or the code of a rule or finding.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hisync explain 0301170001                 an exam number
+  hisync explain exam_package/main:peis:T01 a subject
+  hisync explain unknown-code               what a reason means and what to do
+
+Exit codes: 0 found; 1 nothing is known of it; 3 there is no store.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// What to explain.
+    key: String,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
+    if let Some(rule) = mapping::rules::all().iter().find(|rule| rule.code == args.key) {
+        if args.json {
+            terminal.json(&json!({
+                "rule": { "code": rule.code, "default": rule.severity.as_str(), "title": rule.title, "help": rule.help },
+            }));
+        } else {
+            terminal.data(&format!("{}: {}\nby default: {}\n\n{}", rule.code, rule.title, rule.severity.as_str(), rule.help));
+        }
+        return Exit::Fine;
+    }
+    life(&args, terminal).await.unwrap_or_else(|error| error.tell(terminal))
+}
+
+async fn life(args: &Args, terminal: &Terminal) -> Result<Exit, Error> {
+    let access = args.which.open().await?;
+    let found = access.read("/api/explain", &json!({ "q": args.key }), |reader: &Reader| reader.explain(&args.key)).await?;
+    let nothing =
+        list(&found, "entities").is_empty() && list(&found, "held").is_empty() && !found["record"].is_object();
+    if args.json {
+        terminal.json(&found);
+    } else if nothing {
+        terminal.note("nothing is known of it: not as a key, a subject, an exam number, a code or an event id");
+    } else {
+        terminal.data(&text(&found));
+    }
+    Ok(if nothing { Exit::NotFine } else { Exit::Fine })
+}
+
+fn text(found: &Json) -> String {
+    let mut text = String::new();
+    for entity in list(found, "entities") {
+        let _ = writeln!(text, "{}/{}: {}", field(entity, "entity"), field(entity, "key"), field(entity, "state"));
+        for part in list(entity, "parts") {
+            let _ = writeln!(
+                text,
+                "  latest from {}: received {}, archive {}, raw {}, mapping {}{}",
+                field(part, "stream"),
+                time(part, "received_at"),
+                field(part, "archive_id"),
+                short(&field(part, "raw_digest")),
+                field(part, "mapping_version"),
+                part["absent_reason"].as_str().map(|reason| format!(", not to be upstream: {reason}")).unwrap_or_default()
+            );
+        }
+        for version in list(entity, "versions") {
+            let entry = &version["entry"];
+            let _ = writeln!(text, "  {} {} {}", field(entry, "sequence"), field(entry, "kind"), field(entry, "state"));
+            let _ = writeln!(text, "    event {}", field(entry, "event_id"));
+            let _ = writeln!(
+                text,
+                "    received {}, raw {}, mapping {}, content {}",
+                time(version, "received_at"),
+                short(&field(version, "raw_digest")),
+                field(entry, "mapping_version"),
+                short(&field(entry, "content_hash"))
+            );
+            for attempt in list(version, "history") {
+                let _ = writeln!(text, "    attempt {} at {}: {}", field(attempt, "n"), time(attempt, "at"), field(attempt, "code"));
+            }
+            if entry["done_at"].is_string() {
+                let _ = writeln!(text, "    {} at {} ({})", field(entry, "state"), time(entry, "done_at"), field(entry, "last_code"));
+            } else if entry["next_try_at"].is_string() {
+                let _ = writeln!(text, "    next try at {}", time(entry, "next_try_at"));
+            }
+        }
+        list(entity, "held").iter().for_each(|item| held(&mut text, item));
+    }
+    list(found, "held").iter().for_each(|item| held(&mut text, item));
+    if found["record"].is_object() {
+        let record = &found["record"];
+        let _ = writeln!(
+            text,
+            "archive {}: {} from {}, received {}, {}, raw {}",
+            field(record, "archive_id"),
+            field(record, "format"),
+            field(record, "stream"),
+            time(record, "received_at"),
+            field(record, "source_ref"),
+            field(record, "digest")
+        );
+    }
+    text
+}
+
+fn held(text: &mut String, item: &Json) {
+    let _ = writeln!(
+        text,
+        "  held item {} ({}): {}, since {}",
+        field(item, "id"),
+        field(item, "state"),
+        field(item, "reason"),
+        time(item, "opened_at")
+    );
+}
+
+fn short(digest: &str) -> String {
+    digest.chars().take(19).collect()
+}

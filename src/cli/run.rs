@@ -1,0 +1,151 @@
+//! `hisync run`: the agent.
+
+use std::path::PathBuf;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Exit, Terminal};
+use crate::agent::{Agent, StartError, VERSION};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::diagnose;
+
+/// Runs the agent: reads the sources on schedule, listens, delivers upstream, serves the status page.
+///
+/// SIGTERM or Ctrl-C stops in order; a second one at once (nothing acknowledged is lost by that).
+/// SIGHUP checks the configuration and, if it is good, goes on under it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hisync run -c /etc/hisync/hisync.toml
+  hisync run -c hisync.toml --log-format json    for a log collector
+
+Exit codes: 0 stopped as asked; 2 the configuration has problems; 3 the store or an address can't be opened.")]
+pub(super) struct Args {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", env = "HISYNC_CONFIG")]
+    config: PathBuf,
+}
+
+pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            terminal.note(&format!("error: wait for signals: {error}"));
+            return Exit::Unreachable;
+        }
+    };
+    let mut config = match load(&args.config) {
+        Ok(config) => config,
+        Err(text) => {
+            terminal.note(&diagnose_note(&text, terminal));
+            return Exit::Usage;
+        }
+    };
+    loop {
+        let agent = match Agent::start(config, Clock::system()).await {
+            Ok(agent) => agent,
+            Err(error) => {
+                terminal.note(&format!("error: {}", chain(&error)));
+                return match error {
+                    StartError::Delivery(_) => Exit::Usage,
+                    _ => Exit::Unreachable,
+                };
+            }
+        };
+        tracing::info!(version = VERSION, admin = %agent.admin_address(), "hisync runs");
+        told(&[NotifyState::Ready]);
+        let next = live(&mut signals, &args.config).await;
+        told(&[NotifyState::Stopping]);
+        tokio::select! {
+            () = agent.stop() => {}
+            () = signals.stop() => {
+                tracing::warn!("stopped at once by a second signal; nothing acknowledged is lost");
+                // Not an orderly way out, on purpose: whoever sends two signals wants the process gone.
+                std::process::exit(130);
+            }
+        }
+        match next {
+            Some(new) => config = *new,
+            None => {
+                tracing::info!("hisync stopped");
+                return Exit::Fine;
+            }
+        }
+    }
+}
+
+/// Waits until the agent is to stop (`None`) or to go on under a new configuration.
+async fn live(signals: &mut Signals, path: &std::path::Path) -> Option<Box<Config>> {
+    let beat = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    let mut ticks = tokio::time::interval(beat.unwrap_or(std::time::Duration::from_secs(3600)));
+    loop {
+        tokio::select! {
+            () = signals.stop() => return None,
+            _ = ticks.tick() => if beat.is_some() { told(&[NotifyState::Watchdog]) },
+            _ = signals.hangup.recv() => match load(path) {
+                Ok(config) => {
+                    tracing::info!(digest = &config.digest[..12.min(config.digest.len())], "the configuration is good: going on under it");
+                    if let Ok(now) = NotifyState::monotonic_usec_now() {
+                        told(&[NotifyState::Reloading, now]);
+                    }
+                    return Some(Box::new(config));
+                }
+                // P10: the running one goes on.
+                Err(problems) => tracing::error!("the new configuration is refused, the old one goes on:\n{}", diagnose::render(&problems, false)),
+            },
+        }
+    }
+}
+
+/// The configuration with every secret readable: an agent that can't log in must not replace one that can.
+fn load(path: &std::path::Path) -> Result<Config, Vec<diagnose::Problem>> {
+    let config = config::load(path)?;
+    let problems = config::unreadable_secrets(&config);
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+fn diagnose_note(problems: &[diagnose::Problem], terminal: &Terminal) -> String {
+    diagnose::render(problems, terminal.colour_err())
+}
+
+/// Tells systemd, where it listens; without it nothing happens.
+fn told(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "could not notify the service manager");
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// The signals that an agent reacts to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

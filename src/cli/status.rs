@@ -1,0 +1,119 @@
+//! `hisync status`: health at a glance.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value as Json, json};
+
+use super::access::{Access, Which};
+use super::table::{field, list, table, time};
+use super::{Exit, Terminal};
+use crate::store::Reader;
+
+/// Says whether the sync is healthy, why not, and what to do next.
+///
+/// Asks the running agent; where none runs, reads its store.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hisync status                    the agent of ./hisync.toml or /etc/hisync/hisync.toml
+  hisync status -c site.toml --json
+
+Exit codes: 0 healthy; 1 needs attention, is failing, or no agent runs; 3 there is no store.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Prints one JSON object: `health`, `agent`, `streams`, `upstream`, `store`, `disk`, `tasks`.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
+    let report = match report(&args.which).await {
+        Ok(report) => report,
+        Err(error) => return error.tell(terminal),
+    };
+    if args.json {
+        terminal.json(&report);
+    } else {
+        terminal.data(&text(&report));
+    }
+    match report.pointer("/health/level").and_then(Json::as_str) {
+        Some("ok") => Exit::Fine,
+        _ => Exit::NotFine,
+    }
+}
+
+async fn report(which: &Which) -> Result<Json, super::access::Error> {
+    let access = which.open().await?;
+    let offline = matches!(access, Access::Store(_));
+    let read = access.read("/api/status", &(), Reader::overview).await?;
+    if !offline {
+        return Ok(read);
+    }
+    let reason = json!({
+        "level": "failing", "subject": "agent", "text": "no agent runs on this data folder",
+        "next": "start it: systemctl start hisync, or hisync run -c FILE",
+    });
+    Ok(json!({
+        "health": { "level": "failing", "reasons": [reason] },
+        "agent": null, "streams": [], "upstream": null, "store": read, "disk": null, "tasks": [],
+    }))
+}
+
+fn text(report: &Json) -> String {
+    let health = &report["health"];
+    let mut text = match health["level"].as_str() {
+        Some("ok") => "OK: the sync is healthy\n".to_owned(),
+        Some("attention") => "ATTENTION: a person should look today\n".to_owned(),
+        _ => "FAILING: a person should look now\n".to_owned(),
+    };
+    for reason in list(health, "reasons") {
+        let _ = writeln!(text, "  {}: {}", field(reason, "subject"), field(reason, "text"));
+        let _ = writeln!(text, "    -> {}", field(reason, "next"));
+    }
+    if report["agent"].is_object() {
+        let agent = &report["agent"];
+        let _ = writeln!(
+            text,
+            "\nhospital {} ({}), hisync {}, up since {}",
+            field(agent, "hospital"),
+            field(agent, "campus"),
+            field(agent, "version"),
+            time(agent, "started_at")
+        );
+    }
+    let store = &report["store"];
+    if let Some(totals) = store["totals"].as_object().filter(|totals| !totals.is_empty()) {
+        text.push_str("\nsource = delivered + unchanged + held + queued\n");
+        let rows = totals.iter().map(|(entity, sums)| {
+            let mut row = vec![entity.clone()];
+            row.extend(["source", "delivered", "unchanged", "held", "queued"].map(|name| field(sums, name)));
+            row.push(if sums["adds_up"] == true { "adds up" } else { "DOES NOT ADD UP" }.to_owned());
+            row
+        });
+        let head = ["entity", "source#", "delivered#", "unchanged#", "held#", "queued#", ""];
+        text.push_str(&table(&head, &rows.collect::<Vec<_>>()));
+    }
+    let streams = list(report, "streams");
+    if !streams.is_empty() {
+        let rows = streams.iter().map(|stream| {
+            vec![
+                field(stream, "id"),
+                field(stream, "state"),
+                field(stream, "records"),
+                time(stream, "last_success_at"),
+                time(stream, "next_at"),
+                field(stream, "endpoint"),
+            ]
+        });
+        text.push('\n');
+        let head = ["stream", "state", "new records#", "last success", "next", "listens at"];
+        text.push_str(&table(&head, &rows.collect::<Vec<_>>()));
+    }
+    let oldest = time(store, "oldest_undelivered_at");
+    let _ = write!(text, "\noutbox: {} waiting", field(store, "outbox_depth"));
+    let _ = writeln!(text, "{}", if oldest == "-" { String::new() } else { format!(", the oldest since {oldest}") });
+    let held: Vec<String> =
+        list(store, "held_open").iter().map(|held| format!("{} {}", field(held, "count"), field(held, "reason"))).collect();
+    let _ = writeln!(text, "held: {}", if held.is_empty() { "none".to_owned() } else { held.join(", ") });
+    text
+}

@@ -304,6 +304,20 @@ async fn a_message_in_work_is_stored_and_answered_before_the_listener_stops() {
 }
 
 #[tokio::test]
+async fn a_frame_that_has_begun_may_be_completed_after_the_stop() {
+    let running = start(Kept::all()).await;
+    let mut peer = Peer::connect(&running).await;
+    let second = message("2");
+    let (beginning, end) = second.split_at(30);
+    peer.send(&[message("1").as_slice(), beginning].concat()).await;
+    assert_eq!(peer.verdict().await, "AA 1");
+    running.stop.cancel();
+    peer.send(end).await;
+    assert_eq!(peer.verdict().await, "AA 2");
+    running.stopped().await;
+}
+
+#[tokio::test]
 async fn a_stop_frees_the_port_and_closes_idle_connections() {
     let running = start(Kept::all()).await;
     let mut peer = Peer::connect(&running).await;

@@ -173,7 +173,8 @@ impl Connection {
             let events: Vec<Event> = std::iter::from_fn(|| self.framer.next()).take(GROUP).collect();
             if !events.is_empty() {
                 begun = None;
-                if self.exchange(&events).await? {
+                // After a stop, what was being received has its turn; what follows it does not.
+                if self.exchange(&events).await? || stopping.is_some() {
                     return self.close(LINGER).await;
                 }
                 continue;

@@ -358,6 +358,10 @@ impl<C: RelationalClient> SqlPoller<C> {
             let query = select(self, Select::Repeated(&terms), &terms, tuples, None);
             for found in self.client.query(&query).await?.rows {
                 let Some((Value::Integer(count), tuple)) = found.values.split_last() else { continue };
+                if groups.of_key.contains_key(tuple) {
+                    // Spelled otherwise, it was found by a query before.
+                    continue;
+                }
                 folded += u64::try_from(*count).unwrap_or(0).saturating_sub(1);
                 let tuple = [tuple.to_vec()];
                 let columns = Select::Columns(&self.plan.columns);

@@ -151,14 +151,37 @@ fn first_malformed(encoding: &'static Encoding, bytes: &[u8]) -> usize {
     }
 }
 
-/// True where the bytes are UTF-8 that contains a Chinese character.
+/// True where the bytes are most likely UTF-8, although they may decode as something else.
 ///
-/// Text of another multi-byte character set practically never looks like that, while UTF-8 often
-/// decodes without an error as GB 18030, into other, plausible characters. Whoever decodes as
-/// something else asks this first.
-pub fn looks_like_chinese_utf8(bytes: &[u8]) -> bool {
-    !bytes.is_ascii()
-        && std::str::from_utf8(bytes).is_ok_and(|text| text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)))
+/// UTF-8 often decodes without an error as GB 18030, into other, plausible characters, and may
+/// swallow a delimiter on the way. Text of another multi-byte character set is practically never
+/// valid UTF-8 with three-byte characters, or with the signs of units and nothing else. Whoever
+/// decodes as something else asks this first.
+pub fn looks_like_utf8(bytes: &[u8]) -> bool {
+    if bytes.is_ascii() {
+        return false;
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    text.chars().any(beyond_two_bytes) || text.chars().all(|c| c.is_ascii() || is_unit_sign(c))
+}
+
+/// True where text that decoded as UTF-8 may as well be a few GBK characters: it has letters that
+/// neither a Chinese nor a western text has, and none that only UTF-8 explains.
+pub fn may_be_misread_gbk(text: &str) -> bool {
+    let western = |c: char| c <= '\u{ff}' || is_unit_sign(c);
+    !text.is_ascii()
+        && !text.chars().any(beyond_two_bytes)
+        && !text.chars().all(western)
+        && Charset::Gb18030.decode(text.as_bytes()).is_ok()
+}
+
+fn beyond_two_bytes(c: char) -> bool {
+    c >= '\u{800}'
+}
+
+/// Signs that stand in units, quantities and test names: `µ`, `°`, `±`, `²`, `γ`.
+fn is_unit_sign(c: char) -> bool {
+    matches!(c, '°' | '±' | '²' | '³' | 'µ' | '·' | '×' | '÷' | '\u{391}'..='\u{3c9}')
 }
 
 #[cfg(test)]

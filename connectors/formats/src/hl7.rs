@@ -36,7 +36,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use connector_api::{DecodeFailure, Decoder, Document, Raw};
 
-use crate::charset::{Charset, CharsetError, looks_like_chinese_utf8};
+use crate::charset::{Charset, CharsetError, looks_like_utf8, may_be_misread_gbk};
 
 pub use batch::{Envelope, Interchange};
 pub use header::{Delimiters, Header};
@@ -89,6 +89,13 @@ impl CharsetPolicy {
             return Ok(Charset::Utf8);
         }
         if declared.trim().is_empty() || self.prefer == Prefer::Configured {
+            let text = std::str::from_utf8(body).unwrap_or_default();
+            if self.default == Charset::Utf8 && may_be_misread_gbk(text) {
+                return Err(DecodeFailure::new(
+                    "hl7-charset-doubtful",
+                    "nothing but the configuration says that the bytes are utf-8, and they look like gb18030",
+                ));
+            }
             return Ok(self.default);
         }
         match declared_charset(declared) {
@@ -180,10 +187,10 @@ impl Decoder for Hl7Decoder {
 }
 
 fn decode_text(charset: Charset, body: &[u8]) -> Result<Cow<'_, str>, DecodeFailure> {
-    if charset != Charset::Utf8 && looks_like_chinese_utf8(body) {
+    if charset != Charset::Utf8 && looks_like_utf8(body) {
         return Err(DecodeFailure::new(
             "hl7-charset-doubtful",
-            format!("the bytes are Chinese text in utf-8, and would be misread as {}", charset.name()),
+            format!("the bytes look like utf-8, and would be misread as {}", charset.name()),
         ));
     }
     charset.decode(body).map_err(|error: CharsetError| DecodeFailure::new("hl7-charset", error.to_string()))

@@ -4,8 +4,8 @@
 //! `CA` mean "on stable storage". Whether the content can be understood is settled later and by a
 //! person; see this connector's README for why that is not told to the sender.
 //!
-//! The parts: [`framing`] cuts bytes into frames, [`session`] says what a frame means and what is
-//! answered, [`ack`] writes answers, [`listener`] owns the sockets.
+//! The parts: `framing` cuts bytes into frames, `session` says what a frame means and what is
+//! answered, `ack` writes answers, `listener` owns the sockets.
 
 mod ack;
 mod framing;

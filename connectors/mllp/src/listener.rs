@@ -173,7 +173,8 @@ impl Connection {
             let events: Vec<Event> = std::iter::from_fn(|| self.framer.next()).take(GROUP).collect();
             if !events.is_empty() {
                 begun = None;
-                if self.exchange(&events).await? {
+                // After a stop, what was being received has its turn; what follows it does not.
+                if self.exchange(&events).await? || stopping.is_some() {
                     return self.close(LINGER).await;
                 }
                 continue;
@@ -248,6 +249,7 @@ impl Connection {
             records.append(&mut plan.records);
         }
 
+        tracing::debug!(source = %self.source, peer = %self.peer, frames = plans.len(), records = records.len());
         let mut outcomes = store(&**intake, records).await.into_iter();
         let mut answers = Vec::with_capacity(256 * plans.len());
         let mut close = false;
@@ -257,8 +259,9 @@ impl Connection {
                 // What one record broke must not keep the other frames out.
                 own = store(&**intake, session.plan(event).records).await;
             }
-            for refusal in own.iter().filter_map(|outcome| outcome.as_ref().err()) {
-                tracing::warn!(source = %self.source, peer = %self.peer, %refusal, "a record was not stored");
+            if let Some(refusal) = own.iter().find_map(|outcome| outcome.as_ref().err()) {
+                let records = own.iter().filter(|outcome| outcome.is_err()).count();
+                tracing::warn!(source = %self.source, peer = %self.peer, records, %refusal, "a frame was not stored");
             }
             close |= session.reply(plan, &own, ack::now(), &mut answers);
         }

@@ -304,6 +304,38 @@ async fn a_message_in_work_is_stored_and_answered_before_the_listener_stops() {
 }
 
 #[tokio::test]
+async fn a_frame_that_has_begun_may_be_completed_after_the_stop() {
+    let running = start(Kept::all()).await;
+    let mut peer = Peer::connect(&running).await;
+    let second = message("2");
+    let (beginning, end) = second.split_at(30);
+    peer.send(&[message("1").as_slice(), beginning].concat()).await;
+    assert_eq!(peer.verdict().await, "AA 1");
+    running.stop.cancel();
+    peer.send(end).await;
+    assert_eq!(peer.verdict().await, "AA 2");
+    running.stopped().await;
+}
+
+#[tokio::test]
+async fn a_sender_that_never_pauses_does_not_keep_the_listener_from_stopping() {
+    let running = start(Kept::all()).await;
+    let mut peer = Peer::connect(&running).await;
+    peer.send(&message("1")).await;
+    assert_eq!(peer.verdict().await, "AA 1");
+    let (mut reading, mut writing) = peer.stream.into_split();
+    let mut sender = tokio::task::JoinSet::new();
+    sender
+        .spawn(async move { while tokio::io::AsyncWriteExt::write_all(&mut writing, &message("2")).await.is_ok() {} });
+    sender.spawn(async move {
+        let mut answers = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut answers).await;
+    });
+    running.stopped().await;
+    while sender.join_next().await.is_some() {}
+}
+
+#[tokio::test]
 async fn a_stop_frees_the_port_and_closes_idle_connections() {
     let running = start(Kept::all()).await;
     let mut peer = Peer::connect(&running).await;

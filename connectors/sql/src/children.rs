@@ -36,8 +36,10 @@ pub(crate) async fn attach<C: RelationalClient>(
     children: &[ChildPlan],
     nodes: &mut [Node],
 ) -> Result<(), SourceError> {
+    // What was unsound before its lists were read gets none: it may not even have a key.
+    let sound: Vec<bool> = nodes.iter().map(|node| node.failure.is_none()).collect();
     for child in children {
-        let mut bindings = Bindings::of(child, nodes)?;
+        let mut bindings = Bindings::of(child, nodes, &sound)?;
         let chunk = child.chunk(client.dialect());
         for tuples in bindings.tuples.chunks(chunk) {
             let rows = client.query(&child.rows_of(client.dialect(), tuples)).await?;
@@ -60,7 +62,7 @@ pub(crate) async fn attach<C: RelationalClient>(
                 bindings.lists.hand_out(&owners, row.pick(&order), node);
             }
         }
-        bindings.deliver(child, nodes);
+        bindings.deliver(child, nodes, &sound);
     }
     Ok(())
 }
@@ -125,7 +127,7 @@ impl Lists {
 }
 
 impl Bindings {
-    fn of(child: &ChildPlan, nodes: &[Node]) -> Result<Bindings, SourceError> {
+    fn of(child: &ChildPlan, nodes: &[Node], sound: &[bool]) -> Result<Bindings, SourceError> {
         let mut bindings = Bindings {
             tuples: Vec::new(),
             exact: HashMap::new(),
@@ -133,7 +135,11 @@ impl Bindings {
             of_node: Vec::with_capacity(nodes.len()),
             lists: Lists::default(),
         };
-        for node in nodes {
+        for (node, sound) in nodes.iter().zip(sound) {
+            if !sound {
+                bindings.of_node.push(None);
+                continue;
+            }
             if node.map.get(&child.settings.name).is_some() {
                 let operation = format!("put the rows of {:?} under {:?}", child.settings.from, child.settings.name);
                 return Err(SourceError::stop(FaultClass::Other, operation)
@@ -150,8 +156,8 @@ impl Bindings {
             let at = find_name(node.map.names(), name).ok_or_else(|| missing(name, "the parent", node.map.names()))?;
             tuple.push(node.map.iter().nth(at).map(|(_, value)| value.clone()).unwrap_or_default());
         }
-        let usable = node.failure.is_none() && !tuple.iter().any(Value::is_null);
-        let at = usable.then(|| match self.exact.get(&tuple) {
+        let bound = !tuple.iter().any(Value::is_null);
+        let at = bound.then(|| match self.exact.get(&tuple) {
             Some(at) => *at,
             None => {
                 let at = self.tuples.len();
@@ -170,7 +176,7 @@ impl Bindings {
         exact.or_else(|| self.loose.get(&loosen(key)).cloned())
     }
 
-    fn deliver(mut self, child: &ChildPlan, nodes: &mut [Node]) {
+    fn deliver(mut self, child: &ChildPlan, nodes: &mut [Node], sound: &[bool]) {
         let mut ready: HashMap<usize, (Value, Option<DecodeFailure>)> = HashMap::new();
         for (at, mut list) in self.lists.lists.drain() {
             settle_ties(&mut list);
@@ -185,7 +191,8 @@ impl Bindings {
             let values = list.into_iter().map(|(_, node)| Value::Map(node.map)).collect();
             ready.insert(at, (Value::List(values), failure.or(doubt)));
         }
-        for (node, at) in nodes.iter_mut().zip(&self.of_node) {
+        let sound = nodes.iter_mut().zip(&self.of_node).zip(sound).filter(|(_, sound)| **sound);
+        for ((node, at), _) in sound {
             let (list, failure) = at.and_then(|at| ready.get(&at).cloned()).unwrap_or((Value::List(Vec::new()), None));
             node.map.push(child.settings.name.as_str(), list);
             node.failure = node.failure.take().or(failure);

@@ -19,6 +19,9 @@ use crate::{Plan, RelationalClient, Rows, probe, watermark};
 /// A snapshot holds one transaction open; a source's log must not grow behind it without end.
 const LONGEST_SNAPSHOT: Duration = Duration::from_secs(30 * 60);
 
+/// How many of the newest watermarks are looked at to find one that can be vouched for.
+const SAMPLES: usize = 20;
+
 /// How many rows of one repeated key are archived with the held record.
 const ARCHIVED_DUPLICATES: usize = 1000;
 
@@ -100,6 +103,9 @@ impl<C: RelationalClient> SqlPoller<C> {
             next.0.push(ceiling.clone());
         }
         let advance = self.advance(from, &page, &ceiling, now)?;
+        if advance.is_none() && from.is_start() && after.is_none() {
+            self.require_readable().await?;
+        }
         let (records, _) = self.records(&page.rows).await?;
         Ok(Batch { records, advance, next: page.next, counted: None })
     }
@@ -220,16 +226,14 @@ impl<C: RelationalClient> SqlPoller<C> {
 
     /// A window's start in the form in which the column is written; `None` where it holds nothing.
     async fn window_start(&mut self, since: NaiveDateTime) -> Result<Option<Value>, SourceError> {
-        let settings = self.plan.watermark()?;
-        let query = self.plan.newest(self.client.dialect(), 20)?;
-        let newest = self.client.query(&query).await?;
-        if newest.rows.is_empty() {
+        let newest = self.newest().await?;
+        if newest.is_empty() {
             return Ok(None);
         }
-        let samples = newest.rows.iter().filter_map(|row| row.values.first());
+        let settings = self.plan.watermark()?;
         let start = match settings.kind {
             crate::WatermarkType::Timestamp => {
-                samples.filter_map(|sample| watermark::at_time(settings, sample, since)).next()
+                newest.iter().find_map(|sample| watermark::at_time(settings, sample, since))
             }
             _ => None,
         };
@@ -248,11 +252,30 @@ impl<C: RelationalClient> SqlPoller<C> {
     /// behind the cursor while the scan runs could fall out of the next scan's overlap: the lag
     /// would have to cover the longest scan too. The cursor carries it from page to page.
     async fn ceiling(&mut self, now: Option<NaiveDateTime>) -> Result<Value, SourceError> {
-        let query = self.plan.newest(self.client.dialect(), 20)?;
-        let newest = self.client.query(&query).await?;
+        let newest = self.newest().await?;
         let settings = self.plan.watermark()?;
-        let mut values = newest.rows.into_iter().filter_map(|row| row.values.into_iter().next());
-        Ok(values.find(|value| watermark::is_vouched_for(settings, value, now)).unwrap_or_default())
+        Ok(newest.into_iter().find(|value| watermark::is_vouched_for(settings, value, now)).unwrap_or_default())
+    }
+
+    /// The newest watermark values of the table, newest first.
+    async fn newest(&mut self) -> Result<Vec<Value>, SourceError> {
+        let query = self.plan.newest(self.client.dialect(), SAMPLES)?;
+        let newest = self.client.query(&query).await?;
+        Ok(newest.rows.into_iter().filter_map(|row| row.values.into_iter().next()).collect())
+    }
+
+    /// Refuses a watermark column whose values can't be read as configured: every scan would read
+    /// the whole table, and text that does not sort as its time does would hide changes.
+    async fn require_readable(&mut self) -> Result<(), SourceError> {
+        let newest = self.newest().await?;
+        let settings = self.plan.watermark()?;
+        if newest.is_empty() || newest.iter().any(|value| watermark::is_readable(settings, value)) {
+            return Ok(());
+        }
+        let operation = format!("read watermark column {:?} of {:?}", settings.column, self.plan.from());
+        Err(SourceError::stop(FaultClass::Data, operation).hint(
+            "none of its newest values can be read as the configured type: set type, or format, to what it holds",
+        ))
     }
 
     /// Where the stored watermark may move with this page: to its newest row that can be vouched
@@ -269,25 +292,15 @@ impl<C: RelationalClient> SqlPoller<C> {
         columns.extend(self.plan.stream.fetch.key.iter().cloned());
         let columns = positions(&page.rows, &columns, self.plan.from())
             .or_else(|error| if page.rows.rows.is_empty() { Ok(Vec::new()) } else { Err(error) })?;
-        let mut dated = 0;
-        let mut readable = 0;
         for row in page.rows.rows.iter().rev() {
             let at = row.pick(&columns);
             let Some(value) = at.first() else { break };
-            let blank = value.is_null() || value.as_text() == Some("");
-            dated += usize::from(!blank);
-            readable += usize::from(watermark::is_readable(settings, value));
             let sound = columns.iter().all(|column| !row.is_broken(*column));
             let below = ceiling.is_null() || watermark::compare(value, ceiling).is_le();
             if sound && below && watermark::is_vouched_for(settings, value, now) {
                 return Ok((later(&at, from.columns()) == Ordering::Greater)
                     .then(|| Advance { from: from.clone(), to: Watermark::at(at) }));
             }
-        }
-        if dated > 0 && readable == 0 && from.is_start() {
-            let operation = format!("read watermark column {:?} of {:?}", settings.column, self.plan.from());
-            return Err(SourceError::stop(FaultClass::Data, operation)
-                .hint("none of its values can be read as the configured type: set type, or format, to what it holds"));
         }
         Ok(None)
     }
@@ -345,6 +358,10 @@ impl<C: RelationalClient> SqlPoller<C> {
             let query = select(self, Select::Repeated(&terms), &terms, tuples, None);
             for found in self.client.query(&query).await?.rows {
                 let Some((Value::Integer(count), tuple)) = found.values.split_last() else { continue };
+                if groups.of_key.contains_key(tuple) {
+                    // Spelled otherwise, it was found by a query before.
+                    continue;
+                }
                 folded += u64::try_from(*count).unwrap_or(0).saturating_sub(1);
                 let tuple = [tuple.to_vec()];
                 let columns = Select::Columns(&self.plan.columns);

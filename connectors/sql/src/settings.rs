@@ -249,7 +249,7 @@ impl Check {
             if !timestamp {
                 self.problem(format!("{path}.format"), "only a timestamp has a format", "remove it");
             } else if !crate::watermark::is_usable_format(format) {
-                let message = format!("{format:?} is no pattern of a date or time");
+                let message = format!("{format:?} is no pattern of a date or time that sorts as its time does");
                 self.problem(format!("{path}.format"), message, "use unix, unix-millis or e.g. %Y-%m-%d %H:%M:%S");
             }
         }

@@ -16,7 +16,7 @@ enum TimeForm {
     /// Text in a pattern without fraction; text sorts as its time does.
     Text(String),
     /// The digits of a pattern, as a whole number.
-    Digits(&'static str),
+    Digits(String),
     UnixSecs,
     UnixMillis,
 }
@@ -36,18 +36,29 @@ const TEXT_FORMS: [&str; 8] = [
 /// The widest offset from UTC is 14 hours: a local time further ahead than this is wrong in any zone.
 const FUTURE: TimeDelta = TimeDelta::days(1);
 
-/// True for `unix`, `unix-millis` and patterns that write and read a date or time.
+/// True for `unix`, `unix-millis` and patterns whose text reads back and sorts as its time does.
 pub(crate) fn is_usable_format(format: &str) -> bool {
-    let Some(sample) = NaiveDate::from_ymd_opt(2001, 2, 3).and_then(|date| date.and_hms_opt(4, 5, 6)) else {
-        return false;
-    };
-    let items: Vec<_> = chrono::format::StrftimeItems::new(format).collect();
-    matches!(format, "unix" | "unix-millis")
-        || (!items.contains(&chrono::format::Item::Error) && {
-            let mut text = String::new();
-            std::fmt::Write::write_fmt(&mut text, format_args!("{}", sample.format_with_items(items.iter())))
-                .is_ok_and(|()| parse(&text, format).is_some_and(|time| time.date() == sample.date()))
-        })
+    if matches!(format, "unix" | "unix-millis") {
+        return true;
+    }
+    let time = |year, month, day, hour| NaiveDate::from_ymd_opt(year, month, day)?.and_hms_opt(hour, 5, 6);
+    let ascending =
+        [time(2001, 2, 3, 4), time(2001, 2, 3, 15), time(2001, 2, 14, 0), time(2001, 11, 1, 0), time(2010, 1, 1, 0)];
+    let mut last = String::new();
+    ascending.into_iter().flatten().all(|time| {
+        let text = try_format(time, format);
+        let fits = text.as_deref().is_some_and(|text| {
+            text >= last.as_str() && parse(text, format).is_some_and(|read| read.date() == time.date())
+        });
+        last = text.unwrap_or_default();
+        fits
+    })
+}
+
+/// Writes a time in a pattern; `None` where the pattern asks for what a local time does not have.
+fn try_format(time: NaiveDateTime, pattern: &str) -> Option<String> {
+    let mut text = String::new();
+    std::fmt::Write::write_fmt(&mut text, format_args!("{}", time.format(pattern))).is_ok().then_some(text)
 }
 
 fn parse(text: &str, pattern: &str) -> Option<NaiveDateTime> {
@@ -71,7 +82,7 @@ fn parse_strictly(text: &str, pattern: &str) -> Option<NaiveDateTime> {
     let seconds = pattern.ends_with("%S");
     let digits = fraction.strip_prefix('.').is_some_and(|f| !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit()));
     let tail_fits = tail.is_empty() || (seconds && (fraction.is_empty() || digits));
-    (tail_fits && time.format(pattern).to_string() == head).then_some(time)
+    (tail_fits && try_format(time, pattern)? == head).then_some(time)
 }
 
 fn read_time(value: &Value, format: Option<&str>) -> Option<(NaiveDateTime, TimeForm)> {
@@ -90,6 +101,9 @@ fn read_time(value: &Value, format: Option<&str>) -> Option<(NaiveDateTime, Time
             Some((DateTime::from_timestamp_millis(*number)?.naive_utc(), TimeForm::UnixMillis))
         }
         (Value::Text(text), Some(pattern)) => Some((parse(text, pattern)?, TimeForm::Text(pattern.to_owned()))),
+        (Value::Integer(number), Some(pattern)) => {
+            Some((parse(&number.to_string(), pattern)?, TimeForm::Digits(pattern.to_owned())))
+        }
         (Value::Text(text), None) => TEXT_FORMS
             .iter()
             .find_map(|pattern| Some((parse_strictly(text, pattern)?, TimeForm::Text((*pattern).to_owned())))),
@@ -103,7 +117,7 @@ fn read_number(number: i64) -> Option<(NaiveDateTime, TimeForm)> {
     let text = number.to_string();
     for (pattern, width) in [("%Y%m%d%H%M%S", 14), ("%Y%m%d", 8)] {
         if text.len() == width && (text.starts_with("19") || text.starts_with("20")) {
-            return Some((parse(&text, pattern)?, TimeForm::Digits(pattern)));
+            return Some((parse(&text, pattern)?, TimeForm::Digits(pattern.to_owned())));
         }
     }
     match text.len() {
@@ -118,8 +132,8 @@ fn write_time(time: NaiveDateTime, form: &TimeForm) -> Option<Value> {
         TimeForm::Date => Value::Time(SourceTime::Date(time.date())),
         TimeForm::Local => Value::Time(SourceTime::Local(time)),
         TimeForm::Offset(offset) => Value::Time(SourceTime::Offset(time.and_local_timezone(*offset).single()?)),
-        TimeForm::Text(pattern) => Value::Text(time.format(pattern).to_string()),
-        TimeForm::Digits(pattern) => Value::Integer(time.format(pattern).to_string().parse().ok()?),
+        TimeForm::Text(pattern) => Value::Text(try_format(time, pattern)?),
+        TimeForm::Digits(pattern) => Value::Integer(try_format(time, pattern)?.parse().ok()?),
         TimeForm::UnixSecs => Value::Integer(time.and_utc().timestamp()),
         TimeForm::UnixMillis => Value::Integer(time.and_utc().timestamp_millis()),
     })

@@ -174,6 +174,15 @@ async fn a_timestamp_that_nobody_can_read_stops_the_stream_before_anything_is_lo
 }
 
 #[tokio::test]
+async fn a_first_page_of_zero_dates_stops_nothing() {
+    let site = Site::new(SCHEMA);
+    site.database().execute_batch("INSERT INTO BG VALUES ('0', 'z', '0000-00-00 00:00:00')").unwrap();
+    let mut stored = Watermark::start();
+    assert_eq!(scan_changes(&mut *site.reports(), &mut stored, 1).await.len(), 3);
+    assert!(!stored.is_start());
+}
+
+#[tokio::test]
 async fn a_window_reads_what_changed_since_and_moves_nothing() {
     let site = Site::new(SCHEMA);
     site.database().execute_batch("INSERT INTO BG VALUES ('3', 'c', '2024-01-02 09:00:00'), ('4', 'd', NULL)").unwrap();

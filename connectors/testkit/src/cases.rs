@@ -77,7 +77,7 @@ impl Case {
             .unwrap_or_else(|error| panic!("{}: expected.json: {error}", self.name));
         assert!(
             expected == *actual,
-            "{}: not as expected; {BLESS}=1 rewrites the expectation\n--- expected\n{expected:#}\n--- actual\n{actual:#}",
+            "{}: not as expected; {BLESS}=1 rewrites it\n--- expected\n{expected:#}\n--- actual\n{actual:#}",
             self.name
         );
     }

@@ -53,9 +53,22 @@ fn names_read_back_and_are_those_of_the_configuration() {
 }
 
 #[test]
-fn chinese_utf8_is_recognised_and_gbk_is_not() {
-    assert!(looks_like_chinese_utf8("姓名".as_bytes()));
-    assert!(!looks_like_chinese_utf8(b"plain"));
-    assert!(!looks_like_chinese_utf8("µ".as_bytes()));
-    assert!(!looks_like_chinese_utf8(b"\xd5\xc5\xc8\xfd"));
+fn utf8_is_recognised_and_gbk_is_not() {
+    for text in ["姓名", "µmol/L", "γ-GT 37℃", "↑"] {
+        assert!(looks_like_utf8(text.as_bytes()), "{text}");
+    }
+    for bytes in [&b"plain"[..], b"\xd5\xc5\xc8\xfd", b"\xcd\xf5\xc2\xb5"] {
+        assert!(!looks_like_utf8(bytes), "{bytes:x?}");
+    }
+}
+
+#[test]
+fn gbk_that_happens_to_be_valid_utf8_is_doubted() {
+    // Two common Chinese characters whose four GBK bytes are two Cyrillic or Arabic letters.
+    let misread = Charset::Utf8.decode(b"\xd0\xa1 \xd6\xb1").unwrap().into_owned();
+    assert_eq!(Charset::Gbk.decode(misread.as_bytes()).as_deref(), Ok("小 直"));
+    assert!(may_be_misread_gbk(&misread));
+    for text in ["plain", "张三", "µmol/L", "café", "γ-GT"] {
+        assert!(!may_be_misread_gbk(text), "{text}");
+    }
 }

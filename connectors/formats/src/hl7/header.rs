@@ -26,7 +26,10 @@ impl Delimiters {
     pub fn read(line: &str) -> Result<Delimiters, DecodeFailure> {
         let broken = |detail: &str| DecodeFailure::new("hl7-delimiters", detail);
         let usable = |c: char| c.is_ascii_punctuation();
-        let mut rest = line.chars().skip(3);
+        if line.len() < 4 || !line.as_bytes()[..3].is_ascii() {
+            return Err(broken("the segment has no name, or nothing after it"));
+        }
+        let mut rest = line[3..].chars();
         let field = rest.next().filter(|c| usable(*c)).ok_or_else(|| broken("the field separator is missing"))?;
         let declared: Vec<char> = rest.take_while(|c| *c != field).take(6).collect();
         let Some(component) = declared.first().copied() else {
@@ -51,7 +54,10 @@ pub struct Header {
     pub delimiters: Delimiters,
     /// The character set in which the fields were read and in which they are to be echoed.
     pub charset: Charset,
-    fields: Vec<String>,
+    text: String,
+    /// Where each field is in the text; field 1, the separator itself, is between the name and
+    /// field 2.
+    fields: Vec<(usize, usize)>,
 }
 
 impl Header {
@@ -64,21 +70,23 @@ impl Header {
         Header::read_line(line, default)
     }
 
-    /// Reads one header segment.
+    /// Reads one header segment, which begins with its name.
     pub fn read_line(line: &[u8], default: Charset) -> Result<Header, DecodeFailure> {
         let (text, charset) = header_text(line, default);
         let delimiters = Delimiters::read(&text)?;
-        let name = text.chars().take(3).collect();
-        let fields = [name, delimiters.field.to_string()]
-            .into_iter()
-            .chain(text.split(delimiters.field).skip(1).map(str::to_owned))
-            .collect();
-        Ok(Header { delimiters, charset, fields })
+        let text = text.into_owned();
+        let mut fields = vec![(0, 3), (3, 4)];
+        let mut start = 4;
+        for field in text[start..].split(delimiters.field) {
+            fields.push((start, start + field.len()));
+            start += field.len() + 1;
+        }
+        Ok(Header { delimiters, charset, text, fields })
     }
 
     /// A field as sent, numbered as HL7 does; empty where it is absent.
     pub fn field(&self, number: usize) -> &str {
-        self.fields.get(number).map_or("", String::as_str)
+        self.fields.get(number).and_then(|(start, end)| self.text.get(*start..*end)).unwrap_or_default()
     }
 
     /// A component of a field's first repetition, counted from 1, as sent; empty where absent.

@@ -52,6 +52,7 @@ fn a_format_is_obeyed() {
     let stamp = Value::from("2024年01月02日 08:00:00");
     check(WatermarkType::Timestamp, 1, format, stamp, Some(Value::from("2024年01月02日 07:59:59")));
     check(WatermarkType::Timestamp, 10, Some("unix"), Value::Integer(20), Some(Value::Integer(10)));
+    check(WatermarkType::Timestamp, 10, Some("%y%m%d"), Value::Integer(240_102), Some(Value::Integer(240_101)));
     let real = Value::decimal("1704182400.75").unwrap();
     check(WatermarkType::Timestamp, 400, Some("unix"), real, Some(Value::Integer(1_704_182_000)));
 }
@@ -113,7 +114,8 @@ fn a_format_must_read_what_it_writes() {
     for format in ["unix", "unix-millis", "%Y%m%d", "%Y-%m-%d %H:%M:%S%.3f"] {
         assert!(is_usable_format(format), "{format}");
     }
-    for format in ["", "%Q", "yyyy-MM-dd", "%H:%M", "%Y-%m"] {
+    for format in ["", "%Q", "yyyy-MM-dd", "%H:%M", "%Y-%m", "%m/%d/%Y", "%Y-%-m-%-d", "%Y-%m-%d %I:%M", "%Y-%m-%d %:z"]
+    {
         assert!(!is_usable_format(format), "{format}");
     }
 }

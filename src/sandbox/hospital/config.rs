@@ -83,9 +83,9 @@ fn filled(demo: &DemoConfig) -> String {
         ("@data_dir@", path(&demo.data_dir)),
     ];
     // `toml` quotes and escapes, so no path can break out of its string.
-    values.into_iter().fold(TEMPLATE.to_owned(), |text, (mark, value)| {
-        text.replace(mark, &toml::Value::String(value).to_string())
-    })
+    values
+        .into_iter()
+        .fold(TEMPLATE.to_owned(), |text, (mark, value)| text.replace(mark, &toml::Value::String(value).to_string()))
 }
 
 fn write(path: &Path, content: &str, mode: u32) -> Result<(), ConfigError> {

@@ -356,7 +356,7 @@ impl Day {
             report_no: format!("JY{day}{index:06}"),
             sent_at: self.at(phase, index),
             verified,
-            declared: if index % 3 == 0 { Declared::Nothing } else { Declared::Gb18030 },
+            declared: if index.is_multiple_of(3) { Declared::Nothing } else { Declared::Gb18030 },
             strange_flag: None,
         }
     }
@@ -393,8 +393,8 @@ fn report_version(produced: &mut Ledger, index: usize, visit: &Visit, results: b
 /// Breaks the person's name: 0xFF begins no character of GB18030.
 fn damage(bytes: &mut Vec<u8>) {
     let name = bytes.windows(4).position(|window| window == b"PID|").map_or(bytes.len(), |pid| {
-        let fields = bytes[pid..].iter().enumerate().filter(|(_, byte)| **byte == b'|').map(|(at, _)| pid + at + 1);
-        fields.skip(4).next().unwrap_or(bytes.len())
+        let mut fields = bytes[pid..].iter().enumerate().filter(|(_, byte)| **byte == b'|').map(|(at, _)| pid + at + 1);
+        fields.nth(4).unwrap_or(bytes.len())
     });
     bytes.splice(name..name, [0xFF, 0xFF]);
 }

@@ -86,11 +86,7 @@ pub struct Letter<'a> {
 pub fn oru<'a>(visit: &Visit, orders: impl Iterator<Item = &'a Order>, letter: &Letter<'_>) -> LabMessage {
     let text = oru_text(visit, orders, letter);
     let (bytes, _, _) = GB18030.encode(&text);
-    LabMessage {
-        control_id: letter.control_id.clone(),
-        report_no: letter.report_no.clone(),
-        bytes: bytes.into_owned(),
-    }
+    LabMessage { control_id: letter.control_id.clone(), report_no: letter.report_no.clone(), bytes: bytes.into_owned() }
 }
 
 fn oru_text<'a>(visit: &Visit, orders: impl Iterator<Item = &'a Order>, letter: &Letter<'_>) -> String {

@@ -118,17 +118,19 @@ impl Desk<'_> {
     /// Publishes the whole catalogue.
     pub fn publish_catalogue(&self) -> rusqlite::Result<()> {
         for (group, item) in catalogue::items() {
-            self.transaction.prepare_cached("INSERT INTO 明细项目 VALUES (?,?,?,?,?,?,?,?,?,NULL,NULL)")?.execute(params![
-                item.code,
-                item.name,
-                item.kind.code(),
-                (!item.unit.is_empty()).then_some(item.unit),
-                item.usual.bounds(Sex::Male).map(|_| item.usual.printed(Sex::Male)),
-                group.applies.code(),
-                group.department,
-                group.specimen,
-                item.short,
-            ])?;
+            self.transaction.prepare_cached("INSERT INTO 明细项目 VALUES (?,?,?,?,?,?,?,?,?,NULL,NULL)")?.execute(
+                params![
+                    item.code,
+                    item.name,
+                    item.kind.code(),
+                    (!item.unit.is_empty()).then_some(item.unit),
+                    item.usual.bounds(Sex::Male).map(|_| item.usual.printed(Sex::Male)),
+                    group.applies.code(),
+                    group.department,
+                    group.specimen,
+                    item.short,
+                ],
+            )?;
             for (sex, low, high, text) in ranges(item.usual) {
                 let sql = "INSERT INTO 明细参考 VALUES (?,?,?,?,?)";
                 self.transaction.prepare_cached(sql)?.execute(params![item.code, sex, low, high, text])?;
@@ -174,9 +176,14 @@ impl Desk<'_> {
             let sql = "INSERT INTO 套餐明细 VALUES (?,?,?,?,?,1,?)";
             let price = catalogue::group(code).map(|group| group.price);
             let choice = (role == Role::Choice).then_some("A");
-            self.transaction
-                .prepare_cached(sql)?
-                .execute(params![package.code, code, role.code(), price, choice, nth(place)])?;
+            self.transaction.prepare_cached(sql)?.execute(params![
+                package.code,
+                code,
+                role.code(),
+                price,
+                choice,
+                nth(place)
+            ])?;
         }
         if !package.choice.is_empty() {
             self.transaction.execute("INSERT INTO 套餐选择组 VALUES (?,'A',1,2)", [package.code])?;
@@ -251,7 +258,12 @@ impl Desk<'_> {
             ])?;
         }
         let sql = "UPDATE 登记组合 SET 状态 = ?3, 小结 = ?4 WHERE 体检号 = ?1 AND 组合编码 = ?2";
-        self.transaction.prepare_cached(sql)?.execute([exam_no.as_str(), group.code, order.state(), order.summary()])?;
+        self.transaction.prepare_cached(sql)?.execute([
+            exam_no.as_str(),
+            group.code,
+            order.state(),
+            order.summary(),
+        ])?;
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use connector_api::{Document, Map, Value};
 
 use super::catalogue::Role;
 use super::day::default_date;
-use super::people::Sex;
 use super::peis::{ReportState, padded_name, result_columns, stamp};
+use super::people::Sex;
 use super::visit::Visit;
 
 /// Final reports of `n` people, in the shape of V_体检报告 with its children `items`, `orders` and

@@ -346,8 +346,7 @@ async fn check(script: Vec<Reply>, patience: Patience, expected: (u32, Answer)) 
     assert_eq!(blocks[0][0], 0x0B);
 }
 
-const EAGER: Patience =
-    Patience { answer_within: Duration::from_secs(30), attempts: 5, pause: Duration::ZERO };
+const EAGER: Patience = Patience { answer_within: Duration::from_secs(30), attempts: 5, pause: Duration::ZERO };
 
 #[tokio::test]
 async fn an_accepted_message_is_sent_once() {

@@ -144,7 +144,14 @@ impl Visit {
             let refused = index == REFUSING_VISIT && group.code == "001006";
             let results = draw_results(&mut rng, group, visit.person.sex, refused, index == CRITICAL_VISIT);
             let performed_at = registered_at + Duration::seconds(300 + 120 * place as i64);
-            visit.orders.push(Order { group, role, refused, performed_at, performer: pick(&mut rng, DOCTORS), results });
+            visit.orders.push(Order {
+                group,
+                role,
+                refused,
+                performed_at,
+                performer: pick(&mut rng, DOCTORS),
+                results,
+            });
         }
         visit
     }

@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What connectors are tested with.
+
+pub mod conformance;

@@ -1,0 +1,54 @@
+//! How one database product spells things.
+
+use crate::WatermarkType;
+
+/// How a database limits the number of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitClause {
+    /// `SELECT TOP 10 …` (SQL Server, also 2008).
+    Top,
+    /// `… LIMIT 10`.
+    Limit,
+    /// `… FETCH FIRST 10 ROWS ONLY` (Oracle 12c and later, Db2).
+    FetchFirst,
+    /// `SELECT * FROM (…) WHERE ROWNUM <= 10` (Oracle before 12c).
+    RowNum,
+}
+
+/// The spelling of one database product. The defaults are those of the SQL standard.
+pub trait Dialect: Send + Sync {
+    /// Quotes one name. Names are checked to be free of quote characters when settings are read.
+    fn quote(&self, name: &str) -> String {
+        format!("\"{name}\"")
+    }
+
+    /// The placeholder of a query's parameter, counted from 1.
+    fn placeholder(&self, at: usize) -> String {
+        let _ = at;
+        "?".to_owned()
+    }
+
+    /// How the number of rows is limited.
+    fn limit_clause(&self) -> LimitClause;
+
+    /// How many parameters one query may have.
+    fn max_parameters(&self) -> usize;
+
+    /// A quoted column in ORDER BY, ascending, nulls first.
+    fn ascending(&self, quoted: &str) -> String {
+        quoted.to_owned()
+    }
+
+    /// A placeholder that is compared with a watermark column: a cast where the bound type would
+    /// otherwise be rounded differently from the column's.
+    fn watermark_parameter(&self, kind: WatermarkType, placeholder: String) -> String {
+        let _ = kind;
+        placeholder
+    }
+
+    /// Whether a watermark column of this type may hold blank text, which counts as null.
+    fn blank_watermarks(&self, kind: WatermarkType) -> bool {
+        let _ = kind;
+        false
+    }
+}

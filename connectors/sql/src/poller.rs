@@ -1,0 +1,421 @@
+//! The poller of one relational stream.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDateTime;
+use connector_api::{
+    Advance, Batch, Cursor, DecodeFailure, Discovered, Document, FaultClass, Map, Poller, Probe, Record, Request,
+    SourceError, Value, Watermark, async_trait,
+};
+
+use crate::children::{Node, attach, positions};
+use crate::plan::{term, tuples_per_query};
+use crate::query::{Condition, Select, Term};
+use crate::{Plan, RelationalClient, Rows, probe, watermark};
+
+/// A snapshot holds one transaction open; a source's log must not grow behind it without end.
+const LONGEST_SNAPSHOT: Duration = Duration::from_secs(30 * 60);
+
+/// How many rows of one repeated key are archived with the held record.
+const ARCHIVED_DUPLICATES: usize = 1000;
+
+/// How many rows are read at most to get past rows whose key or watermark can't be decoded.
+const WIDEST_PAGE: usize = 20_000;
+
+/// Reads one stream of a relational source. See the crate's documentation for its rules.
+pub struct SqlPoller<C> {
+    client: C,
+    plan: Plan,
+    /// A consistent read is open, or was when a call was dropped half-way.
+    open: bool,
+    snapshot: Option<SnapshotScan>,
+}
+
+/// A snapshot between two of its pages. Its transaction stays open.
+struct SnapshotScan {
+    next: Cursor,
+    /// Rows that are counted by the source but stand together with others in one record.
+    folded: u64,
+    opened: Instant,
+}
+
+/// A page of parent rows and where it ends.
+struct Page {
+    rows: Rows,
+    next: Option<Cursor>,
+}
+
+/// Which scan a page belongs to.
+#[derive(Clone, Copy)]
+enum Scan<'a> {
+    Changes(&'a Watermark),
+    Snapshot,
+    Window(NaiveDateTime),
+}
+
+impl<C: RelationalClient> SqlPoller<C> {
+    /// A poller that connects when it is first asked.
+    pub fn new(client: C, plan: Plan) -> SqlPoller<C> {
+        SqlPoller { client, plan, open: false, snapshot: None }
+    }
+
+    async fn open(&mut self) -> Result<(), SourceError> {
+        if std::mem::replace(&mut self.open, true) {
+            self.client.reset().await;
+        }
+        self.client.begin().await
+    }
+
+    async fn close(&mut self) -> Result<(), SourceError> {
+        self.client.end().await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Ends the consistent read of a call, however that call ended.
+    async fn settle<T>(&mut self, result: Result<T, SourceError>) -> Result<T, SourceError> {
+        match result {
+            Ok(value) => self.close().await.map(|()| value),
+            Err(error) => {
+                self.client.reset().await;
+                self.open = false;
+                Err(error)
+            }
+        }
+    }
+
+    async fn changes(&mut self, from: &Watermark, after: Option<&Cursor>, limit: usize) -> Result<Batch, SourceError> {
+        let page = self.page(Scan::Changes(from), after, limit).await?;
+        let advance = self.advance(from, &page).await?;
+        let (records, _) = self.records(&page.rows).await?;
+        Ok(Batch { records, advance, next: page.next, counted: None })
+    }
+
+    async fn window(
+        &mut self,
+        since: NaiveDateTime,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Batch, SourceError> {
+        let page = self.page(Scan::Window(since), after, limit).await?;
+        let (records, _) = self.records(&page.rows).await?;
+        Ok(Batch { records, advance: None, next: page.next, counted: None })
+    }
+
+    async fn snapshot_page(&mut self, scan: &mut SnapshotScan, first: bool, limit: usize) -> Result<Batch, SourceError> {
+        if scan.opened.elapsed() > LONGEST_SNAPSHOT {
+            return Err(SourceError::retry(FaultClass::Timeout, format!("read a snapshot of {:?}", self.plan.from()))
+                .hint("it took longer than 30 minutes, which holds the source's log: read fewer rows"));
+        }
+        let page = self.page(Scan::Snapshot, (!first).then_some(&scan.next), limit).await?;
+        let (records, folded) = self.records(&page.rows).await?;
+        scan.folded += folded;
+        let counted = match &page.next {
+            Some(next) => {
+                scan.next = next.clone();
+                None
+            }
+            None => Some(self.count().await?.saturating_sub(scan.folded)),
+        };
+        Ok(Batch { records, advance: None, next: page.next, counted })
+    }
+
+    async fn count(&mut self) -> Result<u64, SourceError> {
+        let query = self.plan.parents(self.client.dialect(), Select::Count).compose();
+        match self.client.query(&query).await?.scalar() {
+            Some(Value::Integer(rows)) => Ok(u64::try_from(*rows).unwrap_or(0)),
+            _ => Err(SourceError::stop(FaultClass::Data, format!("count the rows of {:?}", self.plan.from()))),
+        }
+    }
+
+    /// Reads one page of parent rows, one row more than is kept, to know whether there are more.
+    ///
+    /// A page ends on a row whose key and watermark can be decoded, because the next page starts
+    /// from them.
+    async fn page(&mut self, scan: Scan<'_>, after: Option<&Cursor>, limit: usize) -> Result<Page, SourceError> {
+        let from = self.plan.from().to_owned();
+        let window_start = match (scan, after) {
+            (Scan::Window(since), None) => match self.window_start(since).await? {
+                Some(start) => Some(start),
+                None => return Ok(Page { rows: Rows::default(), next: None }),
+            },
+            _ => None,
+        };
+        let mut wanted = limit.max(1) + 1;
+        loop {
+            let mut terms = self.plan.key();
+            if !matches!(scan, Scan::Snapshot) {
+                terms.insert(0, term(self.plan.watermark()?));
+            }
+            let mut query = self.plan.parents(self.client.dialect(), Select::Columns(&self.plan.columns));
+            if let (Scan::Window(_), Some(value)) = (scan, &window_start) {
+                query.conditions.push(Condition::AtLeast { term: terms[0], value: value.clone(), blanks: false });
+            }
+            if let Scan::Changes(stored) = scan
+                && let Some(value) = self.start(stored, after)?
+            {
+                query.conditions.push(Condition::AtLeast { term: terms[0], value, blanks: true });
+            }
+            if let Some(cursor) = after {
+                query.conditions.push(Condition::After(&terms, &cursor.0));
+            }
+            query.order = terms.iter().map(|term| term.name).collect();
+            query.limit = Some(wanted);
+            let query = query.compose();
+            let order: Vec<String> = terms.iter().map(|term| term.name.to_owned()).collect();
+            let mut rows = self.client.query(&query).await?;
+            let order = positions(&rows, &order, &from)?;
+            if rows.rows.len() < wanted {
+                return Ok(Page { rows, next: None });
+            }
+            let sound = |at: &usize| order.iter().all(|column| !rows.rows[*at].is_broken(*column));
+            if let Some(last) = (0..wanted - 1).rev().find(sound) {
+                rows.rows.truncate(last + 1);
+                let next = rows.rows.last().map(|row| Cursor(row.pick(&order)));
+                return Ok(Page { rows, next });
+            }
+            if wanted > WIDEST_PAGE {
+                return Err(SourceError::stop(FaultClass::Data, format!("read past undecodable rows of {from:?}"))
+                    .hint("key or watermark columns hold text that can't be decoded, in many rows: check the character set"));
+            }
+            wanted *= 2;
+        }
+    }
+
+    /// Where a scan of changes starts. `None`: at the table's beginning, or the cursor says it.
+    fn start(&self, stored: &Watermark, after: Option<&Cursor>) -> Result<Option<Value>, SourceError> {
+        let settings = self.plan.watermark()?;
+        let blank = |value: &Value| {
+            value.is_null() || (value.as_text() == Some("") && self.client.dialect().blank_watermarks(settings.kind))
+        };
+        // Within the rows without a watermark the stored one has not moved yet in this scan.
+        let implied = after.is_some_and(|cursor| !cursor.0.first().is_some_and(blank));
+        let Some(value) = stored.columns().first().filter(|_| !implied) else { return Ok(None) };
+        watermark::lower(settings, value).map(Some).ok_or_else(|| {
+            SourceError::stop(FaultClass::Data, format!("take the lag off the watermark of {:?}", self.plan.from()))
+                .hint(format!("the stored value of {:?} can't be read as {:?}: was the type changed?", settings.column, settings.kind))
+        })
+    }
+
+    /// A window's start in the form in which the column is written; `None` where it holds nothing.
+    async fn window_start(&mut self, since: NaiveDateTime) -> Result<Option<Value>, SourceError> {
+        let settings = self.plan.watermark()?;
+        let query = self.plan.newest(self.client.dialect(), 20)?;
+        let newest = self.client.query(&query).await?;
+        if newest.rows.is_empty() {
+            return Ok(None);
+        }
+        let samples = newest.rows.iter().filter_map(|row| row.values.first());
+        let start = match settings.kind {
+            crate::WatermarkType::Timestamp => {
+                samples.filter_map(|sample| watermark::at_time(settings, sample, since)).next()
+            }
+            _ => None,
+        };
+        start.map(Some).ok_or_else(|| {
+            SourceError::stop(FaultClass::Data, format!("find a time in {:?} of {:?}", settings.column, self.plan.from()))
+                .hint("re-reading a window needs a watermark of type \"timestamp\" whose format can be read")
+        })
+    }
+
+    /// Where the stored watermark may move with this page: to its newest row that can be vouched
+    /// for, if that is newer than what is stored.
+    async fn advance(&mut self, from: &Watermark, page: &Page) -> Result<Option<Advance>, SourceError> {
+        let now = if page.rows.rows.is_empty() { None } else { self.client.now_utc().await? };
+        let settings = self.plan.watermark()?;
+        let mut columns = vec![settings.column.clone()];
+        columns.extend(self.plan.stream.fetch.key.iter().cloned());
+        let columns = positions(&page.rows, &columns, self.plan.from()).or_else(|error| {
+            if page.rows.rows.is_empty() { Ok(Vec::new()) } else { Err(error) }
+        })?;
+        let mut dated = 0;
+        let mut readable = 0;
+        for row in page.rows.rows.iter().rev() {
+            let at = row.pick(&columns);
+            let Some(value) = at.first() else { break };
+            let blank = value.is_null() || value.as_text() == Some("");
+            dated += usize::from(!blank);
+            readable += usize::from(watermark::is_readable(settings, value));
+            let sound = columns.iter().all(|column| !row.is_broken(*column));
+            if sound && watermark::is_vouched_for(settings, value, now) {
+                return Ok((later(&at, from.columns()) == Ordering::Greater)
+                    .then(|| Advance { from: from.clone(), to: Watermark::at(at) }));
+            }
+        }
+        if dated > 0 && readable == 0 && from.is_start() {
+            let operation = format!("read watermark column {:?} of {:?}", settings.column, self.plan.from());
+            return Err(SourceError::stop(FaultClass::Data, operation)
+                .hint("none of its values can be read as the configured type: set type, or format, to what it holds"));
+        }
+        Ok(None)
+    }
+
+    /// Makes records of a page's rows. The second answer is how many rows stand with others.
+    async fn records(&mut self, rows: &Rows) -> Result<(Vec<Record>, u64), SourceError> {
+        if rows.rows.is_empty() {
+            return Ok((Vec::new(), 0));
+        }
+        let key = positions(rows, &self.plan.stream.fetch.key, self.plan.from())?;
+        let (groups, folded) = self.repeated(rows, &key).await?;
+        let mut given = HashSet::new();
+        let mut nodes = Vec::with_capacity(rows.rows.len());
+        for row in &rows.rows {
+            let tuple = row.pick(&key);
+            if let Some(at) = groups.of_key.get(&tuple) {
+                if given.insert(*at) {
+                    nodes.push(Node { map: groups.maps[*at].clone(), failure: Some(groups.failures[*at].clone()) });
+                }
+                continue;
+            }
+            let mut node = Node::of(rows, row);
+            if node.failure.is_none() && tuple.iter().any(Value::is_null) {
+                node.failure = Some(DecodeFailure::new("null-key", "a key column is null"));
+            }
+            nodes.push(node);
+        }
+        attach(&mut self.client, &self.plan.children, &mut nodes).await?;
+        let record = |node: Node| {
+            let mut record = Record::from_document(Document::new(node.map), self.plan.from());
+            if let Some(failure) = node.failure {
+                record.document = Err(failure);
+            }
+            record
+        };
+        Ok((nodes.into_iter().map(record).collect(), folded))
+    }
+
+    /// Finds the keys of a page that more than one row has, anywhere in the table, and reads all
+    /// their rows. Which keys are equal is the source's decision, under its own collation.
+    async fn repeated(&mut self, rows: &Rows, key: &[usize]) -> Result<(Groups, u64), SourceError> {
+        let mut seen = HashSet::new();
+        let sound = rows.rows.iter().filter(|row| key.iter().all(|column| !row.is_broken(*column)));
+        let tuples: Vec<Vec<Value>> =
+            sound.map(|row| row.pick(key)).filter(|tuple| seen.insert(tuple.clone())).collect();
+        let filters: usize = self.plan.stream.fetch.filter.iter().map(|filter| filter.values().len()).sum();
+        let chunk = tuples_per_query(self.client.dialect(), filters, key.len());
+        let mut groups = Groups::default();
+        let mut folded = 0;
+        for tuples in tuples.chunks(chunk) {
+            let terms = self.plan.key();
+            let query = select(self, Select::Repeated(&terms), &terms, tuples, None);
+            for found in self.client.query(&query).await?.rows {
+                let Some((Value::Integer(count), tuple)) = found.values.split_last() else { continue };
+                folded += u64::try_from(*count).unwrap_or(0).saturating_sub(1);
+                let tuple = [tuple.to_vec()];
+                let columns = Select::Columns(&self.plan.columns);
+                let query = select(self, columns, &self.plan.key(), &tuple, Some(ARCHIVED_DUPLICATES));
+                let all = self.client.query(&query).await?;
+                groups.add(&all, &positions(&all, &self.plan.stream.fetch.key, self.plan.from())?, *count);
+            }
+        }
+        Ok((groups, folded))
+    }
+}
+
+fn select<C: RelationalClient>(
+    poller: &SqlPoller<C>,
+    select: Select<'_>,
+    terms: &[Term<'_>],
+    tuples: &[Vec<Value>],
+    limit: Option<usize>,
+) -> crate::Query {
+    let mut query = poller.plan.parents(poller.client.dialect(), select);
+    query.conditions.push(Condition::AnyOf(terms, tuples));
+    query.limit = limit;
+    query.compose()
+}
+
+/// Orders two positions column by column.
+fn later(left: &[Value], right: &[Value]) -> Ordering {
+    let unequal = left.iter().zip(right).map(|(left, right)| watermark::compare(left, right)).find(|o| o.is_ne());
+    unequal.unwrap_or_else(|| left.len().cmp(&right.len()))
+}
+
+/// Rows that share a key: each group is one held record.
+#[derive(Default)]
+struct Groups {
+    of_key: HashMap<Vec<Value>, usize>,
+    maps: Vec<Map>,
+    failures: Vec<DecodeFailure>,
+}
+
+impl Groups {
+    fn add(&mut self, rows: &Rows, key: &[usize], count: i64) {
+        let at = self.maps.len();
+        let mut list = Vec::with_capacity(rows.rows.len());
+        let mut null = false;
+        for row in &rows.rows {
+            let tuple = row.pick(key);
+            null |= tuple.iter().any(Value::is_null);
+            self.of_key.insert(tuple, at);
+            list.push(rows.map(row));
+        }
+        list.sort_by_cached_key(|map| Document::new(map.clone()).to_bytes());
+        let rows: Vec<Value> = list.into_iter().map(Value::Map).collect();
+        self.maps.push(Map::from_iter([("rows", Value::List(rows))]));
+        self.failures.push(match null {
+            true => DecodeFailure::new("null-key", format!("a key column is null in {count} rows")),
+            false => DecodeFailure::new("duplicate-key", format!("{count} rows have the same key")),
+        });
+    }
+}
+
+#[async_trait]
+impl<C: RelationalClient> Poller for SqlPoller<C> {
+    async fn probe(&mut self) -> Result<Probe, SourceError> {
+        self.snapshot = None;
+        self.open().await?;
+        let result = probe::probe(&mut self.client, &self.plan).await;
+        self.settle(result).await
+    }
+
+    async fn fetch(&mut self, request: Request<'_>, limit: usize) -> Result<Batch, SourceError> {
+        let pending = self.snapshot.take();
+        let (from, after) = match request {
+            Request::Changes { from, after } => (Scan::Changes(from), after),
+            Request::Window { since, after } => (Scan::Window(since), after),
+            Request::Snapshot { after } => (Scan::Snapshot, after),
+        };
+        let (mut scan, first) = match (from, after) {
+            (Scan::Changes(from), after) => {
+                self.open().await?;
+                let result = self.changes(from, after, limit).await;
+                return self.settle(result).await;
+            }
+            (Scan::Window(since), after) => {
+                self.open().await?;
+                let result = self.window(since, after, limit).await;
+                return self.settle(result).await;
+            }
+            (Scan::Snapshot, None) => {
+                self.open().await?;
+                (SnapshotScan { next: Cursor(Vec::new()), folded: 0, opened: Instant::now() }, true)
+            }
+            (Scan::Snapshot, Some(cursor)) => match pending {
+                Some(scan) if scan.next == *cursor => (scan, false),
+                _ => {
+                    let operation = format!("go on with a snapshot of {:?}", self.plan.from());
+                    return Err(SourceError::retry(FaultClass::Data, operation)
+                        .hint("its transaction is gone: a snapshot is read from its beginning"));
+                }
+            },
+        };
+        let result = self.snapshot_page(&mut scan, first, limit).await;
+        match result {
+            Ok(batch) if batch.next.is_some() => {
+                self.snapshot = Some(scan);
+                Ok(batch)
+            }
+            other => self.settle(other).await,
+        }
+    }
+
+    async fn discover(&mut self, name: Option<&str>) -> Result<Vec<Discovered>, SourceError> {
+        self.snapshot = None;
+        self.open().await?;
+        let result = probe::discover(&mut self.client, name).await;
+        self.settle(result).await
+    }
+}

@@ -1,0 +1,243 @@
+//! Composes SQL text with bound parameters.
+
+use connector_api::Value;
+
+use crate::{Dialect, Filter, LimitClause, WatermarkType};
+
+/// A query's text and its parameters, in the placeholders' order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// The text. It holds names and whole numbers of our own, never a value.
+    pub sql: String,
+    /// What is bound.
+    pub params: Vec<Value>,
+}
+
+/// A column in a condition; `kind` where it is the watermark.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Term<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: Option<WatermarkType>,
+}
+
+impl<'a> Term<'a> {
+    pub(crate) fn plain(name: &'a str) -> Term<'a> {
+        Term { name, kind: None }
+    }
+}
+
+/// What a row must meet.
+#[derive(Clone, Debug)]
+pub(crate) enum Condition<'a> {
+    /// The columns come after these values in ascending order, nulls first.
+    After(&'a [Term<'a>], &'a [Value]),
+    /// The column is at or after this value, or (if `blanks`) has no value.
+    AtLeast { term: Term<'a>, value: Value, blanks: bool },
+    /// The columns equal one of these tuples. Null equals null.
+    AnyOf(&'a [Term<'a>], &'a [Vec<Value>]),
+    /// The site's own filter.
+    Meets(&'a Filter),
+    /// The column is null or blank.
+    Blank(Term<'a>),
+    /// The column is neither null nor blank.
+    NotBlank(Term<'a>),
+}
+
+/// What is selected.
+pub(crate) enum Select<'a> {
+    /// These columns; all where empty.
+    Columns(&'a [String]),
+    /// How many rows there are.
+    Count,
+    /// The tuples of these columns that occur more than once.
+    Repeated(&'a [Term<'a>]),
+}
+
+/// A query under construction.
+pub(crate) struct Composer<'a> {
+    pub(crate) dialect: &'a dyn Dialect,
+    pub(crate) select: Select<'a>,
+    pub(crate) from: &'a str,
+    pub(crate) conditions: Vec<Condition<'a>>,
+    pub(crate) order: Vec<&'a str>,
+    pub(crate) descending: bool,
+    pub(crate) limit: Option<usize>,
+}
+
+impl<'a> Composer<'a> {
+    /// Selects from a table or view, under the site's filters.
+    pub(crate) fn new(dialect: &'a dyn Dialect, select: Select<'a>, from: &'a str, filters: &'a [Filter]) -> Self {
+        let conditions = filters.iter().map(Condition::Meets).collect();
+        Composer { dialect, select, from, conditions, order: Vec::new(), descending: false, limit: None }
+    }
+
+    pub(crate) fn compose(&self) -> Query {
+        let mut text = Text { dialect: self.dialect, sql: String::from("SELECT "), params: Vec::new() };
+        let limit = self.limit.map(|rows| (self.dialect.limit_clause(), rows));
+        if let Some((LimitClause::Top, rows)) = limit {
+            text.sql.push_str(&format!("TOP {rows} "));
+        }
+        match &self.select {
+            Select::Columns([]) => text.sql.push('*'),
+            Select::Columns(names) => text.list(names.iter().map(String::as_str)),
+            Select::Count => text.sql.push_str("COUNT(*)"),
+            Select::Repeated(terms) => {
+                text.list(terms.iter().map(|term| term.name));
+                text.sql.push_str(", COUNT(*)");
+            }
+        }
+        text.sql.push_str(" FROM ");
+        let parts: Vec<String> = self.from.split('.').map(|part| self.dialect.quote(part)).collect();
+        text.sql.push_str(&parts.join("."));
+        for (at, condition) in self.conditions.iter().enumerate() {
+            text.sql.push_str(if at == 0 { " WHERE " } else { " AND " });
+            text.condition(condition);
+        }
+        if let Select::Repeated(terms) = &self.select {
+            text.sql.push_str(" GROUP BY ");
+            text.list(terms.iter().map(|term| term.name));
+            text.sql.push_str(" HAVING COUNT(*) > 1");
+        }
+        if !self.order.is_empty() {
+            let terms = self.order.iter().map(|name| {
+                let quoted = self.dialect.quote(name);
+                if self.descending { format!("{quoted} DESC") } else { self.dialect.ascending(&quoted) }
+            });
+            text.sql.push_str(" ORDER BY ");
+            text.sql.push_str(&terms.collect::<Vec<_>>().join(", "));
+        }
+        match limit {
+            Some((LimitClause::Limit, rows)) => text.sql.push_str(&format!(" LIMIT {rows}")),
+            Some((LimitClause::FetchFirst, rows)) => text.sql.push_str(&format!(" FETCH FIRST {rows} ROWS ONLY")),
+            Some((LimitClause::RowNum, rows)) => {
+                text.sql = format!("SELECT * FROM ({}) WHERE ROWNUM <= {rows}", text.sql);
+            }
+            Some((LimitClause::Top, _)) | None => {}
+        }
+        Query { sql: text.sql, params: text.params }
+    }
+}
+
+struct Text<'a> {
+    dialect: &'a dyn Dialect,
+    sql: String,
+    params: Vec<Value>,
+}
+
+impl Text<'_> {
+    fn list<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        let quoted: Vec<String> = names.map(|name| self.dialect.quote(name)).collect();
+        self.sql.push_str(&quoted.join(", "));
+    }
+
+    fn bind(&mut self, kind: Option<WatermarkType>, value: &Value) {
+        self.params.push(value.clone());
+        let placeholder = self.dialect.placeholder(self.params.len());
+        self.sql.push_str(&match kind {
+            Some(kind) => self.dialect.watermark_parameter(kind, placeholder),
+            None => placeholder,
+        });
+    }
+
+    fn compare(&mut self, term: Term<'_>, operator: &str, value: &Value) {
+        self.sql.push_str(&self.dialect.quote(term.name));
+        match (operator, value) {
+            ("=", Value::Null) => self.sql.push_str(" IS NULL"),
+            (_, Value::Null) => self.sql.push_str(" IS NOT NULL"),
+            _ => {
+                self.sql.push_str(&format!(" {operator} "));
+                self.bind(term.kind, value);
+            }
+        }
+    }
+
+    fn condition(&mut self, condition: &Condition<'_>) {
+        match condition {
+            Condition::After(terms, values) => self.after(terms, values),
+            Condition::AtLeast { term, value, blanks: true } => {
+                self.sql.push('(');
+                self.blank(*term);
+                self.sql.push_str(" OR ");
+                self.compare(*term, ">=", value);
+                self.sql.push(')');
+            }
+            Condition::AtLeast { term, value, blanks: false } => self.compare(*term, ">=", value),
+            Condition::AnyOf(terms, tuples) => self.any_of(terms, tuples),
+            Condition::Meets(filter) => {
+                let tuples: Vec<Vec<Value>> = filter.values().into_iter().map(|value| vec![value]).collect();
+                self.any_of(&[Term::plain(&filter.column)], &tuples);
+            }
+            Condition::Blank(term) => {
+                self.sql.push('(');
+                self.blank(*term);
+                self.sql.push(')');
+            }
+            Condition::NotBlank(term) => {
+                let quoted = self.dialect.quote(term.name);
+                self.sql.push_str(&format!("{quoted} IS NOT NULL"));
+                if self.may_be_blank(*term) {
+                    self.sql.push_str(&format!(" AND {quoted} <> ''"));
+                }
+            }
+        }
+    }
+
+    fn may_be_blank(&self, term: Term<'_>) -> bool {
+        term.kind.is_some_and(|kind| self.dialect.blank_watermarks(kind))
+    }
+
+    fn blank(&mut self, term: Term<'_>) {
+        let quoted = self.dialect.quote(term.name);
+        self.sql.push_str(&format!("{quoted} IS NULL"));
+        if self.may_be_blank(term) {
+            self.sql.push_str(&format!(" OR {quoted} = ''"));
+        }
+    }
+
+    /// `(a, b) > (x, y)` as `a >= x AND (a > x OR a = x AND b > y)`: the row-value comparison is
+    /// unknown to SQL Server, and the first part lets an index be used.
+    fn after(&mut self, terms: &[Term<'_>], values: &[Value]) {
+        if let (Some(term), Some(value)) = (terms.first(), values.first())
+            && !value.is_null()
+            && terms.len() > 1
+        {
+            self.compare(*term, ">=", value);
+            self.sql.push_str(" AND ");
+        }
+        self.sql.push('(');
+        for last in 0..terms.len() {
+            self.sql.push_str(if last == 0 { "" } else { " OR " });
+            for (at, (term, value)) in terms.iter().zip(values).take(last + 1).enumerate() {
+                self.sql.push_str(if at == 0 { "" } else { " AND " });
+                self.compare(*term, if at == last { ">" } else { "=" }, value);
+            }
+        }
+        self.sql.push(')');
+    }
+
+    fn any_of(&mut self, terms: &[Term<'_>], tuples: &[Vec<Value>]) {
+        if let [term] = terms
+            && tuples.iter().flatten().all(|value| !value.is_null())
+        {
+            self.sql.push_str(&format!("{} IN (", self.dialect.quote(term.name)));
+            for (at, value) in tuples.iter().flatten().enumerate() {
+                self.sql.push_str(if at == 0 { "" } else { ", " });
+                self.bind(term.kind, value);
+            }
+            self.sql.push(')');
+            return;
+        }
+        self.sql.push('(');
+        for (at, tuple) in tuples.iter().enumerate() {
+            self.sql.push_str(if at == 0 { "" } else { " OR " });
+            for (at, (term, value)) in terms.iter().zip(tuple).enumerate() {
+                self.sql.push_str(if at == 0 { "" } else { " AND " });
+                self.compare(*term, "=", value);
+            }
+        }
+        self.sql.push(')');
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Watermark values: which ones can be vouched for, which is newer, and where a scan starts.
+
+use std::cmp::Ordering;
+
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta};
+use connector_api::{SourceTime, Value};
+
+use crate::{WatermarkSettings, WatermarkType};
+
+/// How a timestamp is written in its column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TimeForm {
+    Date,
+    Local,
+    Offset(FixedOffset),
+    /// Text in a pattern without fraction; text sorts as its time does.
+    Text(String),
+    /// The digits of a pattern, as a whole number.
+    Digits(&'static str),
+    UnixSecs,
+    UnixMillis,
+}
+
+/// Patterns that are recognised; each is of fixed width, so that its text sorts as its time does.
+const TEXT_FORMS: [&str; 8] = [
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d",
+    "%Y-%m-%d %H:%M",
+    "%Y%m%d%H%M%S",
+    "%Y%m%d",
+];
+
+/// The widest offset from UTC is 14 hours: a local time further ahead than this is wrong in any zone.
+const FUTURE: TimeDelta = TimeDelta::days(1);
+
+/// True for `unix`, `unix-millis` and patterns that write and read a date or time.
+pub(crate) fn is_usable_format(format: &str) -> bool {
+    let Some(sample) = NaiveDate::from_ymd_opt(2001, 2, 3).and_then(|date| date.and_hms_opt(4, 5, 6)) else {
+        return false;
+    };
+    let items: Vec<_> = chrono::format::StrftimeItems::new(format).collect();
+    matches!(format, "unix" | "unix-millis")
+        || (!items.contains(&chrono::format::Item::Error) && {
+            let mut text = String::new();
+            std::fmt::Write::write_fmt(&mut text, format_args!("{}", sample.format_with_items(items.iter())))
+                .is_ok_and(|()| parse(&text, format).is_some_and(|time| time.date() == sample.date()))
+        })
+}
+
+fn parse(text: &str, pattern: &str) -> Option<NaiveDateTime> {
+    let date = || NaiveDate::parse_from_str(text, pattern).ok().and_then(|date| date.and_hms_opt(0, 0, 0));
+    NaiveDateTime::parse_from_str(text, pattern).ok().or_else(date)
+}
+
+/// Reads a pattern strictly: the text begins with what the pattern writes, and has at most a
+/// fraction and `Z` after it.
+fn parse_strictly(text: &str, pattern: &str) -> Option<NaiveDateTime> {
+    let head_len = match pattern {
+        "%Y-%m-%d %H:%M:%S" | "%Y-%m-%dT%H:%M:%S" | "%Y/%m/%d %H:%M:%S" => 19,
+        "%Y-%m-%d %H:%M" => 16,
+        "%Y%m%d%H%M%S" => 14,
+        "%Y-%m-%d" | "%Y/%m/%d" => 10,
+        _ => 8,
+    };
+    let (head, tail) = (text.get(..head_len)?, text.get(head_len..)?);
+    let time = parse(head, pattern)?;
+    let fraction = tail.strip_suffix('Z').unwrap_or(tail);
+    let seconds = pattern.ends_with("%S");
+    let digits = fraction.strip_prefix('.').is_some_and(|f| !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit()));
+    let tail_fits = tail.is_empty() || (seconds && (fraction.is_empty() || digits));
+    (tail_fits && time.format(pattern).to_string() == head).then_some(time)
+}
+
+fn read_time(value: &Value, format: Option<&str>) -> Option<(NaiveDateTime, TimeForm)> {
+    let unix = |secs: i64| DateTime::from_timestamp(secs, 0).map(|time| time.naive_utc());
+    match (value, format) {
+        (Value::Time(SourceTime::Date(date)), _) => Some((date.and_hms_opt(0, 0, 0)?, TimeForm::Date)),
+        (Value::Time(SourceTime::Local(time)), _) => Some((*time, TimeForm::Local)),
+        (Value::Time(SourceTime::Offset(time)), _) => Some((time.naive_local(), TimeForm::Offset(*time.offset()))),
+        (Value::Integer(number), Some("unix")) => Some((unix(*number)?, TimeForm::UnixSecs)),
+        (Value::Decimal(number), Some("unix")) => {
+            let seconds: f64 = number.as_str().parse().ok()?;
+            // A saturating cast of a whole number; what is out of range fails in from_timestamp.
+            Some((unix(seconds.floor() as i64)?, TimeForm::UnixSecs))
+        }
+        (Value::Integer(number), Some("unix-millis")) => {
+            Some((DateTime::from_timestamp_millis(*number)?.naive_utc(), TimeForm::UnixMillis))
+        }
+        (Value::Text(text), Some(pattern)) => Some((parse(text, pattern)?, TimeForm::Text(pattern.to_owned()))),
+        (Value::Text(text), None) => TEXT_FORMS
+            .iter()
+            .find_map(|pattern| Some((parse_strictly(text, pattern)?, TimeForm::Text((*pattern).to_owned())))),
+        (Value::Integer(number), None) => read_number(*number),
+        _ => None,
+    }
+}
+
+/// Digits of a date where they can only be that, else seconds or milliseconds since 1970.
+fn read_number(number: i64) -> Option<(NaiveDateTime, TimeForm)> {
+    let text = number.to_string();
+    for (pattern, width) in [("%Y%m%d%H%M%S", 14), ("%Y%m%d", 8)] {
+        if text.len() == width && (text.starts_with("19") || text.starts_with("20")) {
+            return Some((parse(&text, pattern)?, TimeForm::Digits(pattern)));
+        }
+    }
+    match text.len() {
+        9 | 10 => Some((DateTime::from_timestamp(number, 0)?.naive_utc(), TimeForm::UnixSecs)),
+        12 | 13 => Some((DateTime::from_timestamp_millis(number)?.naive_utc(), TimeForm::UnixMillis)),
+        _ => None,
+    }
+}
+
+fn write_time(time: NaiveDateTime, form: &TimeForm) -> Option<Value> {
+    Some(match form {
+        TimeForm::Date => Value::Time(SourceTime::Date(time.date())),
+        TimeForm::Local => Value::Time(SourceTime::Local(time)),
+        TimeForm::Offset(offset) => Value::Time(SourceTime::Offset(time.and_local_timezone(*offset).single()?)),
+        TimeForm::Text(pattern) => Value::Text(time.format(pattern).to_string()),
+        TimeForm::Digits(pattern) => Value::Integer(time.format(pattern).to_string().parse().ok()?),
+        TimeForm::UnixSecs => Value::Integer(time.and_utc().timestamp()),
+        TimeForm::UnixMillis => Value::Integer(time.and_utc().timestamp_millis()),
+    })
+}
+
+/// True where the stored watermark may move to this value: it can be read, and is not in the future.
+pub(crate) fn is_vouched_for(settings: &WatermarkSettings, value: &Value, now_utc: Option<NaiveDateTime>) -> bool {
+    match settings.kind {
+        WatermarkType::Timestamp => read_time(value, settings.format.as_deref()).is_some_and(|(time, _)| {
+            let limit = now_utc.and_then(|now| now.checked_add_signed(FUTURE));
+            limit.is_none_or(|limit| time <= limit)
+        }),
+        WatermarkType::Number | WatermarkType::Rowversion => lower(settings, value).is_some(),
+        WatermarkType::Text => matches!(value, Value::Text(text) if !text.is_empty()),
+    }
+}
+
+/// True where the value can be read as the configured type at all.
+pub(crate) fn is_readable(settings: &WatermarkSettings, value: &Value) -> bool {
+    is_vouched_for(settings, value, None)
+}
+
+/// Where a scan starts for a stored watermark value: the value less the lag. `None` where the value
+/// can't be read as the configured type.
+pub(crate) fn lower(settings: &WatermarkSettings, value: &Value) -> Option<Value> {
+    let lag = settings.lag.unwrap_or(0);
+    match (settings.kind, value) {
+        (WatermarkType::Timestamp, _) => {
+            let (time, form) = read_time(value, settings.format.as_deref())?;
+            let lag = TimeDelta::try_seconds(i64::try_from(settings.lag_secs()).ok()?)?;
+            write_time(time.checked_sub_signed(lag)?, &form)
+        }
+        (WatermarkType::Number, Value::Decimal(_)) if lag == 0 => Some(value.clone()),
+        (WatermarkType::Number | WatermarkType::Rowversion, Value::Integer(number)) => {
+            Some(Value::Integer(number.saturating_sub_unsigned(lag)))
+        }
+        (WatermarkType::Number, Value::Decimal(number)) => {
+            // The whole part, and one less: an earlier start is always safe.
+            let whole = number.as_str().split('.').next()?.parse::<i64>().ok()?;
+            Some(Value::Integer(whole.saturating_sub_unsigned(lag).saturating_sub(1)))
+        }
+        (WatermarkType::Rowversion, Value::Bytes(bytes)) => {
+            let version = u64::from_be_bytes(bytes.as_slice().try_into().ok()?);
+            Some(Value::Bytes(version.saturating_sub(lag).to_be_bytes().to_vec()))
+        }
+        (WatermarkType::Text, Value::Text(_)) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// A wall-clock time in the form in which `sample` is written.
+pub(crate) fn at_time(settings: &WatermarkSettings, sample: &Value, time: NaiveDateTime) -> Option<Value> {
+    write_time(time, &read_time(sample, settings.format.as_deref())?.1)
+}
+
+/// Orders values as databases do, for deciding which of two watermarks is newer.
+pub(crate) fn compare(left: &Value, right: &Value) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Bool(_) | Value::Integer(_) | Value::Decimal(_) => 1,
+        Value::Time(_) => 2,
+        Value::Text(_) => 3,
+        _ => 4,
+    };
+    let number = |value: &Value| match value {
+        Value::Integer(number) => *number as f64,
+        Value::Decimal(number) => number.as_str().parse().unwrap_or(f64::NAN),
+        Value::Bool(truth) => f64::from(*truth),
+        _ => f64::NAN,
+    };
+    let local = |time: &SourceTime| match time {
+        SourceTime::Date(date) => date.and_hms_opt(0, 0, 0),
+        SourceTime::Local(time) => Some(*time),
+        SourceTime::Offset(time) => Some(time.naive_utc()),
+    };
+    match (left, right) {
+        (Value::Integer(left), Value::Integer(right)) => left.cmp(right),
+        (Value::Time(left), Value::Time(right)) => local(left).cmp(&local(right)),
+        (Value::Text(left), Value::Text(right)) => left.cmp(right),
+        (Value::Bytes(left), Value::Bytes(right)) => left.cmp(right),
+        _ => {
+            let by_rank = rank(left).cmp(&rank(right));
+            by_rank.then_with(|| number(left).partial_cmp(&number(right)).unwrap_or(Ordering::Equal))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

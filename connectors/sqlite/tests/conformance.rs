@@ -1,0 +1,101 @@
+//! The suite that every polled connector passes, on real files.
+
+use std::path::PathBuf;
+
+use connector_api::async_trait;
+use connector_sqlite::Sqlite;
+use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
+use rusqlite::{Connection, params};
+
+struct File {
+    folder: tempfile::TempDir,
+}
+
+fn file() -> File {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Connection::open(folder.path().join("source.db")).unwrap();
+    database
+        .execute_batch(
+            "PRAGMA journal_mode = WAL;
+             CREATE TABLE parent (key_no TEXT PRIMARY KEY, stamp TEXT, name TEXT);
+             CREATE TABLE child (key_no TEXT, item TEXT);",
+        )
+        .unwrap();
+    File { folder }
+}
+
+fn source(path: &str, fetch: &str) -> String {
+    format!(
+        r#"
+        [[sources]]
+        id = "s"
+        connector = "sqlite"
+        settings = {{ path = "{path}" }}
+        [[sources.streams]]
+        id = "changes"
+        mode = "incremental"
+        fetch = {{ {fetch} }}
+        children = [{{ name = "items", from = "child", key = ["key_no"], order_by = ["item"] }}]
+        [[sources.streams]]
+        id = "all"
+        mode = "snapshot"
+        fetch = {{ from = "parent", key = ["key_no"] }}
+        children = [{{ name = "items", from = "child", key = ["key_no"] }}]
+        "#
+    )
+}
+
+const FETCH: &str =
+    r#"from = "parent", key = ["key_no"], watermark = { column = "stamp", type = "timestamp", lag_secs = 60 }"#;
+
+#[async_trait]
+impl PollerFixture for File {
+    type Kind = Sqlite;
+
+    async fn put(&self, rows: &[FixtureRow]) {
+        let mut database = Connection::open(self.folder.path().join("source.db")).unwrap();
+        let transaction = database.transaction().unwrap();
+        for row in rows {
+            transaction
+                .execute("INSERT OR REPLACE INTO parent VALUES (?, ?, ?)", params![row.key, row.stamp, row.name])
+                .unwrap();
+            transaction.execute("DELETE FROM child WHERE key_no = ?", [&row.key]).unwrap();
+            for item in &row.items {
+                transaction.execute("INSERT INTO child VALUES (?, ?)", [&row.key, item]).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+    }
+
+    fn source(&self) -> String {
+        source("source.db", FETCH)
+    }
+
+    fn unreachable(&self) -> String {
+        source("absent.db", FETCH)
+    }
+
+    fn bad_settings(&self) -> Vec<(String, &'static str)> {
+        let watermark = |rest: &str| source("a.db", &format!(r#"from = "p", key = ["k"], watermark = {{ {rest} }}"#));
+        vec![
+            (source("", FETCH), "settings.path"),
+            (source("a.db", r#"from = "parent", key = ["key_no"]"#), "streams[0].fetch"),
+            (source("a.db", &FETCH.replace(r#"["key_no"]"#, "[]")), "streams[0].fetch.key"),
+            (source("a.db", &FETCH.replace("parent", "par]ent")), "streams[0].fetch.from"),
+            (source("a.db", &FETCH.replace(r#"["key_no"]"#, r#"["a", "b"]"#)), "streams[0].children[0].key"),
+            (watermark(r#"column = "c", type = "number", lag_secs = 1"#), "streams[0].fetch.watermark.lag_secs"),
+            (watermark(r#"column = "c", type = "timestamp", lag = 1"#), "streams[0].fetch.watermark.lag"),
+            (watermark(r#"column = "c", type = "timestamp", format = "%Q""#), "streams[0].fetch.watermark.format"),
+            (watermark(r#"column = "c", typ = "timestamp""#), "streams[0]"),
+        ]
+    }
+
+    fn base_dir(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn sqlite_conforms() {
+    poller_suite(file).await;
+}

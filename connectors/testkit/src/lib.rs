@@ -1,3 +1,8 @@
-//! What connectors are tested with.
+//! What the tests of connectors share.
 
+mod cases;
 pub mod conformance;
+mod source;
+
+pub use cases::{Case, cases};
+pub use source::source_spec;

@@ -19,6 +19,8 @@ pub mod rows;
 pub mod visit;
 
 #[cfg(test)]
+mod reading_tests;
+#[cfg(test)]
 mod tests;
 
 pub use config::{ConfigError, DemoConfig, write_config};

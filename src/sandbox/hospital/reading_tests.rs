@@ -150,6 +150,10 @@ impl Sight {
             Outcome::Held(held) => drop(seen.held.insert(held.reason.clone())),
             Outcome::Mapped(mapped) => {
                 seen.wishes.push(mapped.wish == Wish::Present);
+                if mapped.wish != Wish::Present {
+                    // What is taken back goes at once, as far as it can be read.
+                    return;
+                }
                 let entity = Entity::from_json(mapped.key.entity, &mapped.data).unwrap();
                 for issue in &entity.envelope().issues {
                     *self.issues.entry(format!("{} {}", issue.code, issue.message)).or_default() += 1;

@@ -23,7 +23,7 @@ use super::lab::{Declared, LabMessage, Letter, Verified, oru};
 use super::ledger::{Flaw, Ledger};
 use super::peis::{Desk, Peis, PeisError, ReportState};
 use super::people::Sex;
-use super::visit::Visit;
+use super::visit::{Order, Visit};
 use crate::model::EntityType;
 
 /// The campus in the demo's configuration, and the first part of each business key.
@@ -45,6 +45,9 @@ const UNDECODABLE: usize = 5;
 const REVERSED: usize = 6;
 const NEVER_CONCLUDED: usize = 8;
 const RESENT: usize = 10;
+
+/// The group item whose results are corrected, and get a flag that nobody knows: blood counts are in every package.
+const CORRECTED_GROUP: &str = "002001";
 
 /// How long a phase is, in seconds: shorter than the hour between two phases.
 const PHASE_SECS: usize = 3_500;
@@ -257,7 +260,7 @@ impl Day {
                 for index in 0..self.people {
                     let visit = self.visit(index);
                     for order in &visit.orders {
-                        let strange = index == UNKNOWN_FLAG && order.group.code == "002001";
+                        let strange = index == UNKNOWN_FLAG && order.group.code == CORRECTED_GROUP;
                         desk.enter(&visit, order, strange.then_some("※"))?;
                     }
                     desk.visit_state(&visit, "3")?;
@@ -285,7 +288,7 @@ impl Day {
             Phase::Correction => {
                 let mut visit = self.visit(CORRECTED);
                 let sex = visit.person.sex;
-                if let Some(order) = visit.order_mut("002001") {
+                if let Some(order) = visit.order_mut(CORRECTED_GROUP) {
                     order.results[0].correct("11.20", sex);
                 }
                 visit.orders.iter().try_for_each(|order| desk.enter(&visit, order, None))?;
@@ -321,11 +324,6 @@ impl Day {
     }
 
     fn first_letter(&self, index: usize, produced: &mut Ledger) -> LabMessage {
-        let flaw = match index {
-            UNKNOWN_LAB_FLAG => Some(Flaw::UnknownLabFlag),
-            UNDECODABLE => Some(Flaw::Undecodable),
-            _ => None,
-        };
         let verified = if index == PRELIMINARY { Verified::Preliminary } else { Verified::Final };
         let mut letter = self.letter(Phase::Laboratory, index, verified);
         letter.strange_flag = (index == UNKNOWN_LAB_FLAG).then_some("ZZ");
@@ -334,18 +332,28 @@ impl Day {
         if index == UNDECODABLE {
             damage(&mut message.bytes);
         }
-        let key = lab_key(&message.report_no);
-        match flaw {
-            Some(flaw) => produced.flawed(EntityType::ExamReport, key, flaw),
-            None => produced.version(EntityType::ExamReport, key),
+        match index {
+            // Nobody can tell how many reports are in what can't be read: it is one.
+            UNDECODABLE => produced.flawed(EntityType::ExamReport, lab_key(&letter.report_no), Flaw::Undecodable),
+            _ => {
+                for (place, report_no) in message.report_nos.iter().enumerate() {
+                    let key = lab_key(report_no);
+                    match (index, place) {
+                        (UNKNOWN_LAB_FLAG, 0) => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownLabFlag),
+                        _ => produced.version(EntityType::ExamReport, key),
+                    }
+                }
+            }
         }
         message
     }
 
     fn later_letter(&self, phase: Phase, index: usize, verified: Verified, produced: &mut Ledger) -> LabMessage {
         let visit = self.visit(index);
-        let message = oru(&visit, visit.laboratory(), &self.letter(phase, index, verified));
-        produced.version(EntityType::ExamReport, lab_key(&message.report_no));
+        // A correction brings the corrected report alone.
+        let concerned = |order: &&Order| verified != Verified::Corrected || order.group.code == CORRECTED_GROUP;
+        let message = oru(&visit, visit.laboratory().filter(concerned), &self.letter(phase, index, verified));
+        message.report_nos.iter().for_each(|report_no| produced.version(EntityType::ExamReport, lab_key(report_no)));
         message
     }
 

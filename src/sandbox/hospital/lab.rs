@@ -59,8 +59,8 @@ impl Verified {
 pub struct LabMessage {
     /// MSH-10.
     pub control_id: String,
-    /// The laboratory's report number, OBR-3.
-    pub report_no: String,
+    /// The numbers of the reports in it: OBR-3 of each OBR.
+    pub report_nos: Vec<String>,
     /// The message without its MLLP frame.
     pub bytes: Vec<u8>,
 }
@@ -70,7 +70,7 @@ pub struct LabMessage {
 pub struct Letter<'a> {
     /// MSH-10.
     pub control_id: String,
-    /// The laboratory's report number.
+    /// What the numbers of its reports begin with; the group item's code follows.
     pub report_no: String,
     /// When it is sent; the hospital's wall clock.
     pub sent_at: NaiveDateTime,
@@ -82,14 +82,23 @@ pub struct Letter<'a> {
     pub strange_flag: Option<&'a str>,
 }
 
-/// Writes one report of a visit as ORU^R01.
+/// Writes reports of a visit as one ORU^R01 message, each ordered group a report of its own.
 pub fn oru<'a>(visit: &Visit, orders: impl Iterator<Item = &'a Order>, letter: &Letter<'_>) -> LabMessage {
-    let text = oru_text(visit, orders, letter);
+    let orders: Vec<&Order> = orders.collect();
+    let text = oru_text(visit, &orders, letter);
     let (bytes, _, _) = GB18030.encode(&text);
-    LabMessage { control_id: letter.control_id.clone(), report_no: letter.report_no.clone(), bytes: bytes.into_owned() }
+    LabMessage {
+        control_id: letter.control_id.clone(),
+        report_nos: orders.iter().map(|order| report_no(letter, order)).collect(),
+        bytes: bytes.into_owned(),
+    }
 }
 
-fn oru_text<'a>(visit: &Visit, orders: impl Iterator<Item = &'a Order>, letter: &Letter<'_>) -> String {
+fn report_no(letter: &Letter<'_>, order: &Order) -> String {
+    format!("{}-{}", letter.report_no, order.group.code)
+}
+
+fn oru_text(visit: &Visit, orders: &[&Order], letter: &Letter<'_>) -> String {
     let person = &visit.person;
     let day = |at: NaiveDate| at.format("%Y%m%d").to_string();
     let time = |at: NaiveDateTime| at.format("%Y%m%d%H%M%S").to_string();
@@ -114,14 +123,14 @@ fn oru_text<'a>(visit: &Visit, orders: impl Iterator<Item = &'a Order>, letter: 
         format!("PV1|1|O|TJZX^^^体检中心||||||||||||||||{}", visit.exam_no),
     ];
     let mut first = true;
-    for (place, order) in orders.enumerate() {
+    for (place, order) in orders.iter().enumerate() {
         let performed = time(order.performed_at);
         let specimen = order.group.specimen.unwrap_or_default();
         segments.push(format!(
             "OBR|{}|{}|{}|{}^{}^LIS|||{performed}||||||||{specimen}|||||||{}|||{status}",
             place + 1,
             visit.exam_no,
-            letter.report_no,
+            report_no(letter, order),
             order.group.code,
             escaped(order.group.name),
             time(letter.sent_at),

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use chrono_tz::Tz;
 use connector_api::{
-    CancellationToken, Connector, ConnectorKind, Decoder, Flow, Intake, Mode, Poller, Receipt, Record, Refusal, Request,
-    SourceId, StreamId, Watermark, async_trait,
+    CancellationToken, Connector, ConnectorKind, Decoder, Flow, Intake, Mode, Poller, Receipt, Record, Refusal,
+    Request, SourceId, StreamId, Watermark, async_trait,
 };
 use connector_mllp::Mllp;
 use connector_sqlite::Sqlite;
@@ -60,7 +60,8 @@ impl Configured {
             for stream in source["streams"].as_array().unwrap() {
                 let entity: EntityType = stream["entity"].as_str().unwrap().parse().unwrap();
                 let path = Path::new(stream["mapping"].as_str().unwrap());
-                let mapping = Mapping::compile(path, entity, &Embedded).unwrap_or_else(|problems| panic!("{problems:#?}"));
+                let mapping =
+                    Mapping::compile(path, entity, &Embedded).unwrap_or_else(|problems| panic!("{problems:#?}"));
                 streams.insert(StreamId::new(&id, stream["id"].as_str().unwrap()), mapping);
             }
         }
@@ -73,7 +74,6 @@ impl Configured {
         let spec = source_spec::<K>(&alone.to_string(), self.folder.path());
         K::build(spec).unwrap_or_else(|problems| panic!("{problems:?}"))
     }
-
 }
 
 struct Mappings(HashMap<StreamId, Mapping>);
@@ -130,6 +130,8 @@ struct Seen {
     versions: u64,
     held: BTreeSet<String>,
     wishes: Vec<bool>,
+    /// What would be delivered, version by version.
+    data: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +156,7 @@ impl Sight {
                     // What is taken back goes at once, as far as it can be read.
                     return;
                 }
+                seen.data.push(mapped.data.clone());
                 let entity = Entity::from_json(mapped.key.entity, &mapped.data).unwrap();
                 for issue in &entity.envelope().issues {
                     *self.issues.entry(format!("{} {}", issue.code, issue.message)).or_default() += 1;
@@ -172,10 +175,16 @@ fn key_of(outcome: &Outcome) -> EntityKey {
 
 #[tokio::test]
 async fn a_day_is_read_whole_and_only_what_is_wrong_on_purpose_is_held() {
+    for (seed, people) in [(7, 40), (3, 12)] {
+        read_day(seed, people).await;
+    }
+}
+
+async fn read_day(seed: u64, people: usize) {
     let configured = Configured::new();
     let mappings = configured.mappings();
     let mut peis = Peis::create(&configured.folder.path().join("hospital.db")).unwrap();
-    let mut script = Day::new(7, 40);
+    let mut script = Day::new(seed, people);
     let sqlite = configured.build::<Sqlite>("peis");
     let decoder: Arc<dyn Decoder> = configured.build::<Mllp>("lab").decoder;
     let Flow::Poll(mut pollers) = sqlite.flow else { panic!("a database is asked") };
@@ -209,6 +218,13 @@ async fn a_day_is_read_whole_and_only_what_is_wrong_on_purpose_is_held() {
             }
         }
     }
+
+    let seen = |key: &str| &sight.keys[&(EntityType::ExamReport, key.to_owned())];
+    let reversed = seen("main:peis:0301170007");
+    assert!(reversed.wishes.ends_with(&[true, false, true]), "concluded, taken back, concluded again");
+    assert_eq!(reversed.data[0], reversed.data[1], "it is final again as it was");
+    assert_eq!(seen("main:lab:JY261120000003-002001").wishes, [false, true], "preliminary, then verified");
+    assert_eq!(seen("main:lab:JY261120000000-002001").wishes, [true, true], "final, then corrected");
 
     let mut wrong = Vec::new();
     for (entity, key, versions) in script.ledger().iter() {
@@ -264,7 +280,8 @@ impl Intake for Custody {
     async fn accept(&self, stream: Option<&StreamId>, records: Vec<Record>) -> Result<Vec<Receipt>, Refusal> {
         let mut stored = self.0.lock().unwrap();
         let receipts = records.into_iter().map(|record| {
-            let resent = stored.iter().any(|(_, other)| other.resend_key == record.resend_key && other.raw == record.raw);
+            let resent =
+                stored.iter().any(|(_, other)| other.resend_key == record.resend_key && other.raw == record.raw);
             stored.push((stream.cloned(), record));
             if resent { Receipt::Duplicate } else { Receipt::Stored }
         });
@@ -297,6 +314,7 @@ async fn the_agents_listener_takes_every_letter_of_the_laboratory() {
     assert_eq!(stored.len(), sent.len());
     assert!(stored.iter().all(|(stream, _)| stream.as_ref().is_some_and(|stream| stream.as_str() == "lab/reports")));
     assert_eq!(stored.iter().filter(|(_, record)| record.document.is_err()).count(), 1);
-    let again = stored.iter().filter(|(_, record)| stored.iter().filter(|(_, other)| other.raw == record.raw).count() == 2);
+    let again =
+        stored.iter().filter(|(_, record)| stored.iter().filter(|(_, other)| other.raw == record.raw).count() == 2);
     assert_eq!(again.count(), 2, "one message was sent twice");
 }

@@ -215,12 +215,13 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
     }
     let part_archive = known.part.as_ref().map_or(0, |part| part.archive);
     let sql = "SELECT archive_id, digest, mapping_id, state FROM held WHERE entity_id = ?1 AND stream_id = ?2
-                 AND leg = 'record' AND state IN ('open', 'dismissed') AND archive_id > ?3 ORDER BY archive_id DESC LIMIT 1";
+               AND leg = 'record' AND state IN ('open', 'dismissed') AND archive_id >= ?3
+               ORDER BY archive_id DESC LIMIT 1";
     let newest = tx.one("look for a held item", sql, (entity, stream.id, part_archive), |row| {
-        Ok((row.get::<_, Hash>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
     })?;
-    if let Some((digest, mapped_by, state)) = newest {
-        known.held_since = state == "open";
+    if let Some((archive, digest, mapped_by, state)) = newest {
+        known.held_since = state == "open" && archive > part_archive;
         known.held_already = digest == record.digest && mapped_by == mapping;
     }
     Ok(known)

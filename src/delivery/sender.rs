@@ -31,6 +31,9 @@ use crate::store::{ClaimLimit, Entry, Settlement, Store, Verdict};
 /// So often a batch is sent as it is before its entries go back to the outbox.
 const BATCH_ATTEMPTS: u32 = 4;
 
+/// So long a batch may stay together in memory: shorter than the store's lease on what was claimed.
+const TOGETHER: Duration = Duration::from_secs(240);
+
 /// So long a graceful stop waits for answers. Whatever is still out then is ambiguous, and is sent
 /// again after the next start under the same ids.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -45,19 +48,21 @@ struct Batch {
     /// Attempts of exactly this batch.
     attempts: u32,
     due: Instant,
-    /// Whether the store knows that it left.
-    inflight: bool,
+    claimed: Instant,
 }
 
 impl Batch {
-    fn new(entries: Vec<Entry>, inflight: bool, due: Instant) -> Batch {
-        Batch { entries, attempts: 0, due, inflight }
+    fn new(entries: Vec<Entry>, now: Instant) -> Batch {
+        Batch { entries, attempts: 0, due: now, claimed: now }
     }
 
     fn bytes(&self) -> usize {
         self.entries.iter().map(|entry| entry.body.len()).sum()
     }
 }
+
+/// After the store failed it is asked again so much later.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Sender {
@@ -98,15 +103,13 @@ impl Sender {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let (store, resets) = (self.store.clone(), self.resets.clone());
         while !stop.is_cancelled() {
-            // Both are asked for before the outbox is looked at, so that no wake-up falls between.
-            let work = store.work_arrived();
-            let wake = if self.flush().await { self.fill().await } else { Instant::now() + self.policy.wait(0) };
+            let wake = if self.flush().await { self.fill().await } else { Instant::now() + STORE_PAUSE };
             self.show();
             tokio::select! {
                 Some(done) = self.flying.join_next_with_id() => self.land(done).await,
                 () = stop.cancelled() => break,
                 () = resets.notified() => self.breaker.reset(),
-                () = work, if self.may_claim() => {}
+                () = store.work_arrived(), if self.may_claim() => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -125,50 +128,65 @@ impl Sender {
         self.flights.len() < settings.parallel && waiting < 4 * settings.parallel * settings.batch_max_bytes
     }
 
-    /// Sends as much as may be sent now; returns when to look again.
+    /// Sends as much as may be sent now; returns when to look again, if nothing comes back before.
     async fn fill(&mut self) -> Instant {
+        let idle = Instant::now() + IDLE;
+        self.release_old().await;
         while self.flights.len() < self.client.settings().parallel {
             let now = Instant::now();
             let probe = match self.breaker.permit(now) {
                 Permit::Free => false,
                 // Answers to older requests come first: they tell as much as a probe does.
-                Permit::Probe if !self.flights.is_empty() => break,
+                Permit::Probe if !self.flights.is_empty() => return idle,
                 Permit::Probe => true,
                 Permit::WaitUntil(until) => return until,
-                Permit::WaitForProbe => break,
+                Permit::WaitForProbe => return idle,
             };
-            let batch = match self.next_batch(now, probe).await {
-                Ok(Some(batch)) => batch,
-                Ok(None) => break,
+            match self.next_batch(now, probe).await {
+                Ok(Some(batch)) => self.launch(batch),
+                Ok(None) => return self.next_wake(now).await,
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be read");
-                    return now + self.policy.wait(1).max(Duration::from_millis(100));
+                    tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be used");
+                    return now + STORE_PAUSE;
                 }
-            };
-            if self.launch(batch).await && probe {
+            }
+            if probe {
                 self.breaker.begin_probe();
             }
         }
-        self.next_wake().await
+        idle
     }
 
-    async fn next_wake(&self) -> Instant {
+    /// Gives back what waits too long: while upstream is away the outbox is the place to wait.
+    async fn release_old(&mut self) {
         let now = Instant::now();
+        let old = |batch: &mut Batch| now >= batch.claimed + TOGETHER;
+        let old: Vec<Batch> = self.waiting.extract_if(.., old).collect();
+        for batch in old {
+            let sent = batch.attempts > 0;
+            self.give_back(batch, "paused", sent);
+        }
+        self.flush().await;
+    }
+
+    async fn next_wake(&self, now: Instant) -> Instant {
         let waiting = self.waiting.iter().map(|batch| batch.due).min();
         let outbox = match self.store.next_due().await {
             Ok(due) => due.map(|due| now + (due - self.client.clock().now()).to_std().unwrap_or(Duration::ZERO)),
             Err(_) => None,
         };
-        // An entry that is due and could not be claimed waits for something else: no reason to spin.
+        // An entry that is due and was not claimed waits for something else: no reason to spin.
         let outbox = outbox.map(|due| due.max(now + Duration::from_millis(20)));
         [waiting, outbox].into_iter().flatten().fold(now + IDLE, Instant::min)
     }
 
     /// A batch that waited long enough, else what the outbox has.
+    ///
+    /// Whatever is claimed may leave at any time, so the store is told at once: after a crash its
+    /// fate is not known, and it is sent again under the same ids.
     async fn next_batch(&mut self, now: Instant, probe: bool) -> Result<Option<Batch>, crate::store::Error> {
-        let due = self.waiting.iter().enumerate().filter(|(_, batch)| batch.due <= now);
-        if let Some((place, _)) = due.min_by_key(|(_, batch)| batch.due) {
-            return Ok(Some(self.waiting.remove(place)));
+        if let Some(batch) = self.next_waiting(now) {
+            return Ok(Some(batch));
         }
         if !self.has_room() {
             return Ok(None);
@@ -178,24 +196,26 @@ impl Sender {
         let bytes = settings.batch_max_bytes.saturating_sub(settings.batch_max_events + 2).max(1);
         let events = if probe { 1 } else { settings.batch_max_events };
         let entries = self.store.claim(ClaimLimit { events, bytes }).await?;
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+        if let Err(error) = self.store.mark_inflight(ids.clone()).await {
+            self.unsettled.extend(ids.into_iter().map(|id| Settlement { id, verdict: Verdict::Unsent }));
+            return Err(error);
+        }
         self.waiting.extend(arrange(entries, settings.batch_max_events, now));
-        let due = self.waiting.iter().position(|batch| batch.due <= now);
-        Ok(due.map(|place| self.waiting.remove(place)))
+        Ok(self.next_waiting(now))
     }
 
-    /// Sends a batch, unless the store can't be told: from the moment at which a batch may leave, the
-    /// store knows that it may have left.
-    async fn launch(&mut self, mut batch: Batch) -> bool {
-        if !batch.inflight {
-            let ids = batch.entries.iter().map(|entry| entry.id).collect();
-            if let Err(error) = self.store.mark_inflight(ids).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be written");
-                batch.due = Instant::now() + Duration::from_secs(1);
-                self.waiting.push(batch);
-                return false;
-            }
-            batch.inflight = true;
-        }
+    /// Of the batches that waited long enough, the one that waited longest.
+    fn next_waiting(&mut self, now: Instant) -> Option<Batch> {
+        let due = self.waiting.iter().enumerate().filter(|(_, batch)| batch.due <= now);
+        let (place, _) = due.min_by_key(|(_, batch)| batch.due)?;
+        Some(self.waiting.remove(place))
+    }
+
+    fn launch(&mut self, mut batch: Batch) {
         batch.attempts += 1;
         let outgoing = Outgoing {
             method: Method::POST,
@@ -210,7 +230,6 @@ impl Sender {
         let task = self.flying.spawn(async move { client.send(outgoing).await.reply });
         self.status.counts.requests += 1;
         self.flights.insert(task.id(), (batch, Instant::now()));
-        true
     }
 
     /// Takes a reply to what becomes of the batch.
@@ -235,8 +254,8 @@ impl Sender {
                 if let (true, Some(after)) = (everything, after) {
                     self.breaker.pause(after, now, wall);
                 }
-                if batch.attempts < BATCH_ATTEMPTS {
-                    let due = now + after.unwrap_or_else(|| self.policy.wait(batch.attempts - 1));
+                let due = now + after.unwrap_or_else(|| self.policy.wait(batch.attempts - 1));
+                if batch.attempts < BATCH_ATTEMPTS && due < batch.claimed + TOGETHER {
                     self.waiting.push(Batch { due, ..batch });
                 } else {
                     self.give_back(batch, &code, sent);
@@ -276,7 +295,8 @@ impl Sender {
         let now = Instant::now();
         if batch.entries.len() > 1 {
             let second = batch.entries.split_off(batch.entries.len().div_ceil(2));
-            self.waiting.extend([batch.entries, second].map(|half| Batch::new(half, true, now)));
+            let halves = [batch.entries, second];
+            self.waiting.extend(halves.map(|half| Batch { claimed: batch.claimed, ..Batch::new(half, now) }));
         } else {
             for entry in batch.entries {
                 tracing::warn!(event = %entry.event_id, code, "upstream refuses an event: held");
@@ -380,7 +400,7 @@ fn arrange(entries: Vec<Entry>, max: usize, now: Instant) -> Vec<Batch> {
         let attempts = entry.attempts;
         match batches.iter_mut().rev().find(|(of, _)| *of == attempts) {
             Some((_, batch)) if batch.entries.len() < size(attempts) => batch.entries.push(entry),
-            _ => batches.push((attempts, Batch::new(vec![entry], false, now))),
+            _ => batches.push((attempts, Batch::new(vec![entry], now))),
         }
     }
     batches.into_iter().map(|(_, batch)| batch).collect()

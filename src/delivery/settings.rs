@@ -50,7 +50,7 @@ pub struct Settings {
     pub connect_timeout_secs: u64,
     /// How long one request with its answer may take, in seconds.
     #[serde(default = "default_timeout_secs")]
-    #[schemars(range(min = 1, max = 3600))]
+    #[schemars(range(min = 1, max = 300))]
     pub timeout_secs: u64,
     /// How long to wait before the next attempt.
     #[serde(default)]
@@ -188,7 +188,7 @@ impl Settings {
             ("batch_max_bytes", self.batch_max_bytes as u64, 1024, 64 << 20),
             ("parallel", self.parallel as u64, 1, 32),
             ("connect_timeout_secs", self.connect_timeout_secs, 1, 300),
-            ("timeout_secs", self.timeout_secs, 1, 3600),
+            ("timeout_secs", self.timeout_secs, 1, 300),
             ("heartbeat_secs", self.heartbeat_secs, 1, 86_400),
             ("retry", self.retry.initial_ms, 1, self.retry.max_ms),
         ];

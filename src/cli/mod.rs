@@ -1,1 +1,144 @@
 //! The commands, one file each.
+//!
+//! Data goes to stdout, everything else to stderr; `--json` prints one JSON value with stable field
+//! names. A command answers with an [`Exit`]. To add one: a file with `Args` and `run`, a variant of
+//! [`Command`] and an arm in [`run`].
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+mod check;
+mod completions;
+mod connectors;
+mod logging;
+pub mod openapi;
+mod panics;
+pub mod sandbox;
+mod schema;
+mod terminal;
+
+pub use panics::guarded;
+pub use terminal::Terminal;
+
+/// The heading of the options that every command has.
+const COMMON: &str = "Common options";
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// All is fine.
+    Fine = 0,
+    /// What was checked is not fine.
+    NotFine = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// Something could not be reached.
+    Unreachable = 3,
+    /// A bug in hisync.
+    Bug = 70,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Delivers a hospital's exam packages and exam reports upstream: nothing lost, nothing silently wrong.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hisync",
+    version,
+    max_term_width = 110,
+    after_help = "Exit codes: 0 fine; 1 what was checked is not fine; \
+    2 usage or configuration; 3 something could not be reached; 70 a bug in hisync."
+)]
+pub struct Cli {
+    /// When to use colour.
+    #[arg(long, global = true, value_enum, default_value_t = ColourChoice::Auto, value_name = "WHEN")]
+    #[arg(help_heading = COMMON)]
+    color: ColourChoice,
+    /// How log lines on stderr look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human, value_name = "FORMAT")]
+    #[arg(help_heading = COMMON)]
+    log_format: LogFormat,
+    /// Logs more; twice: everything. The variable HISYNC_LOG sets it exactly (`info,hisync::store=debug`).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = COMMON)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ColourChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Connectors(connectors::Args),
+    Schema(schema::Args),
+    #[command(after_help = "Examples:
+  hisync openapi > openapi.json   for tools that generate the receiving side")]
+    Openapi(openapi::Args),
+    #[command(after_help = "Examples:
+  hisync sandbox                                         events are shown at http://127.0.0.1:8787/
+  hisync sandbox --listen 127.0.0.1:0 --dir received     a free port, kept on disk
+  curl -X PUT localhost:8787/faults -d '{\"status\":503}'    makes it fail")]
+    Sandbox(sandbox::Args),
+    Completions(completions::Args),
+}
+
+impl Command {
+    /// What is logged where neither `-v` nor HISYNC_LOG says otherwise: a command that ends by itself
+    /// tells its result and is otherwise quiet.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Command::Sandbox(_) => "info",
+            Command::Check(_)
+            | Command::Connectors(_)
+            | Command::Schema(_)
+            | Command::Openapi(_)
+            | Command::Completions(_) => "warn",
+        }
+    }
+}
+
+/// Runs a command.
+pub async fn run(cli: Cli) -> ExitCode {
+    let terminal = Terminal::new(cli.color);
+    if let Err(message) = logging::init(cli.log_format, cli.verbose, cli.command.log_level(), terminal.colour_err()) {
+        terminal.note(&format!("error: {message}"));
+        return Exit::Usage.into();
+    }
+    match cli.command {
+        Command::Check(args) => check::run(args, &terminal).await.into(),
+        Command::Connectors(args) => connectors::run(&args, &terminal).into(),
+        Command::Schema(args) => schema::run(&args, &terminal).into(),
+        Command::Openapi(args) => openapi::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Completions(args) => completions::run(&args, &terminal).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

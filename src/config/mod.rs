@@ -1,4 +1,17 @@
 //! The configuration: loaded whole or not at all, every problem reported at once (P10).
+//!
+//! The file is read as a tree in which each key and value knows its place ([`load`]); the tree is
+//! checked against the JSON Schemas of the settings types, then each connector checks its own
+//! settings and each mapping is compiled. Secrets are references and are read when they are needed;
+//! [`unreadable_secrets`] lists those that can't be.
+
+mod disk;
+mod file;
+mod grammar;
+mod load;
+pub mod reference;
+mod schema;
+mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +19,7 @@ use std::time::Duration;
 
 use chrono::NaiveTime;
 use chrono_tz::Tz;
-use connector_api::{Connector, Mode, SettingsProblem, SourceId, StreamId};
+use connector_api::{Connector, Mode, SettingsProblem, SourceId, SourceSpec, StreamId, StreamSpec};
 
 use crate::diagnose::Problem;
 use crate::mapping::Mapping;
@@ -14,6 +27,8 @@ use crate::model::EntityType;
 use crate::registry::Kind;
 use crate::store::SnapshotPolicy;
 use crate::{delivery, ops};
+
+pub use schema::SecretUse;
 
 /// A configuration without a problem, its mappings compiled.
 #[derive(Debug)]
@@ -28,8 +43,10 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// The folder of the configuration file: relative paths start here.
     pub base_dir: PathBuf,
-    /// SHA-256 (hex) over every file that was read.
+    /// SHA-256 (hex) over every file that was read: configuration, mappings, code tables.
     pub digest: String,
+    /// Every place that refers to a secret.
+    pub secrets: Vec<SecretUse>,
 }
 
 /// The `[agent]` table.
@@ -67,8 +84,17 @@ pub struct SourceConfig {
 impl SourceConfig {
     /// Builds the connector; opens nothing. Cheap: called again after a panic.
     pub fn build(&self, base_dir: &Path) -> Result<Connector, Vec<SettingsProblem>> {
-        let _ = base_dir;
-        unimplemented!()
+        let streams = self.streams.iter().map(|stream| StreamSpec {
+            id: stream.id.clone(),
+            mode: stream.mode,
+            settings: stream.settings.clone(),
+        });
+        self.kind.build(SourceSpec {
+            id: self.id.clone(),
+            base_dir: base_dir.to_owned(),
+            settings: self.settings.clone(),
+            streams: streams.collect(),
+        })
     }
 }
 
@@ -119,6 +145,19 @@ pub struct Sweep {
 
 /// Loads a configuration file with everything it names; every problem at once.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    let _ = path;
-    unimplemented!()
+    load_with(path, crate::registry::all())
 }
+
+/// Loads a configuration file with these connector kinds instead of the registry's.
+pub fn load_with(path: &Path, kinds: &'static [Kind]) -> Result<Config, Vec<Problem>> {
+    load::load(path, kinds, Mapping::compile)
+}
+
+/// The secrets that can't be read now: variables that are not set, files that are missing. Nothing of
+/// a secret's content is in the problems.
+pub fn unreadable_secrets(config: &Config) -> Vec<Problem> {
+    config.secrets.iter().filter_map(|place| place.unreadable(&config.base_dir)).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

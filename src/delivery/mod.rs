@@ -1,28 +1,239 @@
-//! Delivers outbox entries upstream, as the upstream contract says.
+//! Delivers outbox entries upstream, as the upstream contract (`docs/contract.md`) says.
+//!
+//! - [`settings`]: the `[upstream]` table;
+//! - `client`: one HTTP request, one reply; [`signature`]: how it is signed;
+//! - `classify`: what a reply means, a pure function;
+//! - `breaker` and [`retry`]: when to send again, pure as well;
+//! - `sender`: the loop over the outbox; [`heartbeat`]: the agent's pulse;
+//! - [`openapi`]: the contract for machines.
+//!
+//! HTTP to upstream is nowhere else.
 
-use connector_api::Secret;
-use schemars::JsonSchema;
-use serde::Deserialize;
-use url::Url;
+mod breaker;
+mod classify;
+mod client;
+pub mod heartbeat;
+pub mod openapi;
+pub mod receipt;
+pub mod retry;
+mod sender;
+pub mod settings;
+pub mod signature;
+mod status;
 
-/// The `[upstream]` table.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// The base URL; `/v1/events` is appended.
-    #[schemars(with = "String")]
-    pub url: Url,
-    /// How hisync proves who it is.
-    pub auth: Auth,
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Method;
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use breaker::{BreakerStatus, Reason};
+pub use client::{BATCH_MEDIA_TYPE, Error};
+pub use heartbeat::{Heartbeat, Heartbeats, Pulse};
+pub use settings::{Auth, Compression, RetrySettings, Settings};
+pub use status::{Counts, LastFailure, Status};
+
+use crate::clock::Clock;
+use crate::store::Store;
+use breaker::Breaker;
+use classify::Reply;
+use client::{Client, Outgoing};
+use retry::Policy;
+use sender::Sender;
+
+/// Delivers the outbox of one hospital to one upstream.
+pub struct Delivery {
+    client: Client,
+    store: Store,
+    publish: watch::Sender<Status>,
+    resets: Resets,
 }
 
-/// How hisync proves to upstream who it is.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Auth {
-    /// Signs each batch as Standard Webhooks say.
-    WebhookSignature {
-        /// The shared secret, `whsec_…` or base64.
-        secret: Secret,
+/// Tells the sender that a person acted.
+#[derive(Clone, Default)]
+struct Resets(Arc<Notify>);
+
+impl Resets {
+    async fn notified(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Watches and nudges a running [`Delivery`].
+#[derive(Clone)]
+pub struct Handle {
+    status: watch::Receiver<Status>,
+    resets: Resets,
+}
+
+impl Handle {
+    /// How delivery is now.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Waits until the status changed; returns at once where delivery has ended.
+    pub async fn changed(&mut self) {
+        let _ = self.status.changed().await;
+    }
+
+    /// Closes the breaker: the next attempt is made at once.
+    pub fn reset_breaker(&self) {
+        self.resets.0.notify_one();
+    }
+}
+
+impl Delivery {
+    /// Checks the settings and reads the certificates; connects to nothing.
+    ///
+    /// `base_dir` is where relative file names start. A certificate that is renewed takes effect with
+    /// a new `Delivery`; a renewed secret or token with the next request.
+    pub fn new(settings: &Settings, base_dir: &Path, store: Store, clock: Clock) -> Result<Delivery, Error> {
+        let client = Client::new(settings, base_dir, clock)?;
+        let status = Status {
+            breaker: Breaker::new(Policy::new(settings.retry)).status(),
+            last_success: None,
+            last_failure: None,
+            in_flight: 0,
+            waiting: 0,
+            counts: Counts::default(),
+        };
+        Ok(Delivery { client, store, publish: watch::Sender::new(status), resets: Resets::default() })
+    }
+
+    /// What watches and nudges it while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle { status: self.publish.subscribe(), resets: self.resets.clone() }
+    }
+
+    /// What sends heartbeats beside it.
+    pub fn heartbeats(&self, pulse: Arc<dyn Pulse>) -> Heartbeats {
+        Heartbeats::new(self.client.clone(), pulse)
+    }
+
+    /// What sends attachments beside it.
+    pub fn attachments(&self) -> Attachments {
+        Attachments { client: self.client.clone() }
+    }
+
+    /// Delivers until told to stop; then waits some seconds for the answers that are still out.
+    pub async fn run(self, stop: CancellationToken) {
+        Sender::new(self.client, self.store, self.publish, self.resets).run(stop).await;
+    }
+}
+
+/// Sends attachments, content-addressed.
+#[derive(Clone)]
+pub struct Attachments {
+    client: Client,
+}
+
+/// What became of an attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// Upstream has it.
+    Yes,
+    /// Not now, or not as configured: to be sent again.
+    NotYet {
+        /// A stable word: `http-503`, `timeout`.
+        code: String,
+        /// How long upstream asks to wait.
+        after: Option<Duration>,
     },
+    /// Upstream will never take it: a person must look.
+    Refused {
+        /// A stable word.
+        code: String,
+    },
+}
+
+impl Attachments {
+    /// Sends an attachment under the SHA-256 (hex) of its bytes; sending it again does no harm.
+    pub async fn put(&self, sha256: &str, media_type: &str, bytes: Bytes) -> Stored {
+        let outgoing = Outgoing {
+            method: Method::PUT,
+            path: format!("/v1/attachments/{sha256}"),
+            media_type: media_type.to_owned(),
+            id: sha256.to_owned(),
+            body: bytes,
+            compression: Compression::None,
+        };
+        match self.client.send(outgoing).await.reply {
+            Reply::Answered { status: 200 | 201 | 204 | 409, .. } => Stored::Yes,
+            Reply::Answered { status: status @ (400 | 413 | 415 | 422), .. } => {
+                Stored::Refused { code: format!("http-{status}") }
+            }
+            Reply::Answered { status, retry_after, .. } => {
+                let now = self.client.clock().now();
+                let after = retry_after.as_deref().and_then(|text| retry::retry_after(text, now));
+                Stored::NotYet { code: format!("http-{status}"), after }
+            }
+            Reply::Failed(failure) => Stored::NotYet { code: heartbeat::word(failure).to_owned(), after: None },
+        }
+    }
+}
+
+/// What `hisync check` finds at upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProbeFinding {
+    /// Whether upstream answered at all.
+    pub reached: bool,
+    /// Whether it takes events from this agent.
+    pub accepted: bool,
+    /// A stable word: `http-200`, `http-401`, `unreachable`.
+    pub code: String,
+    /// What it means, and what to do about it.
+    pub text: &'static str,
+    /// How long the answer took, in milliseconds.
+    pub millis: u64,
+    /// Upstream's clock minus ours, in seconds, where upstream tells the time.
+    pub clock_difference_secs: Option<i64>,
+}
+
+/// Asks upstream whether it would take events, by sending it an empty batch.
+///
+/// An empty batch goes the whole way of a real one (address, TLS, credentials, compression) and
+/// changes nothing. An upstream that answers 400 or 422 to it has read it, which is all we ask.
+pub async fn probe(settings: &Settings, base_dir: &Path, clock: Clock) -> Result<ProbeFinding, Error> {
+    let client = Client::new(settings, base_dir, clock)?;
+    let outgoing = Outgoing {
+        method: Method::POST,
+        path: "/v1/events".to_owned(),
+        media_type: BATCH_MEDIA_TYPE.to_owned(),
+        id: Uuid::new_v4().to_string(),
+        body: Bytes::from_static(b"[]"),
+        compression: settings.compression,
+    };
+    let start = Instant::now();
+    let exchange = client.send(outgoing).await;
+    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let date = exchange.date.and_then(|date| httpdate::parse_http_date(&date).ok());
+    let now = client.clock().now();
+    let clock_difference_secs = date.map(|date| (chrono::DateTime::<chrono::Utc>::from(date) - now).num_seconds());
+    let finding = |reached, accepted, code: String, text| ProbeFinding {
+        reached,
+        accepted,
+        code,
+        text,
+        millis,
+        clock_difference_secs,
+    };
+    Ok(match exchange.reply {
+        Reply::Answered { status, .. } => {
+            let code = format!("http-{status}");
+            let accepted = matches!(status, 200..=299 | 400 | 422);
+            let text = if accepted { "upstream takes events from this agent" } else { status::explain(&code) };
+            finding(true, accepted, code, text)
+        }
+        Reply::Failed(failure) => {
+            let code = heartbeat::word(failure);
+            finding(false, false, code.to_owned(), status::explain(code))
+        }
+    })
 }

@@ -1,32 +1,55 @@
 //! The store: the archive, the ledger, watermarks, the outbox and held items, in one SQLite file.
+//!
+//! One thread writes; what waits shares a transaction and its fsync. A call that returns `Ok` is on
+//! stable storage (P1), whole (P2). Reading goes through [`Reader`], beside the writer and, for the
+//! command line, without an agent.
+//!
+//! ```text
+//! commit ─▶ prepare (hash, pack) ─▶ writer ─▶ ingest ─▶ ledger ─▶ event + outbox ─▶ claim … settle
+//!                                               │          └ snapshot: what is missing
+//!                                               └ held
+//! ```
 
+mod codec;
+mod error;
+mod held;
+mod ingest;
+mod ledger;
+mod outbox;
+mod prepare;
+mod reader;
+mod schema;
+mod snapshot;
 mod types;
+mod view;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use connector_api::{StreamId, Watermark};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use error::Error;
+pub use reader::*;
 pub use types::*;
+pub use view::*;
 
-/// Why the store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// SQLite failed.
-    #[error("{operation}")]
-    Sqlite {
-        /// What was attempted.
-        operation: &'static str,
-        /// The cause.
-        #[source]
-        cause: rusqlite::Error,
-    },
-}
+/// Readers that may run at the same time.
+const READERS: usize = 4;
+
+/// A batch with more bytes than this is hashed and packed on a thread that may block.
+const HEAVY: usize = 256 * 1024;
 
 /// What the store writes into events.
 #[derive(Clone, Debug)]
@@ -41,7 +64,36 @@ pub struct Options {
 
 /// A handle to the store. Clones share the one writer.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<writer::Shared>,
+    /// `None` once the last handle goes.
+    sender: Option<writer::Sender>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    readers: Mutex<Vec<Reader>>,
+    permits: Semaphore,
+}
+
+impl Inner {
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The writer catches the panics of jobs; there is nobody left to tell of another one.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.readers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.sender = None;
+        self.join();
+    }
+}
 
 /// How much a claim may take.
 #[derive(Clone, Copy, Debug)]
@@ -103,47 +155,174 @@ pub enum Verdict {
 }
 
 impl Store {
-    /// Opens or creates the store in a folder, migrates it, and recovers what a crash left.
+    /// Opens or creates the store in a folder, migrates it, and recovers what a crash left: what was
+    /// claimed is queued again, what was on its way is sent again under the same id.
+    ///
+    /// Blocks; fails with [`Error::Locked`] where another agent has it open.
     pub fn open(dir: &Path, options: Options, composer: SharedComposer, clock: Clock) -> Result<Store, Error> {
-        let _ = (dir, options, composer, clock);
-        unimplemented!()
+        let lock = schema::lock(dir)?;
+        let path = schema::file(dir);
+        let conn = schema::open_writer(&path)?;
+        let shared = Arc::new(writer::Shared { path, options, composer, clock, work: tokio::sync::Notify::new() });
+        writer::recover(&conn, &shared)?;
+        // Whatever lies in the outbox is work.
+        shared.work.notify_one();
+        let (sender, thread) = writer::start(conn, Arc::clone(&shared), lock)?;
+        let inner = Inner {
+            shared,
+            sender: Some(sender),
+            thread: Mutex::new(Some(thread)),
+            readers: Mutex::default(),
+            permits: Semaphore::new(READERS),
+        };
+        Ok(Store { inner: Arc::new(inner) })
     }
 
     /// Commits a batch with fsync; waiting commits share one transaction.
+    ///
+    /// Nothing of the batch is stored where it fails; [`Error::WatermarkMoved`] where its advance
+    /// does not start at the stored watermark.
     pub async fn commit(&self, batch: IncomingBatch) -> Result<Committed, Error> {
-        let _ = batch;
-        unimplemented!()
+        let bytes: usize = batch.records.iter().map(|record| record.raw.body.len()).sum();
+        let prepared = if bytes > HEAVY {
+            let work = tokio::task::spawn_blocking(move || prepare::batch(batch));
+            work.await.map_err(|_| Error::Panicked { operation: "prepare a batch" })??
+        } else {
+            prepare::batch(batch)?
+        };
+        self.write("commit a batch", prepared.records.len() + 1, move |tx| ingest::commit(tx, &prepared)).await
     }
 
-    /// Where an incremental stream stands.
+    /// Where an incremental stream stands; the start, where it was never committed to.
     pub async fn watermark(&self, stream: &StreamId) -> Result<Watermark, Error> {
-        let _ = stream;
-        unimplemented!()
+        let stream = stream.clone();
+        self.read(move |reader| reader.watermark(&stream)).await
     }
 
-    /// Takes entries that are due, at most one per entity key.
+    /// Takes entries that are due, at most one per entity key: those that waited first, then by age.
     pub async fn claim(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
-        let _ = limit;
-        unimplemented!()
+        let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit)).await?;
+        claimed.into_iter().map(entry).collect()
     }
 
     /// Records that claimed entries are about to leave: from here on a crash leaves them ambiguous.
     pub async fn mark_inflight(&self, entries: Vec<i64>) -> Result<(), Error> {
-        let _ = entries;
-        unimplemented!()
+        self.write("mark inflight", entries.len(), move |tx| outbox::mark_inflight(tx, &entries)).await
     }
 
-    /// Records what became of an attempt.
+    /// Records what became of an attempt. A verdict on an entry that is settled already changes nothing.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
-        let _ = settlements;
-        unimplemented!()
+        self.write("settle", settlements.len(), move |tx| outbox::settle(tx, &settlements)).await
+    }
+
+    /// Puts back everything that is claimed or on its way. For the start of the one sender, after
+    /// the one before it died; an entry that was on its way is sent again under the same id.
+    pub async fn unclaim(&self) -> Result<(), Error> {
+        self.write("unclaim", 1, |tx| outbox::unclaim(tx, i64::MAX)).await
     }
 
     /// Returns when an entry may have become due by a commit, a settlement or a person's act.
-    pub async fn work_arrived(&self) {}
-
-    /// When the next waiting entry becomes due.
-    pub async fn next_due(&self) -> Result<Option<DateTime<Utc>>, Error> {
-        unimplemented!()
+    ///
+    /// For one waiter: work that arrived since the last return is not missed.
+    pub async fn work_arrived(&self) {
+        self.inner.shared.work.notified().await;
     }
+
+    /// When the next waiting entry becomes due; in the past where one is due now.
+    pub async fn next_due(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        self.read(Reader::next_due).await
+    }
+
+    /// Sends an event again that upstream refused (an open held item of the outbox leg), under the
+    /// same id. [`Error::Superseded`] where a newer version of its entity is queued or delivered.
+    pub async fn held_retry_outbox(&self, id: i64, who: &str) -> Result<(), Error> {
+        let who = who.to_owned();
+        self.write("retry a held event", 1, move |tx| held::retry_outbox(tx, id, &who)).await
+    }
+
+    /// Carries out a bulk withdrawal that was held; answers how many entities were withdrawn. Those
+    /// that came back meanwhile are left alone.
+    pub async fn held_release(&self, id: i64, who: &str) -> Result<u32, Error> {
+        let who = who.to_owned();
+        self.write("release a held item", 1, move |tx| held::release(tx, id, &who)).await
+    }
+
+    /// Closes a held item without doing what it asks for. It stays counted as held.
+    pub async fn held_dismiss(&self, id: i64, who: &str, reason: &str) -> Result<(), Error> {
+        let (who, reason) = (who.to_owned(), reason.to_owned());
+        self.write("dismiss a held item", 1, move |tx| held::dismiss(tx, id, &who, &reason)).await
+    }
+
+    /// Writes into the audit log what a person did or looked at: `subject` is a thing of the store
+    /// (`held/7`), never personal data.
+    pub async fn audit(&self, who: &str, act: &str, subject: &str, detail: &str) -> Result<(), Error> {
+        let [who, act, subject, detail] = [who, act, subject, detail].map(str::to_owned);
+        self.write("write the audit log", 1, move |tx| held::audit(tx, &who, &act, &subject, &detail)).await
+    }
+
+    /// Reads on a thread that may block, beside the writer.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
+        // Weak, so that a reading that outlives its caller does not keep the store open.
+        let inner = Arc::downgrade(&self.inner);
+        let path = self.inner.shared.path.clone();
+        let kept = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let task = tokio::task::spawn_blocking(move || {
+            let reader = match kept {
+                Some(reader) => reader,
+                None => Reader::open_file(&path)?,
+            };
+            let result = work(&reader);
+            Ok((result, reader))
+        });
+        let (result, reader) = task.await.map_err(|_| Error::Panicked { operation: "read" })??;
+        if !result.as_ref().is_err_and(Error::breaks_connection)
+            && let Some(inner) = inner.upgrade()
+        {
+            inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        }
+        result
+    }
+
+    /// Finishes what waits, writes the WAL back into the file and ends the writer. Every later call
+    /// of any handle fails with [`Error::Closed`].
+    pub async fn close(&self) {
+        if let Some(sender) = &self.inner.sender {
+            sender.close().await;
+        }
+        self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let inner = Arc::clone(&self.inner);
+        let _ = tokio::task::spawn_blocking(move || inner.join()).await;
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        weight: usize,
+        work: impl FnOnce(&mut writer::Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let sender = self.inner.sender.as_ref().ok_or(Error::Closed)?;
+        sender.run(operation, weight, work).await
+    }
+}
+
+fn entry(claimed: outbox::Claimed) -> Result<Entry, Error> {
+    Ok(Entry {
+        id: claimed.id,
+        event_id: Uuid::from_bytes(claimed.event_id),
+        key: EntityKey { entity: ledger::entity_type(&claimed.entity)?, key: claimed.key },
+        body: event_body(claimed.head, codec::unpack(claimed.codec, claimed.size, claimed.body)?),
+        attempts: claimed.attempts,
+    })
+}
+
+/// The event as it is sent: its attributes, then its data byte for byte.
+fn event_body(head: String, data: Vec<u8>) -> Bytes {
+    let mut body = head.into_bytes();
+    body.extend_from_slice(&data);
+    body.push(b'}');
+    body.into()
 }

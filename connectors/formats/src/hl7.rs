@@ -7,7 +7,7 @@
 //!
 //! # The document
 //!
-//! For a result message (`ORU`, or event `R01`) the root is
+//! For a result message (`ORU`, or event `R01` with an `OBR`) the root is
 //! ```text
 //! type     "ORU^R01"
 //! MSH, PID, PV1, …   the first segment of each name before the first ORC or OBR

@@ -120,9 +120,7 @@ impl Session {
     }
 
     fn envelope(&self, envelope: Envelope, plan: &mut Plan) {
-        let header = Header::read_line(&envelope.first, self.decoder.default_charset())
-            .ok()
-            .filter(|header| matches!(header.field(0), "BHS" | "FHS"));
+        let header = Header::read_line(&envelope.header, self.decoder.default_charset()).ok();
         if !envelope.discrepancies.is_empty() {
             let failure = DecodeFailure::new("hl7-batch-count", envelope.discrepancies.join("; "));
             plan.hold(FORMAT, envelope.segments, "mllp/batch", failure);

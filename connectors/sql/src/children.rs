@@ -48,9 +48,14 @@ pub(crate) async fn attach<C: RelationalClient>(
             Box::pin(attach(client, &child.children, &mut elements)).await?;
             for (row, node) in rows.rows.iter().zip(elements) {
                 let owners = bindings.owners(&row.pick(&key)).ok_or_else(|| {
-                    SourceError::stop(FaultClass::Data, format!("match the rows of {:?} to their parents", child.settings.from))
-                        .hint("the key columns of parent and child are written differently (type, padding, zeros): \
-                               compare them in the source, and name columns that are written alike")
+                    SourceError::stop(
+                        FaultClass::Data,
+                        format!("match the rows of {:?} to their parents", child.settings.from),
+                    )
+                    .hint(
+                        "the key columns of parent and child are written differently (type, padding, zeros): \
+                               compare them in the source, and name columns that are written alike",
+                    )
                 })?;
                 bindings.lists.hand_out(&owners, row.pick(&order), node);
             }
@@ -62,7 +67,8 @@ pub(crate) async fn attach<C: RelationalClient>(
 
 /// Where columns stand in a result.
 pub(crate) fn positions(rows: &Rows, names: &[String], from: &str) -> Result<Vec<usize>, SourceError> {
-    let find = |name: &String| rows.position(name).ok_or_else(|| missing(name, from, rows.columns.iter().map(|c| &**c)));
+    let find =
+        |name: &String| rows.position(name).ok_or_else(|| missing(name, from, rows.columns.iter().map(|c| &**c)));
     names.iter().map(find).collect()
 }
 
@@ -201,7 +207,8 @@ fn loosen(key: &[Value]) -> Vec<String> {
         Value::Integer(number) => number.to_string(),
         Value::Decimal(number) => {
             let literal = number.as_str();
-            let trimmed = if literal.contains('.') { literal.trim_end_matches('0').trim_end_matches('.') } else { literal };
+            let trimmed =
+                if literal.contains('.') { literal.trim_end_matches('0').trim_end_matches('.') } else { literal };
             trimmed.to_owned()
         }
         Value::Bytes(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -11,12 +11,14 @@
 //! - Rows without a watermark (null, or blank text) are read in every scan, first: nothing else
 //!   would ever find them. Unchanged content falls out later, by its hash.
 //! - The stored watermark moves to the newest row of each page that can be vouched for. It never
-//!   goes backwards, and a timestamp that can't be read or lies in the future does not move it.
+//!   goes backwards, and a timestamp that can't be read or lies in the future does not move it. Nor
+//!   does it pass what was newest when the scan began, so the lag need not cover a long scan.
 //! - Rows that share a key are one held record with all of them, never a silent merge.
 //! - A snapshot is read in one transaction, with a COUNT at its end.
 
 mod children;
 mod client;
+mod decoder;
 mod dialect;
 mod plan;
 mod poller;
@@ -26,6 +28,7 @@ mod settings;
 mod watermark;
 
 pub use client::{RelationalClient, Row, Rows};
+pub use decoder::RowDecoder;
 pub use dialect::{Dialect, LimitClause};
 pub use plan::Plan;
 pub use poller::SqlPoller;

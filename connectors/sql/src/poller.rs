@@ -11,6 +11,7 @@ use connector_api::{
 };
 
 use crate::children::{Node, attach, positions};
+use crate::decoder::mark_held;
 use crate::plan::{term, tuples_per_query};
 use crate::query::{Condition, Select, Term};
 use crate::{Plan, RelationalClient, Rows, probe, watermark};
@@ -87,8 +88,18 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     async fn changes(&mut self, from: &Watermark, after: Option<&Cursor>, limit: usize) -> Result<Batch, SourceError> {
-        let page = self.page(Scan::Changes(from), after, limit).await?;
-        let advance = self.advance(from, &page).await?;
+        let mut page = self.page(Scan::Changes(from), after, limit).await?;
+        let now = if page.rows.rows.is_empty() { None } else { self.client.now_utc().await? };
+        let width = self.plan.stream.fetch.key.len() + 1;
+        let ceiling = match after {
+            Some(cursor) => cursor.0.get(width).cloned().unwrap_or_default(),
+            None if page.next.is_some() => self.ceiling(now).await?,
+            None => Value::Null,
+        };
+        if let Some(next) = &mut page.next {
+            next.0.push(ceiling.clone());
+        }
+        let advance = self.advance(from, &page, &ceiling, now)?;
         let (records, _) = self.records(&page.rows).await?;
         Ok(Batch { records, advance, next: page.next, counted: None })
     }
@@ -104,7 +115,12 @@ impl<C: RelationalClient> SqlPoller<C> {
         Ok(Batch { records, advance: None, next: page.next, counted: None })
     }
 
-    async fn snapshot_page(&mut self, scan: &mut SnapshotScan, first: bool, limit: usize) -> Result<Batch, SourceError> {
+    async fn snapshot_page(
+        &mut self,
+        scan: &mut SnapshotScan,
+        first: bool,
+        limit: usize,
+    ) -> Result<Batch, SourceError> {
         if scan.opened.elapsed() > LONGEST_SNAPSHOT {
             return Err(SourceError::retry(FaultClass::Timeout, format!("read a snapshot of {:?}", self.plan.from()))
                 .hint("it took longer than 30 minutes, which holds the source's log: read fewer rows"));
@@ -178,7 +194,7 @@ impl<C: RelationalClient> SqlPoller<C> {
             }
             if wanted > WIDEST_PAGE {
                 return Err(SourceError::stop(FaultClass::Data, format!("read past undecodable rows of {from:?}"))
-                    .hint("key or watermark columns hold text that can't be decoded, in many rows: check the character set"));
+                    .hint("many rows have a key or watermark that can't be decoded: check the character set"));
             }
             wanted *= 2;
         }
@@ -195,7 +211,10 @@ impl<C: RelationalClient> SqlPoller<C> {
         let Some(value) = stored.columns().first().filter(|_| !implied) else { return Ok(None) };
         watermark::lower(settings, value).map(Some).ok_or_else(|| {
             SourceError::stop(FaultClass::Data, format!("take the lag off the watermark of {:?}", self.plan.from()))
-                .hint(format!("the stored value of {:?} can't be read as {:?}: was the type changed?", settings.column, settings.kind))
+                .hint(format!(
+                    "the stored value of {:?} can't be read as {:?}: was the type changed?",
+                    settings.column, settings.kind
+                ))
         })
     }
 
@@ -215,21 +234,41 @@ impl<C: RelationalClient> SqlPoller<C> {
             _ => None,
         };
         start.map(Some).ok_or_else(|| {
-            SourceError::stop(FaultClass::Data, format!("find a time in {:?} of {:?}", settings.column, self.plan.from()))
-                .hint("re-reading a window needs a watermark of type \"timestamp\" whose format can be read")
+            SourceError::stop(
+                FaultClass::Data,
+                format!("find a time in {:?} of {:?}", settings.column, self.plan.from()),
+            )
+            .hint("re-reading a window needs a watermark of type \"timestamp\" whose format can be read")
         })
     }
 
+    /// The newest watermark when a scan of several pages begins; null where there is none.
+    ///
+    /// The stored watermark stays at or before it during the scan. Otherwise a row that is committed
+    /// behind the cursor while the scan runs could fall out of the next scan's overlap: the lag
+    /// would have to cover the longest scan too. The cursor carries it from page to page.
+    async fn ceiling(&mut self, now: Option<NaiveDateTime>) -> Result<Value, SourceError> {
+        let query = self.plan.newest(self.client.dialect(), 20)?;
+        let newest = self.client.query(&query).await?;
+        let settings = self.plan.watermark()?;
+        let mut values = newest.rows.into_iter().filter_map(|row| row.values.into_iter().next());
+        Ok(values.find(|value| watermark::is_vouched_for(settings, value, now)).unwrap_or_default())
+    }
+
     /// Where the stored watermark may move with this page: to its newest row that can be vouched
-    /// for, if that is newer than what is stored.
-    async fn advance(&mut self, from: &Watermark, page: &Page) -> Result<Option<Advance>, SourceError> {
-        let now = if page.rows.rows.is_empty() { None } else { self.client.now_utc().await? };
+    /// for and is not above the ceiling, if that is newer than what is stored.
+    fn advance(
+        &self,
+        from: &Watermark,
+        page: &Page,
+        ceiling: &Value,
+        now: Option<NaiveDateTime>,
+    ) -> Result<Option<Advance>, SourceError> {
         let settings = self.plan.watermark()?;
         let mut columns = vec![settings.column.clone()];
         columns.extend(self.plan.stream.fetch.key.iter().cloned());
-        let columns = positions(&page.rows, &columns, self.plan.from()).or_else(|error| {
-            if page.rows.rows.is_empty() { Ok(Vec::new()) } else { Err(error) }
-        })?;
+        let columns = positions(&page.rows, &columns, self.plan.from())
+            .or_else(|error| if page.rows.rows.is_empty() { Ok(Vec::new()) } else { Err(error) })?;
         let mut dated = 0;
         let mut readable = 0;
         for row in page.rows.rows.iter().rev() {
@@ -239,7 +278,8 @@ impl<C: RelationalClient> SqlPoller<C> {
             dated += usize::from(!blank);
             readable += usize::from(watermark::is_readable(settings, value));
             let sound = columns.iter().all(|column| !row.is_broken(*column));
-            if sound && watermark::is_vouched_for(settings, value, now) {
+            let below = ceiling.is_null() || watermark::compare(value, ceiling).is_le();
+            if sound && below && watermark::is_vouched_for(settings, value, now) {
                 return Ok((later(&at, from.columns()) == Ordering::Greater)
                     .then(|| Advance { from: from.clone(), to: Watermark::at(at) }));
             }
@@ -276,7 +316,10 @@ impl<C: RelationalClient> SqlPoller<C> {
             nodes.push(node);
         }
         attach(&mut self.client, &self.plan.children, &mut nodes).await?;
-        let record = |node: Node| {
+        let record = |mut node: Node| {
+            if let Some(failure) = &node.failure {
+                mark_held(&mut node.map, failure);
+            }
             let mut record = Record::from_document(Document::new(node.map), self.plan.from());
             if let Some(failure) = node.failure {
                 record.document = Err(failure);

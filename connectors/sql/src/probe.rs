@@ -36,7 +36,11 @@ pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> R
     Ok(probe)
 }
 
-async fn probe_watermark<C: RelationalClient>(client: &mut C, plan: &Plan, probe: &mut Probe) -> Result<(), SourceError> {
+async fn probe_watermark<C: RelationalClient>(
+    client: &mut C,
+    plan: &Plan,
+    probe: &mut Probe,
+) -> Result<(), SourceError> {
     let settings = plan.watermark()?;
     let mut blank = plan.parents(client.dialect(), Select::Count);
     blank.conditions.push(Condition::Blank(term(settings)));
@@ -53,7 +57,8 @@ async fn probe_watermark<C: RelationalClient>(client: &mut C, plan: &Plan, probe
     let values: Vec<&Value> = newest.rows.iter().filter_map(|row| row.values.first()).collect();
     let Some(first) = values.first() else { return Ok(()) };
     if !values.iter().any(|value| watermark::is_readable(settings, value)) {
-        let operation = format!("read watermark column {:?} of {:?} as {:?}", settings.column, plan.from(), settings.kind);
+        let operation =
+            format!("read watermark column {:?} of {:?} as {:?}", settings.column, plan.from(), settings.kind);
         return Err(SourceError::stop(FaultClass::Data, operation)
             .hint("set the watermark's type, or its format, to what the column holds"));
     }
@@ -61,8 +66,8 @@ async fn probe_watermark<C: RelationalClient>(client: &mut C, plan: &Plan, probe
     let ahead = values.iter().filter(|value| !watermark::is_vouched_for(settings, value, now)).count();
     if ahead > 0 {
         probe.findings.push(format!(
-            "the newest values of {:?} can't be read or lie in the future: their rows are read, but the watermark stays \
-             before them",
+            "the newest values of {:?} can't be read or lie in the future: their rows are read, but the \
+             watermark stays before them",
             settings.column
         ));
     }

@@ -115,6 +115,8 @@ pub struct WatermarkSettings {
 /// Long enough for a transaction of a busy system that stamps its rows first and commits later.
 const DEFAULT_LAG_SECS: u64 = 600;
 
+const LONGEST_LAG_SECS: u64 = 366 * 24 * 60 * 60;
+
 impl WatermarkSettings {
     /// The lag in force, in seconds.
     pub(crate) fn lag_secs(&self) -> u64 {
@@ -239,6 +241,9 @@ impl Check {
         }
         if watermark.lag.is_some() && !counted {
             self.problem(format!("{path}.lag"), "only a number or rowversion has such a lag", "use lag_secs");
+        }
+        if watermark.lag_secs.is_some_and(|secs| secs > LONGEST_LAG_SECS) {
+            self.problem(format!("{path}.lag_secs"), "the lag is longer than a year", "600 is usual; see sweep");
         }
         if let Some(format) = &watermark.format {
             if !timestamp {

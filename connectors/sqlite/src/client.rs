@@ -61,6 +61,11 @@ struct Control {
 }
 
 impl Control {
+    fn new(query_timeout: Duration) -> Control {
+        let (running, abandoned) = (AtomicU64::new(0), AtomicU64::new(0));
+        Control { query_timeout, running, abandoned, deadline: Mutex::new(None) }
+    }
+
     fn start(&self, job: u64) {
         self.running.store(job, Ordering::SeqCst);
         let deadline = Instant::now().checked_add(self.query_timeout);
@@ -107,13 +112,7 @@ enum State {
 impl SqliteClient {
     /// A client of the file at `path`. Opens nothing yet.
     pub fn new(path: PathBuf, busy_timeout: Duration, query_timeout: Duration) -> SqliteClient {
-        let control = Arc::new(Control {
-            query_timeout,
-            running: AtomicU64::new(0),
-            abandoned: AtomicU64::new(0),
-            deadline: Mutex::new(None),
-        });
-        SqliteClient { path, busy_timeout, control, worker: None, jobs: 0 }
+        SqliteClient { path, busy_timeout, control: Arc::new(Control::new(query_timeout)), worker: None, jobs: 0 }
     }
 
     async fn run<T: Send + 'static>(
@@ -123,9 +122,8 @@ impl SqliteClient {
         self.jobs += 1;
         let job = self.jobs;
         let (answer, answered) = oneshot::channel();
-        let control = Arc::clone(&self.control);
         let boxed: Job = Box::new(move |session| {
-            control.start(job);
+            session.control.start(job);
             // Nobody may wait for the answer any more.
             let _ = answer.send(work(session));
         });
@@ -147,6 +145,8 @@ impl SqliteClient {
     fn worker(&mut self) -> Result<&SyncSender<Job>, SourceError> {
         if self.worker.is_none() {
             let (sender, receiver) = sync_channel::<Job>(4);
+            // A thread that was left behind keeps its own, or the new one's jobs would revive it.
+            self.control = Arc::new(Control::new(self.control.query_timeout));
             let session = Session {
                 path: self.path.clone(),
                 busy_timeout: self.busy_timeout,
@@ -208,17 +208,15 @@ impl Session {
                 read(connection, query).map_err(|cause| classify(&self.path, &format!("run {:?} on", query.sql), cause))
             }
             State::Closed => Err(SourceError::retry(FaultClass::Other, format!("read {:?} outside a scan", self.path))),
-            State::Expired => {
-                Err(SourceError::retry(FaultClass::Timeout, format!("go on reading {:?}", self.path))
-                    .hint("the scan stood still for too long and its transaction was given up"))
-            }
+            State::Expired => Err(SourceError::retry(FaultClass::Timeout, format!("go on reading {:?}", self.path))
+                .hint("the scan stood still for too long and its transaction was given up")),
         }
     }
 }
 
 fn read(connection: &Connection, query: &Query) -> rusqlite::Result<Rows> {
     let mut statement = connection.prepare(&query.sql)?;
-    let columns = statement.column_names().into_iter().map(Into::into).collect::<Vec<_>>();
+    let columns = statement.column_names().map(Into::into).collect::<Vec<_>>();
     let width = columns.len();
     let mut found = Rows { columns, rows: Vec::new() };
     let mut cursor = statement.query(rusqlite::params_from_iter(query.params.iter().map(bound)))?;
@@ -278,13 +276,15 @@ fn classify(path: &Path, doing: &str, cause: rusqlite::Error) -> SourceError {
     let message = cause.to_string();
     let code = cause.sqlite_error_code();
     let error = match code {
-        Some(ErrorCode::CannotOpen) if path.exists() => SourceError::retry(FaultClass::Permission, operation)
-            .hint("the agent's user must be able to read the file; a database in WAL mode also needs its -shm file, or a \
-                   folder in which it may be made"),
+        Some(ErrorCode::CannotOpen) if path.exists() => SourceError::retry(FaultClass::Permission, operation).hint(
+            "the agent's user must be able to read the file; a database in WAL mode also needs its -shm file, or a \
+                   folder in which it may be made",
+        ),
         Some(ErrorCode::CannotOpen) => SourceError::retry(FaultClass::Unreachable, operation)
             .hint("there is no such file: check settings.path, and whether a share is mounted"),
-        Some(ErrorCode::NotADatabase) => SourceError::stop(FaultClass::Data, operation)
-            .hint("the file is not a SQLite database, or it is encrypted"),
+        Some(ErrorCode::NotADatabase) => {
+            SourceError::stop(FaultClass::Data, operation).hint("the file is not a SQLite database, or it is encrypted")
+        }
         Some(ErrorCode::DatabaseCorrupt) => SourceError::stop(FaultClass::Data, operation)
             .hint("the file is damaged, or was copied while it was written: copy it with SQLite's own backup"),
         Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {

@@ -14,10 +14,8 @@ mod client;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use connector_api::{
-    Connector, ConnectorKind, DocumentDecoder, Flow, Mode, SettingsProblem, SourceSpec, StreamPoller,
-};
-use connector_sql::{Plan, SqlPoller, TableStream, check_stream};
+use connector_api::{Connector, ConnectorKind, Flow, Mode, SettingsProblem, SourceSpec, StreamPoller};
+use connector_sql::{Plan, RowDecoder, SqlPoller, TableStream, check_stream};
 use serde::{Deserialize, Serialize};
 
 pub use client::SqliteClient;
@@ -86,6 +84,6 @@ impl ConnectorKind for Sqlite {
             stream: stream.id.clone(),
             poller: Box::new(SqlPoller::new(client(), Plan::new(stream.settings.clone()))),
         });
-        Ok(Connector { decoder: DocumentDecoder::shared(), flow: Flow::Poll(pollers.collect()) })
+        Ok(Connector { decoder: RowDecoder::shared(), flow: Flow::Poll(pollers.collect()) })
     }
 }

@@ -21,8 +21,8 @@ pub struct Interchange {
 /// The `FHS`, `BHS`, `BTS` and `FTS` segments around messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope {
-    /// The first of the segments: a header, unless the sender left it out.
-    pub first: Bytes,
+    /// The first `BHS`, else the first `FHS`; empty where the sender left both out.
+    pub header: Bytes,
     /// All of the segments, in order, ended by CR.
     pub segments: Bytes,
     /// Where the trailers do not agree with what was received, one sentence each.
@@ -116,8 +116,17 @@ impl Cut {
         self.segments.push(b'\r');
         let text = line.trim_ascii_start();
         let stated = stated_count(text);
-        self.found.envelope.get_or_insert_with(|| Envelope { first: line.clone(), ..Envelope::default() });
-        match text.get(..3) {
+        let name = text.get(..3);
+        let envelope = self.found.envelope.get_or_insert_default();
+        let better = |name: Option<&[u8]>| match name {
+            Some(b"BHS") => !envelope.header.starts_with(b"BHS"),
+            Some(b"FHS") => envelope.header.is_empty(),
+            _ => false,
+        };
+        if better(name) {
+            envelope.header = line.slice_ref(text);
+        }
+        match name {
             Some(b"FHS") => {
                 self.end_file(None);
                 self.file = Some(0);

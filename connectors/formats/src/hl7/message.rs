@@ -33,7 +33,8 @@ pub(super) fn parse(text: &str, charset: Charset) -> Result<Document, DecodeFail
 
     let mut root = Map::with_capacity(8);
     root.push("type", header.message_type());
-    if header.component(9, 1) == "ORU" || header.component(9, 2) == "R01" {
+    let ordered = segments.iter().any(|(name, _)| *name == "OBR");
+    if header.component(9, 1) == "ORU" || (header.component(9, 2) == "R01" && ordered) {
         results(&mut root, segments)?;
     } else {
         root.push("MSH", segments[0].1.clone());

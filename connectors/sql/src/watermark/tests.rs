@@ -1,1 +1,119 @@
+use super::*;
 
+fn settings(kind: WatermarkType, lag: u64, format: Option<&str>) -> WatermarkSettings {
+    let timestamp = kind == WatermarkType::Timestamp;
+    WatermarkSettings {
+        column: "c".into(),
+        kind,
+        lag_secs: timestamp.then_some(lag),
+        lag: (!timestamp).then_some(lag),
+        format: format.map(str::to_owned),
+    }
+}
+
+#[track_caller]
+fn check(kind: WatermarkType, lag: u64, format: Option<&str>, value: Value, expected: Option<Value>) {
+    assert_eq!(lower(&settings(kind, lag, format), &value), expected, "{value:?} less {lag}");
+}
+
+#[test]
+fn the_lag_is_taken_off_in_the_form_of_the_column() {
+    let text = |value: &str, expected: &str| {
+        check(WatermarkType::Timestamp, 600, None, Value::from(value), Some(Value::from(expected)));
+    };
+    text("2024-01-02 08:00:00", "2024-01-02 07:50:00");
+    text("2024-01-02 00:05:00.123", "2024-01-01 23:55:00");
+    text("2024-01-02T08:00:00.5Z", "2024-01-02T07:50:00");
+    text("2024-01-02", "2024-01-01");
+    text("2024/01/02 08:00:00", "2024/01/02 07:50:00");
+    text("2024-01-02 08:00", "2024-01-02 07:50");
+    text("20240102080000", "20240102075000");
+    text("20240102", "20240101");
+    let number = |value: i64, expected: i64| {
+        check(WatermarkType::Timestamp, 600, None, Value::Integer(value), Some(Value::Integer(expected)));
+    };
+    number(1_704_182_400, 1_704_181_800);
+    number(1_704_182_400_500, 1_704_181_800_500);
+    number(20_240_102_080_000, 20_240_102_075_000);
+    number(20_240_102, 20_240_101);
+    let typed = |text: &str| Value::Time(text.parse().unwrap());
+    for (value, expected) in [
+        ("2024-01-02T08:00:00.003", "2024-01-02T07:50:00.003"),
+        ("2024-01-02", "2024-01-01"),
+        ("2024-01-02T08:00:00+08:00", "2024-01-02T07:50:00+08:00"),
+    ] {
+        check(WatermarkType::Timestamp, 600, None, typed(value), Some(typed(expected)));
+    }
+}
+
+#[test]
+fn a_format_is_obeyed() {
+    let format = Some("%Y年%m月%d日 %H:%M:%S");
+    let stamp = Value::from("2024年01月02日 08:00:00");
+    check(WatermarkType::Timestamp, 1, format, stamp, Some(Value::from("2024年01月02日 07:59:59")));
+    check(WatermarkType::Timestamp, 10, Some("unix"), Value::Integer(20), Some(Value::Integer(10)));
+    let real = Value::decimal("1704182400.75").unwrap();
+    check(WatermarkType::Timestamp, 400, Some("unix"), real, Some(Value::Integer(1_704_182_000)));
+}
+
+#[test]
+fn what_does_not_sort_as_its_time_is_refused() {
+    for text in ["2024-1-2 8:00:00", "02/01/2024", "待定", "", "2024-01-02 08:00:00 AM", "2024-13-02", "2024-01-02x"]
+    {
+        check(WatermarkType::Timestamp, 0, None, Value::from(text), None);
+    }
+    check(WatermarkType::Timestamp, 0, None, Value::Integer(5), None);
+    check(WatermarkType::Number, 0, None, Value::from("5"), None);
+    check(WatermarkType::Rowversion, 0, None, Value::Bytes(vec![1]), None);
+}
+
+#[test]
+fn counters_stop_at_their_lower_end() {
+    check(WatermarkType::Number, 7, None, Value::Integer(i64::MIN + 1), Some(Value::Integer(i64::MIN)));
+    check(WatermarkType::Number, 7, None, Value::decimal("10.5").unwrap(), Some(Value::Integer(2)));
+    check(WatermarkType::Number, 0, None, Value::decimal("10.5").unwrap(), Value::decimal("10.5"));
+    let version = |last: u8| Value::Bytes(vec![0, 0, 0, 0, 0, 0, 0, last]);
+    check(WatermarkType::Rowversion, 7, None, version(9), Some(version(2)));
+    check(WatermarkType::Rowversion, 7, None, version(3), Some(version(0)));
+}
+
+#[test]
+fn the_future_is_not_vouched_for() {
+    let now = NaiveDate::from_ymd_opt(2024, 1, 2).and_then(|date| date.and_hms_opt(0, 0, 0));
+    let settings = settings(WatermarkType::Timestamp, 0, None);
+    // The source writes its own local time, up to 14 hours ahead of UTC.
+    assert!(is_vouched_for(&settings, &Value::from("2024-01-02 14:00:00"), now));
+    assert!(!is_vouched_for(&settings, &Value::from("2024-01-03 00:00:01"), now));
+    assert!(is_vouched_for(&settings, &Value::from("9999-12-31"), None), "without a clock there is no future");
+}
+
+#[test]
+fn values_are_ordered_as_databases_order_them() {
+    let ascending = [
+        Value::Null,
+        Value::Integer(-3),
+        Value::decimal("2.5").unwrap(),
+        Value::Integer(3),
+        Value::Time("2024-01-02".parse().unwrap()),
+        Value::Time("2024-01-02T00:00:01".parse().unwrap()),
+        Value::from("2024"),
+        Value::from("2024-01"),
+        Value::Bytes(vec![0, 9]),
+        Value::Bytes(vec![1]),
+    ];
+    for (at, left) in ascending.iter().enumerate() {
+        for (other, right) in ascending.iter().enumerate() {
+            assert_eq!(compare(left, right), at.cmp(&other), "{left:?} and {right:?}");
+        }
+    }
+}
+
+#[test]
+fn a_format_must_read_what_it_writes() {
+    for format in ["unix", "unix-millis", "%Y%m%d", "%Y-%m-%d %H:%M:%S%.3f"] {
+        assert!(is_usable_format(format), "{format}");
+    }
+    for format in ["", "%Q", "yyyy-MM-dd", "%H:%M", "%Y-%m"] {
+        assert!(!is_usable_format(format), "{format}");
+    }
+}

@@ -1,0 +1,254 @@
+//! What SQLite files in the field do, and what hisync makes of it.
+
+use std::path::Path;
+
+use chrono::NaiveDate;
+use connector_api::{Action, FaultClass, Poller, Request, SourceError, Watermark};
+use connector_sqlite::Sqlite;
+use connector_testkit::conformance::{poller, scan_changes, scan_snapshot};
+use rusqlite::Connection;
+
+const WATERMARK: &str = r#"{ column = "GXSJ", type = "timestamp", lag_secs = 60 }"#;
+
+const SCHEMA: &str = "PRAGMA journal_mode = WAL;
+    CREATE TABLE BG (TJBH TEXT, XM TEXT, GXSJ TEXT);
+    CREATE TABLE MX (TJBH TEXT, JG TEXT);
+    INSERT INTO BG VALUES ('1', 'a', '2024-01-02 08:00:00'), ('2', 'b', '2024-01-02 09:00:00');
+    INSERT INTO MX VALUES ('1', 'x'), ('2', 'y')";
+
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(sql: &str) -> Site {
+        let site = Site { folder: tempfile::tempdir().unwrap() };
+        site.database().execute_batch(sql).unwrap();
+        site
+    }
+
+    fn database(&self) -> Connection {
+        Connection::open(self.path()).unwrap()
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("source.db")
+    }
+
+    fn stream(&self, fetch: &str, rest: &str) -> Box<dyn Poller> {
+        let mode = if fetch.contains("watermark") { "incremental" } else { "snapshot" };
+        let source = format!(
+            "[[sources]]\nid = \"s\"\n\
+             settings = {{ path = \"source.db\", query_timeout_secs = 1, busy_timeout_secs = 0 }}\n\
+             [[sources.streams]]\nid = \"it\"\nmode = \"{mode}\"\nfetch = {{ {fetch} }}\n{rest}"
+        );
+        poller::<Sqlite>(&source, self.folder.path(), "it")
+    }
+
+    fn reports(&self) -> Box<dyn Poller> {
+        let children = r#"children = [{ name = "items", from = "MX", key = ["TJBH"] }]"#;
+        self.stream(&format!(r#"from = "BG", key = ["TJBH"], watermark = {WATERMARK}"#), children)
+    }
+}
+
+async fn first_page(poller: &mut dyn Poller) -> Result<usize, SourceError> {
+    let start = Watermark::start();
+    poller.fetch(Request::Changes { from: &start, after: None }, 100).await.map(|batch| batch.records.len())
+}
+
+fn check(error: &SourceError, class: FaultClass, retries: bool, hint: &str) {
+    assert_eq!(error.class, class, "{}", error.chain());
+    assert_eq!(matches!(error.action, Action::Retry { .. }), retries, "{}", error.chain());
+    let told = error.hint.as_deref().unwrap_or_default();
+    assert!(told.contains(hint), "{told:?} does not say {hint:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_stops_the_stream() {
+    let site = Site::new("CREATE TABLE BG (x)");
+    std::fs::write(site.path(), vec![7u8; 8192]).unwrap();
+    check(&first_page(&mut *site.reports()).await.unwrap_err(), FaultClass::Data, false, "encrypted");
+}
+
+#[tokio::test]
+async fn a_missing_table_or_column_is_named_with_its_neighbour() {
+    let site = Site::new(SCHEMA);
+    let mut table = site.stream(r#"from = "BGG", key = ["TJBH"]"#, "");
+    check(&table.probe().await.unwrap_err(), FaultClass::Missing, false, r#"did you mean "BG"?"#);
+    let mut column = site.stream(r#"from = "BG", key = ["TJBHH"]"#, "");
+    check(&column.probe().await.unwrap_err(), FaultClass::Missing, false, r#"did you mean "TJBH"?"#);
+    // An unknown name is never taken for a text.
+    let error = column.fetch(Request::Snapshot { after: None }, 10).await.unwrap_err();
+    check(&error, FaultClass::Missing, false, "discover");
+    let mut clash =
+        site.stream(r#"from = "BG", key = ["TJBH"]"#, r#"children = [{ name = "XM", from = "MX", key = ["TJBH"] }]"#);
+    check(&clash.probe().await.unwrap_err(), FaultClass::Other, false, "another name");
+    let error = clash.fetch(Request::Snapshot { after: None }, 10).await.unwrap_err();
+    check(&error, FaultClass::Other, false, "another name");
+}
+
+#[tokio::test]
+async fn the_database_is_never_written_to() {
+    let site = Site::new(SCHEMA);
+    drop(site.database().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+    let before = std::fs::read(site.path()).unwrap();
+    let mut poller = site.reports();
+    poller.probe().await.unwrap();
+    poller.discover(None).await.unwrap();
+    assert_eq!(first_page(&mut *poller).await.unwrap(), 2);
+    assert_eq!(std::fs::read(site.path()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_snapshot_sees_one_state_while_others_write() {
+    let site = Site::new(SCHEMA);
+    let writer = site.database();
+    let mut poller = site.stream(r#"from = "BG", key = ["TJBH"]"#, "");
+    let first = poller.fetch(Request::Snapshot { after: None }, 1).await.unwrap();
+    writer.execute_batch("DELETE FROM BG WHERE TJBH = '2'; INSERT INTO BG VALUES ('3', 'c', NULL)").unwrap();
+    let last = poller.fetch(Request::Snapshot { after: first.next.as_ref() }, 10).await.unwrap();
+    assert_eq!((last.records.len(), last.counted), (1, Some(2)));
+    assert_eq!(scan_snapshot(&mut *poller, 10).await.1, Some(2), "the next snapshot sees the new state");
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_is_seen() {
+    let site = Site::new(SCHEMA);
+    let mut poller = site.reports();
+    let mut stored = Watermark::start();
+    scan_changes(&mut *poller, &mut stored, 10).await;
+    let copy = site.folder.path().join("copy.db");
+    let new = SCHEMA.replace("WAL", "DELETE").replace("'2', 'b', '2024-01-02 09", "'3', 'c', '2024-01-02 10");
+    Connection::open(&copy).unwrap().execute_batch(&new).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", site.path().display()));
+    }
+    std::fs::rename(&copy, site.path()).unwrap();
+    assert_eq!(scan_changes(&mut *poller, &mut stored, 10).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_locked_file_is_tried_again() {
+    let site = Site::new("CREATE TABLE BG (TJBH TEXT, GXSJ TEXT); CREATE TABLE MX (TJBH TEXT)");
+    let writer = site.database();
+    writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut poller = site.reports();
+    check(&first_page(&mut *poller).await.unwrap_err(), FaultClass::Timeout, true, "locks the file");
+    writer.execute_batch("COMMIT").unwrap();
+    assert_eq!(first_page(&mut *poller).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_query_without_end_is_stopped() {
+    let site = Site::new(
+        "CREATE VIEW V AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS k FROM n",
+    );
+    let mut poller = site.stream(r#"from = "V", key = ["k"]"#, "");
+    let error = poller.fetch(Request::Snapshot { after: None }, 10).await.unwrap_err();
+    check(&error, FaultClass::Timeout, true, "query_timeout_secs");
+}
+
+#[tokio::test]
+async fn a_probe_says_what_a_person_should_know() {
+    let site = Site::new(SCHEMA);
+    site.database()
+        .execute_batch("INSERT INTO BG VALUES ('3', 'c', NULL), ('4', 'd', ''), ('5', 'e', '9999-01-01 00:00:00')")
+        .unwrap();
+    let probe = site.reports().probe().await.unwrap();
+    assert_eq!(probe.newest.as_deref(), Some("2024-01-02 09:00:00"));
+    assert!(probe.server.unwrap().starts_with("SQLite 3."));
+    let findings = probe.findings.join("\n");
+    for said in ["\"BG\" has 5 rows", "2 rows have no \"GXSJ\"", "in the future", "\"MX\" has the columns"] {
+        assert!(findings.contains(said), "{said:?} is not in {findings}");
+    }
+}
+
+#[tokio::test]
+async fn a_timestamp_that_nobody_can_read_stops_the_stream_before_anything_is_lost() {
+    let site = Site::new(&SCHEMA.replace("2024-01-02", "2 Jan 24"));
+    let mut poller = site.reports();
+    check(&first_page(&mut *poller).await.unwrap_err(), FaultClass::Data, false, "format");
+    check(&poller.probe().await.unwrap_err(), FaultClass::Data, false, "format");
+}
+
+#[tokio::test]
+async fn a_window_reads_what_changed_since_and_moves_nothing() {
+    let site = Site::new(SCHEMA);
+    site.database().execute_batch("INSERT INTO BG VALUES ('3', 'c', '2024-01-02 09:00:00'), ('4', 'd', NULL)").unwrap();
+    let mut poller = site.reports();
+    let since = NaiveDate::from_ymd_opt(2024, 1, 2).unwrap().and_hms_opt(8, 30, 0).unwrap();
+    let first = poller.fetch(Request::Window { since, after: None }, 1).await.unwrap();
+    assert_eq!((first.records.len(), first.advance), (1, None));
+    let rest = poller.fetch(Request::Window { since, after: first.next.as_ref() }, 10).await.unwrap();
+    assert_eq!((rest.records.len(), rest.advance, rest.next), (1, None, None));
+    let mut snapshot = site.stream(r#"from = "BG", key = ["TJBH"]"#, "");
+    let error = snapshot.fetch(Request::Window { since, after: None }, 1).await.unwrap_err();
+    check(&error, FaultClass::Other, false, "watermark");
+}
+
+#[tokio::test]
+async fn child_rows_that_match_no_parent_stop_the_stream() {
+    let site = Site::new(
+        "CREATE TABLE P (k TEXT); CREATE TABLE C (k INTEGER, v TEXT);
+        INSERT INTO P VALUES ('007'); INSERT INTO C VALUES (7, 'x')",
+    );
+    let mut poller =
+        site.stream(r#"from = "P", key = ["k"]"#, r#"children = [{ name = "items", from = "C", key = ["k"] }]"#);
+    let error = poller.fetch(Request::Snapshot { after: None }, 10).await.unwrap_err();
+    check(&error, FaultClass::Data, false, "written differently");
+}
+
+#[tokio::test]
+async fn many_parents_and_keys_of_two_columns_are_read_in_chunks() {
+    let site = Site::new(
+        "CREATE TABLE P (a INTEGER, b TEXT); CREATE TABLE C (a INTEGER, b TEXT, v INTEGER);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+         INSERT INTO P SELECT i, 'k' || i FROM n;
+         INSERT INTO C SELECT a, b, 10 * a FROM P; INSERT INTO C SELECT a, b, 10 * a + 1 FROM P",
+    );
+    let mut poller = site.stream(
+        r#"from = "P", key = ["a", "b"]"#,
+        r#"children = [{ name = "items", from = "C", key = ["a", "b"], order_by = ["v"], columns = ["v"] }]"#,
+    );
+    let (records, counted) = scan_snapshot(&mut *poller, 1000).await;
+    assert_eq!((records.len(), counted), (1500, Some(1500)));
+    for record in &records {
+        let items = record.document.as_ref().unwrap().root.get("items").unwrap().as_list().unwrap();
+        assert_eq!(items.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn discover_lists_and_describes() {
+    let site = Site::new(SCHEMA);
+    site.database()
+        .execute_batch("CREATE VIEW 视图 AS SELECT * FROM BG; CREATE VIEW broken AS SELECT * FROM gone")
+        .unwrap();
+    let mut poller = site.reports();
+    let all = poller.discover(None).await.unwrap();
+    let listed: Vec<_> = all.iter().map(|table| (table.name.as_str(), table.kind.as_str(), table.rows)).collect();
+    let expected =
+        [("BG", "table", Some(2)), ("MX", "table", Some(2)), ("broken", "view", None), ("视图", "view", Some(2))];
+    assert_eq!(listed, expected);
+    let one = poller.discover(Some("BG")).await.unwrap();
+    let columns: Vec<_> = one[0].columns.iter().map(|column| (&*column.name, &*column.type_name)).collect();
+    assert_eq!(columns, [("TJBH", "TEXT"), ("XM", "TEXT"), ("GXSJ", "TEXT")]);
+    check(&poller.discover(Some("BH")).await.unwrap_err(), FaultClass::Missing, false, "");
+}
+
+#[test]
+fn the_schema_names_every_key_and_allows_no_other() {
+    let schema = serde_json::to_value(schemars::schema_for!(connector_sql::TableStream)).unwrap();
+    for table in [&schema, &schema["$defs"]["Child"], &schema["$defs"]["Fetch"], &schema["$defs"]["WatermarkSettings"]]
+    {
+        assert_eq!(table["additionalProperties"], false, "{table}");
+    }
+    assert!(schema["$defs"]["Child"]["properties"]["children"].is_object());
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    let path = Path::new(".");
+    let source = "[[sources]]\nid = \"s\"\nsettings = { path = \"a\", pth = 1 }\n";
+    assert!(connector_testkit::conformance::load_source::<Sqlite>(source, path).is_err());
+}

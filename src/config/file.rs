@@ -1,0 +1,168 @@
+//! The tables of the file, as they are written. The documentation's reference and the editor's
+//! schema are made from these types.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::grammar::{Cron, Days, Hours, Id, Lasting, Zone};
+use crate::model::EntityType;
+use crate::store::SnapshotPolicy;
+use connector_api::Mode;
+
+/// Who and where this agent is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentTable {
+    /// The upstream's id of this hospital.
+    pub(crate) hospital: Id,
+    /// The campus 院区 that this agent serves. It is part of every entity's key: never change it.
+    #[serde(default = "main")]
+    #[schemars(with = "Id", extend("default" = "main"))]
+    pub(crate) campus: Id,
+    /// The hospital's time zone, a name of the IANA database: schedules and wall-clock times are in it.
+    pub(crate) timezone: Zone,
+    /// The folder of the store. Relative to the folder of the configuration file.
+    #[serde(default = "data")]
+    #[schemars(length(min = 1))]
+    pub(crate) data_dir: String,
+    /// Below so many bytes of free disk, intake stops before anything is lost.
+    #[serde(default = "one_gib")]
+    #[schemars(range(min = 16_777_216))]
+    pub(crate) disk_floor_bytes: u64,
+    /// How long a graceful stop may take before what is in flight is left to the next start.
+    #[serde(default = "half_a_minute")]
+    #[schemars(with = "Lasting", extend("default" = "30s"))]
+    pub(crate) shutdown_grace: Lasting,
+    /// A routing label that every event carries, e.g. for a staging upstream.
+    pub(crate) lane: Option<Id>,
+}
+
+/// A configured source system.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceTable {
+    /// Its id, unique in this hospital. Watermarks belong to it: never change it.
+    #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
+    pub(crate) id: Id,
+    /// The name of its connector; `hisync connectors` lists them.
+    #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
+    pub(crate) connector: String,
+    /// The connector's own settings; `hisync connectors NAME` explains them.
+    #[serde(default)]
+    #[schemars(with = "Option<serde_json::Map<String, Json>>")]
+    #[expect(dead_code, reason = "checked and handed on by the loader; here for the schema")]
+    pub(crate) settings: Json,
+    /// What it yields, one table for each kind of entity.
+    #[schemars(with = "Vec<serde_json::Map<String, Json>>", length(min = 1))]
+    #[expect(dead_code, reason = "checked and handed on by the loader; here for the schema")]
+    pub(crate) streams: Json,
+}
+
+/// A stream: one kind of entity, read or received in one way. Beside these keys it has those of its
+/// connector.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamTable {
+    /// Its id, unique in the source. The watermark belongs to it: never change it.
+    pub(crate) id: Id,
+    /// The kind of entity that it yields.
+    pub(crate) entity: EntityType,
+    /// `incremental` reads what changed, `snapshot` the whole catalogue each time, `push` receives.
+    pub(crate) mode: Mode,
+    /// When the source is asked: cron with seconds, in the hospital's time zone. Not with `push`.
+    pub(crate) schedule: Option<Cron>,
+    /// The mapping file. Relative to the folder of the configuration file.
+    #[schemars(length(min = 1))]
+    #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
+    pub(crate) mapping: String,
+    /// When silence is a failure.
+    pub(crate) expect: Option<ExpectTable>,
+    /// A periodic re-read of a bounded window, which finds edits that did not touch the watermark. Only
+    /// with `incremental`.
+    pub(crate) sweep: Option<SweepTable>,
+    /// About how many records one fetch asks for.
+    #[serde(default = "five_hundred")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(crate) batch_size: usize,
+    /// When entities that a complete snapshot lacks may be withdrawn. Only with `snapshot`.
+    pub(crate) snapshot: Option<SnapshotTable>,
+}
+
+/// When silence is a failure.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExpectTable {
+    /// How long a silence is normal: a whole number and s, m, h or d.
+    pub(crate) within: Lasting,
+    /// The part of the day that counts, in the hospital's time zone.
+    #[serde(default = "Hours::whole_day")]
+    #[schemars(with = "Hours", extend("default" = "00:00-24:00"))]
+    pub(crate) between: Hours,
+    /// The days that count: `Mon-Sat` or `Mon,Wed,Fri`.
+    #[serde(default = "every_day")]
+    #[schemars(with = "Days", extend("default" = "Mon-Sun"))]
+    pub(crate) days: Days,
+}
+
+/// A periodic re-read.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SweepTable {
+    /// When: cron with seconds, in the hospital's time zone.
+    pub(crate) schedule: Cron,
+    /// How far back it reads: a whole number and s, m, h or d.
+    pub(crate) window: Lasting,
+}
+
+/// When entities that a complete snapshot lacks may be withdrawn.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SnapshotTable {
+    /// An entity is withdrawn after it was missing from so many complete snapshots in a row.
+    #[schemars(range(min = 1, max = 100))]
+    pub(crate) reads: u32,
+    /// More missing than this share of the stream's active entities is held for a person.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) max_share_percent: u32,
+    /// So few missing are never "bulk", whatever their share.
+    pub(crate) min_bulk: u32,
+}
+
+impl Default for SnapshotTable {
+    fn default() -> SnapshotTable {
+        let SnapshotPolicy { reads, max_share_percent, min_bulk } = SnapshotPolicy::default();
+        SnapshotTable { reads, max_share_percent, min_bulk }
+    }
+}
+
+impl From<SnapshotTable> for SnapshotPolicy {
+    fn from(table: SnapshotTable) -> SnapshotPolicy {
+        let SnapshotTable { reads, max_share_percent, min_bulk } = table;
+        SnapshotPolicy { reads, max_share_percent, min_bulk }
+    }
+}
+
+fn main() -> Id {
+    Id("main".to_owned())
+}
+
+fn data() -> String {
+    "data".to_owned()
+}
+
+fn one_gib() -> u64 {
+    1 << 30
+}
+
+fn half_a_minute() -> Lasting {
+    Lasting(std::time::Duration::from_secs(30))
+}
+
+fn every_day() -> Days {
+    Days([true; 7])
+}
+
+fn five_hundred() -> usize {
+    500
+}

@@ -1,0 +1,382 @@
+//! From the files to a [`Config`], or to the list of everything that is wrong with them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use connector_api::{Mode, SourceId, StreamId};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::disk::{Disk, why};
+use super::file::{AgentTable, SourceTable, StreamTable};
+use super::schema::{self, Found, unknown_key};
+use super::tree::{self, Node, Tree};
+use super::{Agent, Config, Expect, SourceConfig, StreamConfig, Sweep};
+use crate::diagnose::{Problem, nearest};
+use crate::mapping::{Files, Mapping};
+use crate::model::EntityType;
+use crate::registry::{Kind, schema_of};
+use crate::store::SnapshotPolicy;
+use crate::{delivery, ops};
+
+/// The keys at the top of the file.
+const TOP: [&str; 5] = ["include", "agent", "upstream", "admin", "sources"];
+/// The keys of a stream's table that every connector's streams have.
+pub(super) const STREAM_KEYS: [&str; 9] =
+    ["id", "entity", "mode", "schedule", "mapping", "expect", "sweep", "batch_size", "snapshot"];
+
+/// How a mapping file is compiled: [`Mapping::compile`], except in tests of what surrounds it.
+pub(super) type Compile = fn(&Path, EntityType, &dyn Files) -> Result<Mapping, Vec<Problem>>;
+
+pub(super) fn load(path: &Path, kinds: &'static [Kind], compile: Compile) -> Result<Config, Vec<Problem>> {
+    let path = std::path::absolute(path).map_err(|cause| {
+        vec![Problem::new(path, None, "unreadable-file", format!("can't find its folder: {cause}"))]
+    })?;
+    let base_dir = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut loader = Loader {
+        kinds,
+        compile,
+        base_dir,
+        disk: Disk::default(),
+        found: Found::default(),
+        mapping_problems: Vec::new(),
+        mappings: BTreeMap::new(),
+    };
+    let root = tree::read(&path, &loader.disk, &mut loader.found.problems);
+    if !loader.found.problems.is_empty() {
+        // What a broken file would have said is unknown: more problems would be guesses.
+        return Err(loader.found.problems);
+    }
+    loader.config(&root)
+}
+
+struct Loader {
+    kinds: &'static [Kind],
+    compile: Compile,
+    base_dir: PathBuf,
+    disk: Disk,
+    found: Found,
+    /// Problems of mapping files: they lie outside the source's table, whose connector can still
+    /// check its settings.
+    mapping_problems: Vec<Problem>,
+    /// Each mapping is compiled once, however many streams use it; `None` where it has problems.
+    mappings: BTreeMap<(PathBuf, EntityType), Option<Arc<Mapping>>>,
+}
+
+impl Loader {
+    fn config(mut self, root: &Node) -> Result<Config, Vec<Problem>> {
+        for entry in root.entries().iter().filter(|entry| !TOP.contains(&entry.key.as_str())) {
+            self.report(unknown_key(entry, &TOP));
+        }
+        let agent = self.required(root, "agent").and_then(|node| self.typed::<AgentTable>(node));
+        let upstream = self.required(root, "upstream").and_then(|node| self.upstream(node));
+        let admin = match root.get("admin") {
+            Some(node) => self.typed::<ops::Settings>(node),
+            None => Some(ops::Settings::default()),
+        };
+        let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
+        self.found.problems.append(&mut self.mapping_problems);
+        let whole = root.get("sources").is_some_and(|list| list.items().len() == sources.len());
+        if !whole && self.found.problems.is_empty() {
+            // Nothing that was written may be left out: a source that was refused says why.
+            self.report(root.at.problem("incomplete", "a source could not be read, and nothing says why"));
+        }
+        match (agent, upstream, admin) {
+            (Some(agent), Some(upstream), Some(admin)) if self.found.problems.is_empty() => Ok(Config {
+                agent: self.agent(agent),
+                upstream,
+                admin,
+                sources,
+                digest: self.disk.digest(&self.base_dir),
+                base_dir: self.base_dir,
+                secrets: self.found.secrets,
+            }),
+            _ => Err(self.found.problems),
+        }
+    }
+
+    fn report(&mut self, problem: Problem) {
+        self.found.problems.push(problem);
+    }
+
+    fn required<'n>(&mut self, root: &'n Node, key: &str) -> Option<&'n Node> {
+        let found = root.get(key);
+        let misspelt = |entry: &tree::Entry| nearest(&entry.key, TOP) == Some(key);
+        if found.is_none() && !root.entries().iter().any(misspelt) {
+            let header = if key == "sources" { "[[sources]]".to_owned() } else { format!("[{key}]") };
+            let problem = root.at.problem("missing-key", format!("the table {header} is missing"));
+            self.report(problem.hint("`hisync schema config` and docs/configuration.md say what belongs into it"));
+        }
+        found
+    }
+
+    fn upstream(&mut self, node: &Node) -> Option<delivery::Settings> {
+        let settings = self.typed::<delivery::Settings>(node)?;
+        for (key, message) in settings.problems() {
+            self.report(node.locate(key).problem("upstream-settings", message));
+        }
+        Some(settings)
+    }
+
+    /// Checks a node against the schema of a type and reads it; problems are reported.
+    fn typed<T: DeserializeOwned + JsonSchema>(&mut self, node: &Node) -> Option<T> {
+        let before = self.found.problems.len();
+        schema::check(node, &schema_of::<T>(), &[], &mut self.found);
+        if self.found.problems.len() > before { None } else { self.deserialise(node) }
+    }
+
+    fn deserialise<T: DeserializeOwned>(&mut self, node: &Node) -> Option<T> {
+        match serde_path_to_error::deserialize(node.to_json()) {
+            Ok(typed) => Some(typed),
+            Err(error) => {
+                let at = node.locate(&error.path().to_string());
+                let message = error.into_inner().to_string();
+                let mut problem = at.problem("bad-value", message.as_str());
+                // The two kinds of value that settings types of other rooms read by themselves.
+                if message.contains("URL") {
+                    problem = problem.hint("write it whole: \"https://host/path\"");
+                } else if message.contains("socket address") {
+                    problem = problem.hint("write an IP address and a port: \"127.0.0.1:8686\"");
+                }
+                self.report(problem);
+                None
+            }
+        }
+    }
+
+    fn agent(&self, table: AgentTable) -> Agent {
+        Agent {
+            hospital: table.hospital.0,
+            campus: table.campus.0,
+            timezone: table.timezone.0,
+            data_dir: self.base_dir.join(table.data_dir),
+            disk_floor_bytes: table.disk_floor_bytes,
+            shutdown_grace: table.shutdown_grace.0,
+            lane: table.lane.map(|lane| lane.0),
+        }
+    }
+
+    fn sources(&mut self, list: &Node) -> Vec<SourceConfig> {
+        if !matches!(list.value, Tree::List(_)) {
+            let problem =
+                list.at.problem("wrong-type", format!("this is {}, but a list of tables is expected", list.kind()));
+            self.report(problem.hint("write [[sources]] with two brackets"));
+            return Vec::new();
+        }
+        if list.items().is_empty() {
+            self.report(list.at.problem("missing-key", "no source is configured"));
+        }
+        self.unique_ids(list.items(), "source");
+        list.items().iter().filter_map(|source| self.source(source)).collect()
+    }
+
+    fn unique_ids(&mut self, tables: &[Node], what: &str) {
+        let mut seen = std::collections::BTreeSet::new();
+        for node in tables.iter().filter_map(|table| table.get("id")) {
+            if let Some(id) = node.text()
+                && !seen.insert(id)
+            {
+                let problem = node.at.problem("duplicate-id", format!("another {what} has the id \"{id}\" already"));
+                self.report(problem.hint("watermarks and history belong to the id: give each its own"));
+            }
+        }
+    }
+
+    fn source(&mut self, node: &Node) -> Option<SourceConfig> {
+        let before = self.found.problems.len();
+        let head: Option<SourceTable> = self.typed(node);
+        let kind = self.kind(node);
+        let streams = node.get("streams").map(Node::items).unwrap_or_default();
+        self.unique_ids(streams, "stream of this source");
+        let written = node.get("settings");
+        let settings = written.cloned().unwrap_or_else(|| Node::empty_table(node.at.clone()));
+        if let Some(schema) = kind.map(Kind::settings_schema) {
+            let needed = schema.get("required").and_then(Json::as_array).filter(|needed| !needed.is_empty());
+            match (written, needed) {
+                (None, Some(needed)) => {
+                    let keys: Vec<&str> = needed.iter().filter_map(Json::as_str).collect();
+                    let problem = node.at.problem("missing-key", "the key `settings` is missing");
+                    self.report(problem.hint(format!("settings = {{ … }} with the keys {}", keys.join(", "))));
+                }
+                _ => schema::check(&settings, &schema, &[], &mut self.found),
+            }
+        }
+        let id = node.get("id").and_then(Node::text).unwrap_or_default();
+        let id = SourceId::new(id);
+        let streams: Vec<Option<StreamConfig>> = streams.iter().map(|stream| self.stream(stream, &id, kind)).collect();
+        // The connector looks at its settings only where each of them is well-formed.
+        let (kind, _) = (kind?, head?);
+        if self.found.problems.len() > before {
+            return None;
+        }
+        self.try_build(node, kind, &id, &settings);
+        let streams = streams.into_iter().collect::<Option<Vec<_>>>()?;
+        Some(SourceConfig { id, kind, settings: settings.to_json(), streams })
+    }
+
+    /// Lets the connector check what only it can; its paths become places.
+    fn try_build(&mut self, node: &Node, kind: &Kind, id: &SourceId, settings: &Node) {
+        let streams = node.get("streams").map(Node::items).unwrap_or_default();
+        let specs = streams.iter().filter_map(|stream| {
+            let (common, own) = stream.split(is_common);
+            let mode = serde_json::from_value(common.get("mode")?.to_json()).ok()?;
+            let id = StreamId::new(id, common.get("id")?.text()?);
+            Some(connector_api::StreamSpec { id, mode, settings: own.to_json() })
+        });
+        let spec = connector_api::SourceSpec {
+            id: id.clone(),
+            base_dir: self.base_dir.clone(),
+            settings: settings.to_json(),
+            streams: specs.collect(),
+        };
+        for wrong in kind.build(spec).err().into_iter().flatten() {
+            let mut problem = node.locate(&wrong.path).problem("connector-settings", wrong.message);
+            problem.hint = wrong.hint;
+            self.report(problem);
+        }
+    }
+
+    fn kind(&mut self, source: &Node) -> Option<&'static Kind> {
+        let node = source.get("connector")?;
+        let name = node.text()?;
+        let found = self.kinds.iter().find(|kind| kind.name == name);
+        if found.is_none() {
+            let names: Vec<&str> = self.kinds.iter().map(|kind| kind.name).collect();
+            let near = nearest(name, names.iter().copied()).map(|near| format!("did you mean \"{near}\"? "));
+            let hint = format!("{}this build has: {}", near.unwrap_or_default(), names.join(", "));
+            self.report(node.at.problem("unknown-connector", format!("there is no connector \"{name}\"")).hint(hint));
+        }
+        found
+    }
+
+    fn stream(&mut self, node: &Node, source: &SourceId, kind: Option<&'static Kind>) -> Option<StreamConfig> {
+        if !matches!(node.value, Tree::Table(_)) {
+            return None;
+        }
+        let (common, own) = node.split(is_common);
+        let table: Option<StreamTable> = self.typed(&common);
+        if let Some(kind) = kind {
+            schema::check(&own, &kind.stream_schema(), &STREAM_KEYS, &mut self.found);
+        }
+        self.modes(&common, kind);
+        let entity = common.get("entity").and_then(Node::text).and_then(|name| name.parse::<EntityType>().ok());
+        let mapping = match (entity, common.get("mapping")) {
+            (Some(entity), Some(path)) => self.mapping(path, entity),
+            _ => None,
+        };
+        let table = table?;
+        Some(StreamConfig {
+            id: StreamId::new(source, &table.id.0),
+            entity: table.entity,
+            mode: table.mode,
+            schedule: table.schedule.map(|cron| cron.0),
+            mapping: mapping?,
+            expect: table.expect.map(|expect| Expect {
+                within: expect.within.0,
+                between: (expect.between.0, expect.between.1),
+                days: expect.days.0,
+            }),
+            sweep: table.sweep.map(|sweep| Sweep { schedule: sweep.schedule.0, window: sweep.window.0 }),
+            batch_size: table.batch_size,
+            snapshot: table.snapshot.map(SnapshotPolicy::from).unwrap_or_default(),
+            settings: own.to_json(),
+        })
+    }
+
+    /// What the mode asks for and what it excludes.
+    fn modes(&mut self, common: &Node, kind: Option<&Kind>) {
+        let Some(node) = common.get("mode") else { return };
+        let Ok(mode) = serde_json::from_value::<Mode>(node.to_json()) else { return };
+        let word = node.text().unwrap_or_default();
+        if let Some(kind) = kind
+            && !kind.modes.contains(&mode)
+        {
+            let modes: Vec<String> = kind.modes.iter().map(|mode| Json::to_string(&serde_json::json!(mode))).collect();
+            let problem =
+                node.at.problem("unsupported-mode", format!("the connector \"{}\" has no mode \"{word}\"", kind.name));
+            self.report(problem.hint(format!("use {}", modes.join(" or "))));
+        }
+        if mode != Mode::Push && common.get("schedule").is_none() {
+            let message = format!("a stream of mode \"{word}\" needs a `schedule`");
+            let hint = "schedule = \"0 */5 6-20 * * *\"   # second minute hour day month weekday";
+            self.report(common.at.problem("missing-key", message).hint(hint));
+        }
+        let misplaced = [
+            ("schedule", mode == Mode::Push),
+            ("sweep", mode != Mode::Incremental),
+            ("snapshot", mode != Mode::Snapshot),
+        ];
+        for (key, misplaced) in misplaced {
+            if let (true, Some(entry)) = (misplaced, common.entry(key)) {
+                let problem =
+                    entry.key_at.problem("misplaced-key", format!("a stream of mode \"{word}\" has no `{key}`"));
+                self.report(problem.hint("take it out, or change the mode"));
+            }
+        }
+    }
+
+    fn mapping(&mut self, node: &Node, entity: EntityType) -> Option<Arc<Mapping>> {
+        let path = self.base_dir.join(node.text().filter(|text| !text.is_empty())?);
+        let key = (path.clone(), entity);
+        if let Some(known) = self.mappings.get(&key) {
+            return known.clone();
+        }
+        let compiled = match self.disk.read(&path) {
+            Err(cause) => {
+                let problem = self.unreadable_mapping(node, &cause);
+                self.mapping_problems.push(problem);
+                None
+            }
+            Ok(_) => match (self.compile)(&path, entity, &self.disk) {
+                Ok(mapping) if mapping.entity() == entity => Some(Arc::new(mapping)),
+                Ok(mapping) => {
+                    let message = format!("this mapping yields {}, but the stream is of {entity}", mapping.entity());
+                    self.mapping_problems.push(node.at.problem("entity-mismatch", message));
+                    None
+                }
+                Err(problems) => {
+                    self.mapping_problems.extend(problems);
+                    None
+                }
+            },
+        };
+        self.mappings.insert(key, compiled.clone());
+        compiled
+    }
+
+    fn unreadable_mapping(&self, node: &Node, cause: &std::io::Error) -> Problem {
+        let written = node.text().unwrap_or_default();
+        let problem =
+            node.at.problem("missing-file", format!("can't read the mapping file \"{written}\": {}", why(cause)));
+        let mut present = Vec::new();
+        toml_files(&self.base_dir.join("mappings"), 4, &mut present);
+        let names = present.iter().filter_map(|path| path.strip_prefix(&self.base_dir).ok()?.to_str());
+        match nearest(written, names) {
+            Some(near) => problem.hint(format!("did you mean \"{near}\"?")),
+            None => problem.hint("the path is relative to the folder of the configuration file"),
+        }
+    }
+}
+
+fn is_common(key: &str) -> bool {
+    STREAM_KEYS.contains(&key)
+}
+
+/// The mapping files below a folder, for a hint: not too deep and not too many.
+fn toml_files(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if found.len() >= 1000 {
+            return;
+        }
+        if path.is_dir() && depth > 0 {
+            toml_files(&path, depth - 1, found);
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            found.push(path);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+use std::path::{Path, PathBuf};
+
+use super::{Config, load};
+use crate::diagnose::{Problem, render};
+
+pub(crate) mod kinds;
+
+/// Loads with the tests' own connectors. Mappings are found, not compiled: they have tests of their
+/// own, and each file here has another mistake.
+fn load_file(path: &Path) -> Result<Config, Vec<Problem>> {
+    load::load(path, kinds::KINDS, |_, _, _| Err(Vec::new()))
+}
+
+fn fixtures() -> Vec<PathBuf> {
+    let folders = std::fs::read_dir("fixtures/config").unwrap();
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+/// Compares with a committed file, or writes it where HISYNC_BLESS is set.
+fn check_file(path: &Path, actual: &str) -> Result<(), String> {
+    if std::env::var_os("HISYNC_BLESS").is_some() {
+        std::fs::write(path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    if expected == actual {
+        return Ok(());
+    }
+    Err(format!("{} differs; HISYNC_BLESS=1 rewrites it. Now:\n{actual}", path.display()))
+}
+
+#[test]
+fn each_mistake_is_reported_at_its_place_with_a_hint() {
+    let mut wrong = Vec::new();
+    let folders = fixtures();
+    assert!(folders.len() >= 20, "only {} mistakes", folders.len());
+    for folder in folders {
+        let problems = load_file(&folder.join("hisync.toml")).expect_err("a mistake without a problem");
+        wrong.extend(check_file(&folder.join("expected.txt"), &render(&problems, false)).err());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_secret_in_clear_text_is_not_shown() {
+    for case in ["literal-secret", "secret-beside-another-mistake"] {
+        let problems = load_file(&Path::new("fixtures/config").join(case).join("hisync.toml")).unwrap_err();
+        let json = serde_json::to_string(&crate::diagnose::to_json(&problems)).unwrap();
+        let shown = render(&problems, false) + &json;
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn the_reference_is_up_to_date() {
+    let text = super::reference::markdown(crate::registry::all());
+    check_file(Path::new("docs/configuration.md"), &text).unwrap();
+}
+
+#[test]
+fn the_editors_schema_is_up_to_date() {
+    let schema = super::reference::json_schema(crate::registry::all());
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    check_file(Path::new("config/hisync.schema.json"), &text).unwrap();
+    jsonschema::meta::validate(&schema).unwrap();
+}
+
+/// The example loads, but for mapping files that a copy of it would bring along.
+#[test]
+fn the_example_loads() {
+    let problems = super::load(Path::new("config/hisync.example.toml")).err().unwrap_or_default();
+    let others: Vec<Problem> = problems.into_iter().filter(|problem| problem.code != "missing-file").collect();
+    assert!(others.is_empty(), "{}", render(&others, false));
+}
+
+#[test]
+fn a_file_that_breaks_off_anywhere_is_reported_and_rendered() {
+    let whole = std::fs::read_to_string("fixtures/config/wide-characters/hisync.toml").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hisync.toml");
+    for (end, _) in whole.char_indices() {
+        std::fs::write(&path, &whole[..end]).unwrap();
+        let problems = load_file(&path).expect_err("a part of a file is no configuration");
+        assert!(!render(&problems, false).is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_includes_itself_under_another_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hisync.toml");
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    std::fs::write(&path, "include = [\"sub/../hisync.toml\"]").unwrap();
+    let problems = load_file(&path).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["include-cycle"]);
+}
+
+/// What an editor says about a file and what hisync says must not contradict each other.
+#[test]
+fn the_editors_schema_accepts_the_example_and_refuses_an_unknown_key() {
+    let schema = super::reference::json_schema(crate::registry::all());
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let text = std::fs::read_to_string("config/hisync.example.toml").unwrap();
+    let example: toml::Value = toml::from_str(&text).unwrap();
+    let json = serde_json::to_value(&example).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(&json).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+    for (pointer, key) in [("/agent", "hospitol"), ("/sources/0/settings", "pth"), ("/sources/0/streams/0", "mappping")]
+    {
+        let mut wrong = json.clone();
+        wrong.pointer_mut(pointer).unwrap()[key] = serde_json::json!("x");
+        assert!(!validator.is_valid(&wrong), "{pointer}/{key} is accepted");
+    }
+}

@@ -1,0 +1,67 @@
+use std::path::{Path, PathBuf};
+
+use super::{all, find};
+
+/// What is no connector, but shared by connectors.
+const SHARED: [&str; 4] = ["api", "formats", "sql", "testkit"];
+
+fn folders(path: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
+    let paths: Vec<PathBuf> = entries.unwrap_or_default();
+    paths.into_iter().filter(|path| path.is_dir()).collect()
+}
+
+#[test]
+fn every_connector_folder_is_complete_and_registered() {
+    let mut missing = Vec::new();
+    let mut names = Vec::new();
+    for folder in folders("connectors") {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        if SHARED.contains(&name.as_str()) {
+            continue;
+        }
+        if find(&name).is_none() {
+            missing.push(format!("{name}: a line in src/registry.rs"));
+        }
+        for file in ["README.md", "sample.toml"] {
+            if !folder.join(file).is_file() {
+                missing.push(format!("{name}: {file}"));
+            }
+        }
+        if folders(&format!("fixtures/{name}")).is_empty() {
+            missing.push(format!("{name}: a case in fixtures/{name}"));
+        }
+        names.push(name);
+    }
+    missing.extend(
+        all()
+            .iter()
+            .filter(|kind| !names.iter().any(|name| name == kind.name))
+            .map(|kind| format!("{}: the folder connectors/{}", kind.name, kind.name)),
+    );
+    assert!(missing.is_empty(), "missing:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn connectors_are_listed_once() {
+    let mut names: Vec<&str> = all().iter().map(|kind| kind.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all().len());
+}
+
+/// Every sample loads as it stands, but for the mapping files that it names.
+#[test]
+fn every_sample_loads() {
+    for kind in all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hisync.toml");
+        let head = "[agent]\nhospital = \"h\"\ntimezone = \"Asia/Shanghai\"\n\
+                    [upstream]\nurl = \"https://example.com\"\n\
+                    auth = { type = \"webhook-signature\", secret = { env = \"S\" } }\n";
+        std::fs::write(&path, format!("{head}\n{}", kind.sample)).unwrap();
+        let problems = crate::config::load(Path::new(&path)).err().unwrap_or_default();
+        let others: Vec<_> = problems.iter().filter(|problem| problem.code != "missing-file").cloned().collect();
+        assert!(others.is_empty(), "{}", crate::diagnose::render(&others, false));
+    }
+}

@@ -1,0 +1,288 @@
+//! Held items: what needs a person, and what a person does about it.
+//!
+//! `open → retried | released | dismissed | superseded`. A retry of a record does not happen here:
+//! the agent maps the archived record again and commits it, which closes the item.
+
+use super::ledger::{self, Origin};
+use super::prepare::Hash;
+use super::writer::Tx;
+use super::{Error, snapshot};
+use crate::model::EntityType;
+
+/// Where an item comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leg {
+    /// A record that the mapping does not vouch for.
+    Record,
+    /// An event that upstream refuses.
+    Outbox,
+    /// Too many entities missing from a snapshot.
+    Withdrawal,
+}
+
+impl Leg {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Leg::Record => "record",
+            Leg::Outbox => "outbox",
+            Leg::Withdrawal => "withdrawal",
+        }
+    }
+
+    fn parse(text: &str) -> Leg {
+        match text {
+            "outbox" => Leg::Outbox,
+            "withdrawal" => Leg::Withdrawal,
+            _ => Leg::Record,
+        }
+    }
+}
+
+/// An item to be opened.
+pub(super) struct New<'a> {
+    pub(super) leg: Leg,
+    pub(super) stream: i64,
+    pub(super) archive: Option<i64>,
+    pub(super) event: Option<i64>,
+    pub(super) entity_type: EntityType,
+    pub(super) entity: Option<i64>,
+    pub(super) digest: Option<Hash>,
+    pub(super) mapping: Option<i64>,
+    pub(super) reason: &'a str,
+    /// JSON.
+    pub(super) findings: &'a str,
+}
+
+/// Opens an item; a record that is held again keeps the item (its id and age) that it has.
+pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
+    if let (Leg::Record, Some(archive)) = (new.leg, new.archive) {
+        let sql = "SELECT id, reason FROM held WHERE archive_id = ?1 AND leg = 'record' AND state = 'open'
+                     AND entity_id IS ?2 AND type = ?3 LIMIT 1";
+        let of = (archive, new.entity, new.entity_type.as_str());
+        let same =
+            tx.one("look for a held item", sql, of, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        if let Some((id, reason)) = same {
+            let sql = "UPDATE held SET reason = ?2, findings = ?3, mapping_id = ?4 WHERE id = ?1";
+            tx.run("update a held item", sql, (id, new.reason, new.findings, new.mapping))?;
+            tx.count_held(new.leg.as_str(), &reason, -1);
+            tx.count_held(new.leg.as_str(), new.reason, 1);
+            return Ok(id);
+        }
+    }
+    tx.count_held(new.leg.as_str(), new.reason, 1);
+    tx.insert(
+        "open a held item",
+        "INSERT INTO held (leg, stream_id, archive_id, event_id, type, entity_id, digest, mapping_id, reason, findings,
+           state, opened_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'open', ?11)",
+        (
+            new.leg.as_str(),
+            new.stream,
+            new.archive,
+            new.event,
+            new.entity_type.as_str(),
+            new.entity,
+            new.digest,
+            new.mapping,
+            new.reason,
+            new.findings,
+            tx.now,
+        ),
+    )
+}
+
+/// Closes an item; does nothing where it is closed already.
+pub(super) fn close(tx: &mut Tx<'_>, id: i64, state: &str, who: &str, note: &str) -> Result<bool, Error> {
+    let sql = "UPDATE held SET state = ?2, closed_at = ?3, closed_by = ?4, note = ?5 WHERE id = ?1 AND state = 'open'
+               RETURNING leg, reason";
+    let closed = tx.all("close a held item", sql, (id, state, tx.now, who, note), |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    })?;
+    for (leg, reason) in &closed {
+        tx.count_held(Leg::parse(leg).as_str(), reason, -1);
+    }
+    Ok(!closed.is_empty())
+}
+
+fn close_all(tx: &mut Tx<'_>, ids: Vec<i64>, note: &str) -> Result<(), Error> {
+    for id in ids {
+        close(tx, id, "superseded", "hisync", note)?;
+    }
+    Ok(())
+}
+
+/// Closes what a newer held record of the same entity (or with the same bytes) replaces.
+pub(super) fn supersede_older(
+    tx: &mut Tx<'_>,
+    stream: i64,
+    entity: Option<i64>,
+    digest: &Hash,
+    archive: i64,
+) -> Result<(), Error> {
+    let read = |row: &rusqlite::Row<'_>| row.get(0);
+    let older = match entity {
+        Some(entity) => tx.all(
+            "look for held items",
+            "SELECT id FROM held WHERE entity_id = ?1 AND stream_id = ?2 AND leg = 'record' AND state = 'open'
+               AND archive_id < ?3",
+            (entity, stream, archive),
+            read,
+        )?,
+        None => tx.all(
+            "look for held items",
+            "SELECT id FROM held WHERE stream_id = ?1 AND digest = ?2 AND leg = 'record' AND state = 'open'
+               AND entity_id IS NULL AND archive_id < ?3",
+            (stream, digest, archive),
+            read,
+        )?,
+    };
+    close_all(tx, older, "a newer record is held")
+}
+
+/// Closes the items of an entity whose records its parts have overtaken: the entity is fine as a whole.
+pub(super) fn supersede_covered(tx: &mut Tx<'_>, entity: i64) -> Result<(), Error> {
+    let covered = tx.all(
+        "look for held items",
+        "SELECT h.id FROM held h JOIN part p ON p.entity_id = h.entity_id AND p.stream_id = h.stream_id
+         WHERE h.entity_id = ?1 AND h.leg = 'record' AND h.state = 'open' AND p.archive_id > h.archive_id",
+        (entity,),
+        |row| row.get(0),
+    )?;
+    close_all(tx, covered, "a newer record is fine")?;
+    // The very record that is held may be fine now that another stream's part has come.
+    let healed = tx.all(
+        "look for held items",
+        "SELECT h.id FROM held h JOIN part p ON p.entity_id = h.entity_id AND p.stream_id = h.stream_id
+         WHERE h.entity_id = ?1 AND h.leg = 'record' AND h.state = 'open' AND p.archive_id = h.archive_id",
+        (entity,),
+        |row| row.get(0),
+    )?;
+    for id in healed {
+        close(tx, id, "retried", "hisync", "fine as a whole")?;
+    }
+    Ok(())
+}
+
+/// Closes what upstream refused of an entity once it has a newer version.
+pub(super) fn supersede_refused(tx: &mut Tx<'_>, entity: i64, delivered: i64) -> Result<(), Error> {
+    let older = tx.all(
+        "look for held items",
+        "SELECT id FROM held WHERE entity_id = ?1 AND leg = 'outbox' AND state = 'open' AND event_id < ?2",
+        (entity, delivered),
+        |row| row.get(0),
+    )?;
+    close_all(tx, older, "a newer version is delivered")
+}
+
+/// The open items of an archived record.
+pub(super) fn open_of_archive(tx: &Tx<'_>, archive: i64) -> Result<Vec<i64>, Error> {
+    let sql = "SELECT id FROM held WHERE archive_id = ?1 AND leg = 'record' AND state = 'open'";
+    tx.all("look for held items", sql, (archive,), |row| row.get(0))
+}
+
+/// Writes down what a person did.
+pub(super) fn audit(tx: &Tx<'_>, who: &str, act: &str, subject: &str, detail: &str) -> Result<(), Error> {
+    let sql = "INSERT INTO audit (at, who, act, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
+    tx.run("write the audit log", sql, (tx.now, who, act, subject, detail))?;
+    Ok(())
+}
+
+struct Item {
+    leg: Leg,
+    open: bool,
+    stream: i64,
+    event: Option<i64>,
+}
+
+fn item(tx: &Tx<'_>, id: i64) -> Result<Item, Error> {
+    let sql = "SELECT leg, state, stream_id, event_id FROM held WHERE id = ?1";
+    let found = tx.one("read a held item", sql, (id,), |row| {
+        Ok(Item {
+            leg: Leg::parse(row.get_ref(0)?.as_str()?),
+            open: row.get_ref(1)?.as_str()? == "open",
+            stream: row.get(2)?,
+            event: row.get(3)?,
+        })
+    })?;
+    found.ok_or(Error::NotFound { what: "held item", id })
+}
+
+/// Sends a refused event again under the same id.
+pub(super) fn retry_outbox(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<(), Error> {
+    let item = item(tx, id)?;
+    let (Leg::Outbox, Some(event)) = (item.leg, item.event) else {
+        return Err(Error::Refused("this held item is no refused event"));
+    };
+    if !item.open {
+        return Err(Error::Refused("this held item is closed"));
+    }
+    super::outbox::requeue(tx, event)?;
+    close(tx, id, "retried", who, "sent again")?;
+    audit(tx, who, "held-retry", &format!("held/{id}"), "")
+}
+
+/// Carries out a bulk withdrawal; answers how many entities were withdrawn.
+pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error> {
+    let item = item(tx, id)?;
+    if item.leg != Leg::Withdrawal {
+        return Err(Error::Refused("only a bulk withdrawal can be released; retry or dismiss this one"));
+    }
+    if !item.open {
+        return Err(Error::Refused("this held item is closed"));
+    }
+    let sql = "SELECT source FROM stream WHERE id = ?1";
+    let source: String = tx
+        .one("read the stream", sql, (item.stream,), |row| row.get(0))?
+        .ok_or(Error::NotFound { what: "stream", id: item.stream })?;
+    let origin = Origin { stream: item.stream, source: &source, mapping: 0, mapping_version: "", archive: None };
+    // Those that came back since, or that another record has withdrawn, are left alone.
+    let missing = tx.all(
+        "read what a bulk withdrawal takes back",
+        "SELECT m.entity_id FROM held_member m JOIN part p ON p.entity_id = m.entity_id AND p.stream_id = ?2
+         WHERE m.held_id = ?1 AND p.missing > 0 AND p.absent IS NULL",
+        (id, item.stream),
+        |row| row.get(0),
+    )?;
+    let mut withdrawn = 0;
+    for entity in missing {
+        withdrawn += u32::from(snapshot::withdraw(tx, origin, entity)?);
+    }
+    close(tx, id, "released", who, "")?;
+    audit(tx, who, "held-release", &format!("held/{id}"), &format!("{withdrawn} withdrawn"))?;
+    Ok(withdrawn)
+}
+
+/// Closes an item without doing what it asks for. It stays counted as held (P3).
+pub(super) fn dismiss(tx: &mut Tx<'_>, id: i64, who: &str, reason: &str) -> Result<(), Error> {
+    item(tx, id)?;
+    if !close(tx, id, "dismissed", who, reason)? {
+        return Err(Error::Refused("this held item is closed"));
+    }
+    audit(tx, who, "held-dismiss", &format!("held/{id}"), reason)
+}
+
+/// Opens the item of an event that upstream refuses.
+pub(super) fn refused(tx: &mut Tx<'_>, event: i64, code: &str, message: &str) -> Result<(), Error> {
+    let sql = "SELECT o.stream_id, o.entity_id, e.archive_id, e.mapping_id FROM outbox o JOIN event e ON e.id = o.id
+               WHERE o.id = ?1";
+    let found = tx.one("read an event", sql, (event,), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?, row.get::<_, i64>(3)?))
+    })?;
+    let (stream, entity, archive, mapping) = found.ok_or(Error::NotFound { what: "outbox entry", id: event })?;
+    let finding = crate::model::Finding::new(code, crate::model::Severity::Hold, "", message);
+    let findings = serde_json::to_string(&[finding]).map_err(|_| Error::Unreadable("a finding"))?;
+    let entity_type = ledger::key_of(tx, entity)?.entity;
+    let item = New {
+        leg: Leg::Outbox,
+        stream,
+        archive,
+        event: Some(event),
+        entity_type,
+        entity: Some(entity),
+        digest: None,
+        mapping: Some(mapping),
+        reason: code,
+        findings: &findings,
+    };
+    open(tx, item)?;
+    Ok(())
+}

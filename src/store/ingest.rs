@@ -1,0 +1,499 @@
+//! Commits a batch: what is new is archived, compared, queued or held, in one transaction (P2).
+
+use super::held::{self, Leg};
+use super::ledger::{self, Ledger, Origin};
+use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
+use super::writer::Tx;
+use super::{Committed, Error, RecordReceipt, snapshot};
+use crate::model::EntityType;
+
+/// The stream's row as the batch found it.
+struct Stream<'a> {
+    id: i64,
+    source: &'a str,
+    /// The number of this snapshot; 0 where the batch is none.
+    scan: i64,
+}
+
+/// The latest part of an entity from the stream.
+struct PartRow {
+    archive: i64,
+    digest: Hash,
+    mapping: i64,
+    absent: Option<String>,
+    hash: Hash,
+    content: i64,
+}
+
+/// What the store knows of an outcome before it is applied.
+struct Known {
+    ledger: Option<Ledger>,
+    part: Option<PartRow>,
+    /// The entity has parts from other streams.
+    shared: bool,
+    /// This very content is what is held (or was dismissed) last.
+    held_already: bool,
+    /// An open held item is newer than the part.
+    held_since: bool,
+}
+
+/// What became of one outcome.
+pub(super) enum Fate {
+    Event(i64),
+    Unchanged,
+    Held(i64),
+    /// An archived record that something newer has overtaken.
+    Superseded,
+}
+
+pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Error> {
+    let stream = open_stream(tx, batch)?;
+    let mut committed = Committed::default();
+    let (mut stored, mut resent, mut reread) = (0_i64, 0_i64, 0_i64);
+    // A row without identity could be any of those that seem to be missing.
+    let mut sound = true;
+    let mut mapping: Option<(&str, i64)> = None;
+    for record in &batch.records {
+        let mapping_id = match mapping {
+            Some((version, id)) if version == record.mapping_version => id,
+            _ => mapping_row(tx, &record.mapping_version)?,
+        };
+        mapping = Some((&record.mapping_version, mapping_id));
+        sound &= record.outcomes.iter().all(|outcome| outcome.key().is_some());
+        let receipt = take(tx, &stream, record, mapping_id)?;
+        match receipt {
+            RecordReceipt::Stored { .. } => stored += i64::from(record.archived.is_none()),
+            RecordReceipt::Resent { .. } => resent += 1,
+            RecordReceipt::Reread => reread += 1,
+        }
+        committed.receipts.push(receipt);
+    }
+    if let Some(policy) = batch.snapshot
+        && sound
+    {
+        let origin =
+            Origin { stream: stream.id, source: stream.source, mapping: 0, mapping_version: "", archive: None };
+        committed.withdrawn = snapshot::infer(tx, origin, stream.scan, policy)?;
+    }
+    let received = (stored + resent > 0).then_some(tx.now);
+    let moved = batch.advance.as_ref().map(|(_, to)| to.as_deref());
+    tx.run(
+        "move the watermark",
+        "UPDATE stream SET records = records + ?2, resent = resent + ?3, reread = reread + ?4, scan = max(scan, ?5),
+           last_received_at = coalesce(?6, last_received_at), last_commit_at = ?7,
+           watermark = iif(?8, ?9, watermark), watermark_at = iif(?8, ?7, watermark_at) WHERE id = ?1",
+        (stream.id, stored, resent, reread, stream.scan, received, tx.now, moved.is_some(), moved.flatten()),
+    )?;
+    Ok(committed)
+}
+
+fn open_stream<'a>(tx: &Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Error> {
+    let sql = "SELECT id, scan, watermark FROM stream WHERE name = ?1";
+    let found = tx.one("read the stream", sql, (&batch.stream,), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?))
+    })?;
+    let (id, scan, watermark) = match found {
+        Some(found) => found,
+        None => {
+            let sql = "INSERT INTO stream (name, source) VALUES (?1, ?2)";
+            (tx.insert("add the stream", sql, (&batch.stream, &batch.source))?, 0, None)
+        }
+    };
+    if let Some((from, _)) = &batch.advance
+        && *from != watermark
+    {
+        return Err(Error::WatermarkMoved { stream: batch.stream.clone() });
+    }
+    Ok(Stream { id, source: &batch.source, scan: if batch.snapshot.is_some() { scan + 1 } else { 0 } })
+}
+
+fn mapping_row(tx: &Tx<'_>, version: &str) -> Result<i64, Error> {
+    let sql = "SELECT id FROM mapping WHERE version = ?1";
+    match tx.one("read the mapping's row", sql, (version,), |row| row.get(0))? {
+        Some(id) => Ok(id),
+        None => tx.insert("add the mapping", "INSERT INTO mapping (version) VALUES (?1)", (version,)),
+    }
+}
+
+fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> Result<RecordReceipt, Error> {
+    if let Some(archive_id) = record.archived {
+        again(tx, stream, record, archive_id, mapping)?;
+        return Ok(RecordReceipt::Stored { archive_id });
+    }
+    if let Some(archive_id) = resent(tx, stream, record)? {
+        return Ok(RecordReceipt::Resent { archive_id });
+    }
+    let mut known = Vec::with_capacity(record.outcomes.len());
+    let mut news = false;
+    for outcome in &record.outcomes {
+        let found = look(tx, stream, record, outcome, mapping)?;
+        news |= !is_reread(&found, outcome, record, mapping);
+        known.push(found);
+    }
+    if !news {
+        for found in known.iter().filter_map(|known| known.ledger.as_ref()) {
+            seen(tx, stream, found.id)?;
+        }
+        return Ok(RecordReceipt::Reread);
+    }
+    let archive_id = tx.insert(
+        "archive a record",
+        "INSERT INTO archive (stream_id, received_at, source_ref, resend_key, format, charset, digest, codec, size,
+           body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        (
+            stream.id,
+            tx.now,
+            &record.source_ref,
+            &record.resend_key,
+            &record.format,
+            &record.charset,
+            record.digest,
+            record.body.codec,
+            record.body.size,
+            &record.body.bytes,
+        ),
+    )?;
+    // What was looked up still holds for the one outcome of a record; of several, one may touch the next.
+    let alone = record.outcomes.len() == 1;
+    for (n, (outcome, found)) in record.outcomes.iter().zip(known).enumerate() {
+        let found = if alone { found } else { look(tx, stream, record, outcome, mapping)? };
+        let (entity, fate) = apply(tx, stream, record, outcome, found, archive_id, mapping)?;
+        let disposition = Disposition::new(outcome_type(outcome), entity, fate);
+        tx.count(stream.id, disposition.kind, None, Some(disposition.sum("queued")));
+        disposition.write(tx, archive_id, n as i64)?;
+    }
+    Ok(RecordReceipt::Stored { archive_id })
+}
+
+fn outcome_type(outcome: &Prepared) -> EntityType {
+    match outcome {
+        Prepared::Mapped(good) => good.key.entity,
+        Prepared::Held(doubtful) => doubtful.entity,
+    }
+}
+
+fn resent(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record) -> Result<Option<i64>, Error> {
+    let Some(key) = &record.resend_key else { return Ok(None) };
+    tx.one(
+        "look for a resent record",
+        "SELECT a.id FROM archive a JOIN stream s ON s.id = a.stream_id
+         WHERE a.resend_key = ?1 AND a.digest = ?2 AND s.source = ?3 LIMIT 1",
+        (key, record.digest, stream.source),
+        |row| row.get(0),
+    )
+}
+
+fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, mapping: i64) -> Result<Known, Error> {
+    let mut known = Known { ledger: None, part: None, shared: false, held_already: false, held_since: false };
+    let Some(key) = outcome.key() else {
+        let sql = "SELECT 1 FROM held WHERE stream_id = ?1 AND digest = ?2 AND mapping_id = ?3 AND entity_id IS NULL
+                     AND type = ?4 AND state IN ('open', 'dismissed') LIMIT 1";
+        let of = (stream.id, record.digest, mapping, outcome_type(outcome).as_str());
+        known.held_already = tx.one("look for a held item", sql, of, |_| Ok(()))?.is_some();
+        return Ok(known);
+    };
+    known.ledger = ledger::find(tx, key)?;
+    let Some(entity) = known.ledger.as_ref().map(|ledger| ledger.id) else { return Ok(known) };
+    let sql =
+        "SELECT stream_id, archive_id, digest, mapping_id, absent, hash, content_id FROM part WHERE entity_id = ?1";
+    let parts = tx.all("read the entity's parts", sql, (entity,), |row| {
+        let stream: i64 = row.get(0)?;
+        Ok((
+            stream,
+            PartRow {
+                archive: row.get(1)?,
+                digest: row.get(2)?,
+                mapping: row.get(3)?,
+                absent: row.get(4)?,
+                hash: row.get(5)?,
+                content: row.get(6)?,
+            },
+        ))
+    })?;
+    for (of, part) in parts {
+        if of == stream.id { known.part = Some(part) } else { known.shared = true }
+    }
+    let part_archive = known.part.as_ref().map_or(0, |part| part.archive);
+    let sql = "SELECT archive_id, digest, mapping_id, state FROM held WHERE entity_id = ?1 AND stream_id = ?2
+               AND leg = 'record' AND state IN ('open', 'dismissed') AND archive_id >= ?3
+               ORDER BY archive_id DESC LIMIT 1";
+    let newest = tx.one("look for a held item", sql, (entity, stream.id, part_archive), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+    })?;
+    if let Some((archive, digest, mapped_by, state)) = newest {
+        known.held_since = state == "open" && archive > part_archive;
+        known.held_already = digest == record.digest && mapped_by == mapping;
+    }
+    Ok(known)
+}
+
+/// True where a poll has only read again what the store has already, under the same mapping.
+fn is_reread(known: &Known, outcome: &Prepared, record: &Record, mapping: i64) -> bool {
+    match outcome {
+        Prepared::Held(_) => known.held_already,
+        Prepared::Mapped(_) => known.part.as_ref().is_some_and(|part| {
+            part.digest == record.digest
+                && part.mapping == mapping
+                && part.absent.as_deref() != Some(snapshot::MISSING)
+                && !known.held_since
+        }),
+    }
+}
+
+/// Notes that a snapshot contains the entity.
+fn seen(tx: &Tx<'_>, stream: &Stream<'_>, entity: i64) -> Result<(), Error> {
+    if stream.scan > 0 {
+        let sql = "UPDATE part SET seen_scan = ?3, missing = 0 WHERE entity_id = ?1 AND stream_id = ?2";
+        tx.run("note what a snapshot contains", sql, (entity, stream.id, stream.scan))?;
+    }
+    Ok(())
+}
+
+fn apply(
+    tx: &mut Tx<'_>,
+    stream: &Stream<'_>,
+    record: &Record,
+    outcome: &Prepared,
+    known: Known,
+    archive: i64,
+    mapping: i64,
+) -> Result<(Option<i64>, Fate), Error> {
+    let overtaken = known.part.as_ref().is_some_and(|part| part.archive > archive);
+    if overtaken {
+        return Ok((known.ledger.map(|ledger| ledger.id), Fate::Superseded));
+    }
+    let origin = Origin {
+        stream: stream.id,
+        source: stream.source,
+        mapping,
+        mapping_version: &record.mapping_version,
+        archive: Some(archive),
+    };
+    match outcome {
+        Prepared::Mapped(good) => {
+            let (entity, fate) = apply_good(tx, stream, origin, record, good, known, archive)?;
+            Ok((Some(entity), fate))
+        }
+        Prepared::Held(doubtful) => {
+            let entity = match (&doubtful.key, known.ledger) {
+                (Some(key), None) => Some(ledger::find_or_create(tx, key)?.id),
+                (_, ledger) => ledger.map(|ledger| ledger.id),
+            };
+            if let Some(entity) = entity {
+                seen(tx, stream, entity)?;
+            }
+            let id = hold(tx, origin, entity, record.digest, doubtful, archive)?;
+            Ok((entity, Fate::Held(id)))
+        }
+    }
+}
+
+fn hold(
+    tx: &mut Tx<'_>,
+    origin: Origin<'_>,
+    entity: Option<i64>,
+    digest: Hash,
+    doubtful: &Doubtful,
+    archive: i64,
+) -> Result<i64, Error> {
+    held::supersede_older(tx, origin.stream, entity, &digest, archive)?;
+    let item = held::New {
+        leg: Leg::Record,
+        stream: origin.stream,
+        archive: Some(archive),
+        event: None,
+        entity_type: doubtful.entity,
+        entity,
+        digest: Some(digest),
+        mapping: Some(origin.mapping),
+        reason: &doubtful.reason,
+        findings: &doubtful.findings,
+    };
+    let id = held::open(tx, item)?;
+    match entity {
+        Some(entity) => ledger::index(tx, &doubtful.search, entity, 0)?,
+        None => ledger::index(tx, &doubtful.search, 0, id)?,
+    }
+    Ok(id)
+}
+
+fn apply_good(
+    tx: &mut Tx<'_>,
+    stream: &Stream<'_>,
+    origin: Origin<'_>,
+    record: &Record,
+    good: &Good,
+    known: Known,
+    archive: i64,
+) -> Result<(i64, Fate), Error> {
+    let ledger = match known.ledger {
+        Some(ledger) => ledger,
+        None => ledger::find_or_create(tx, &good.key)?,
+    };
+    let same = known.part.as_ref().filter(|part| part.hash == good.hash);
+    let content = match same {
+        Some(part) => part.content,
+        None => {
+            ledger::index(tx, &good.search, ledger.id, 0)?;
+            ledger::store_content(tx, &good.data)?
+        }
+    };
+    tx.run(
+        "store a part",
+        "INSERT INTO part (entity_id, stream_id, archive_id, digest, mapping_id, absent, hash, content_id, seen_scan)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT DO UPDATE SET archive_id = excluded.archive_id, digest = excluded.digest,
+           mapping_id = excluded.mapping_id, absent = excluded.absent, hash = excluded.hash,
+           content_id = excluded.content_id, seen_scan = max(seen_scan, excluded.seen_scan), missing = 0",
+        (ledger.id, stream.id, archive, record.digest, origin.mapping, &good.absent, good.hash, content, stream.scan),
+    )?;
+    let whole = if known.shared {
+        ledger::compose(tx, &good.key, ledger.id)?
+    } else {
+        Ok(ledger::Whole { absent: good.absent.clone(), hash: good.hash, content, size: good.data.size })
+    };
+    match whole {
+        Err(doubtful) => {
+            let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
+            Ok((ledger.id, Fate::Held(id)))
+        }
+        Ok(whole) => {
+            held::supersede_covered(tx, ledger.id)?;
+            let event = ledger::settle_entity(tx, origin, &good.key, &ledger, &whole)?;
+            Ok((ledger.id, event.map_or(Fate::Unchanged, Fate::Event)))
+        }
+    }
+}
+
+/// What became of one outcome of an archived record, as it is stored.
+struct Disposition {
+    kind: EntityType,
+    entity: Option<i64>,
+    fate: &'static str,
+    event: Option<i64>,
+    held: Option<i64>,
+}
+
+impl Disposition {
+    fn new(kind: EntityType, entity: Option<i64>, fate: Fate) -> Disposition {
+        let (fate, event, held) = match fate {
+            Fate::Event(id) => ("event", Some(id), None),
+            Fate::Held(id) => ("held", None, Some(id)),
+            Fate::Unchanged | Fate::Superseded => ("unchanged", None, None),
+        };
+        Disposition { kind, entity, fate, event, held }
+    }
+
+    /// The sum that it counts in; that of an event is the state of its delivery.
+    fn sum(&self, event: &'static str) -> &'static str {
+        if self.fate == "event" { event } else { self.fate }
+    }
+
+    fn write(&self, tx: &Tx<'_>, archive: i64, n: i64) -> Result<(), Error> {
+        tx.run(
+            "store what became of a record",
+            "INSERT INTO disposition (archive_id, n, type, entity_id, fate, event_id, held_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (archive, n, self.kind.as_str(), self.entity, self.fate, self.event, self.held),
+        )?;
+        Ok(())
+    }
+}
+
+/// Applies an archived record that was mapped again: its outcomes take the place of the ones before.
+///
+/// What had become an event stays one (it was sent, or will be); where the new mapping says
+/// something else, the new event is counted in its place, so that the record counts once.
+fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, mapping: i64) -> Result<(), Error> {
+    let found = tx.one("read the archive", "SELECT stream_id FROM archive WHERE id = ?1", (archive,), |row| {
+        row.get::<_, i64>(0)
+    })?;
+    match found {
+        Some(of) if of == stream.id => {}
+        _ => return Err(Error::NotFound { what: "archived record of this stream", id: archive }),
+    }
+    let mut before = dispositions(tx, archive)?;
+    let open = held::open_of_archive(tx, archive)?;
+    let mut after = Vec::new();
+    let mut held_again = Vec::new();
+    let mut overtaken = false;
+    for outcome in &record.outcomes {
+        let kind = outcome_type(outcome);
+        let known = look(tx, stream, record, outcome, mapping)?;
+        let (entity, fate) = apply(tx, stream, record, outcome, known, archive, mapping)?;
+        overtaken |= matches!(fate, Fate::Superseded);
+        if let Fate::Held(id) = fate {
+            held_again.push(id);
+        }
+        let prior = before.iter().position(|old| old.kind == kind && old.entity == entity);
+        let prior = prior.or_else(|| before.iter().position(|old| old.kind == kind && old.entity.is_none()));
+        let prior = prior.map(|at| before.swap_remove(at));
+        let keep = match (&fate, &prior) {
+            (Fate::Superseded, Some(_)) => true,
+            (Fate::Unchanged, Some(old)) => old.fate == "event",
+            _ => false,
+        };
+        let new = match prior {
+            Some(old) if keep => old,
+            prior => {
+                let new = Disposition::new(kind, entity, fate);
+                let from = prior.map(|old| uncount(tx, &old)).transpose()?.flatten();
+                tx.count(stream.id, kind, from, Some(new.sum("queued")));
+                new
+            }
+        };
+        after.push(new);
+    }
+    for old in before {
+        if old.fate == "event" {
+            after.push(old);
+        } else {
+            let kind = old.kind;
+            let from = uncount(tx, &old)?;
+            tx.count(stream.id, kind, from, None);
+        }
+    }
+    tx.run("replace what became of a record", "DELETE FROM disposition WHERE archive_id = ?1", (archive,))?;
+    for (n, disposition) in after.iter().enumerate() {
+        disposition.write(tx, archive, n as i64)?;
+    }
+    let (state, note) = if overtaken { ("superseded", "a newer record is known") } else { ("retried", "mapped again") };
+    for id in open.into_iter().filter(|id| !held_again.contains(id)) {
+        held::close(tx, id, state, "hisync", note)?;
+    }
+    Ok(())
+}
+
+fn dispositions(tx: &Tx<'_>, archive: i64) -> Result<Vec<Disposition>, Error> {
+    let sql = "SELECT type, entity_id, fate, event_id, held_id FROM disposition WHERE archive_id = ?1 ORDER BY n";
+    let rows = tx.all("read what became of a record", sql, (archive,), |row| {
+        let kind: String = row.get(0)?;
+        let fate = match row.get_ref(2)?.as_str()? {
+            "event" => "event",
+            "held" => "held",
+            _ => "unchanged",
+        };
+        Ok((kind, row.get(1)?, fate, row.get(3)?, row.get(4)?))
+    })?;
+    rows.into_iter()
+        .map(|(kind, entity, fate, event, held)| {
+            Ok(Disposition { kind: ledger::entity_type(&kind)?, entity, fate, event, held })
+        })
+        .collect()
+}
+
+/// The sum that a disposition is counted in, which it leaves; `None` where it is counted elsewhere.
+fn uncount(tx: &Tx<'_>, old: &Disposition) -> Result<Option<&'static str>, Error> {
+    let Some(event) = old.event else { return Ok(Some(old.sum("queued"))) };
+    let sql = "SELECT state, counts FROM outbox WHERE id = ?1";
+    let found = tx.one("read the outbox", sql, (event,), |row| {
+        let sum = match row.get_ref(0)?.as_str()? {
+            "delivered" => "delivered",
+            "held" => "held",
+            _ => "queued",
+        };
+        Ok((row.get::<_, i64>(1)? == 1).then_some(sum))
+    })?;
+    tx.run("count an event elsewhere", "UPDATE outbox SET counts = 0 WHERE id = ?1", (event,))?;
+    Ok(found.flatten())
+}

@@ -1,0 +1,278 @@
+//! The ledger: whether what a record says of an entity is news, and the event that says so.
+//!
+//! Compared with the newest event made for the entity, delivered or not. So a version is never
+//! sent twice, and a version that goes back to an older content is sent again.
+
+use chrono::{DateTime, SecondsFormat};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::Error;
+use super::codec::{Packed, pack, unpack};
+use super::prepare::{Doubtful, Good, Hash, Prepared};
+use super::writer::Tx;
+use crate::model::event::Withdrawal;
+use crate::model::schema::{schema_uri, withdrawal_schema_uri};
+use crate::model::{EntityKey, EntityType, EventKind, Part, Sequence, Wish};
+
+/// An entity's row.
+pub(super) struct Ledger {
+    pub(super) id: i64,
+    /// The newest event is an upsert.
+    present: bool,
+    sequence: Sequence,
+    hash: Option<Hash>,
+    /// Made in this transaction: nothing of it can lie in the outbox.
+    fresh: bool,
+}
+
+/// What a record comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) stream: i64,
+    pub(super) source: &'a str,
+    pub(super) mapping: i64,
+    pub(super) mapping_version: &'a str,
+    /// `None` where no record says it: a withdrawal because snapshots lack the entity.
+    pub(super) archive: Option<i64>,
+}
+
+/// What an entity is as a whole.
+pub(super) struct Whole {
+    pub(super) absent: Option<String>,
+    pub(super) hash: Hash,
+    /// The row of its data, and the data's length.
+    pub(super) content: i64,
+    pub(super) size: i64,
+}
+
+pub(super) fn find(tx: &Tx<'_>, key: &EntityKey) -> Result<Option<Ledger>, Error> {
+    tx.one(
+        "read the ledger",
+        "SELECT id, state, sequence, hash FROM entity WHERE type = ?1 AND key = ?2",
+        (key.entity.as_str(), &key.key),
+        |row| {
+            Ok(Ledger {
+                id: row.get(0)?,
+                present: row.get_ref(1)?.as_str()? == "present",
+                sequence: Sequence(row.get::<_, i64>(2)?.unsigned_abs()),
+                hash: row.get(3)?,
+                fresh: false,
+            })
+        },
+    )
+}
+
+pub(super) fn find_or_create(tx: &Tx<'_>, key: &EntityKey) -> Result<Ledger, Error> {
+    if let Some(ledger) = find(tx, key)? {
+        return Ok(ledger);
+    }
+    let sql = "INSERT INTO entity (type, key) VALUES (?1, ?2)";
+    let id = tx.insert("add to the ledger", sql, (key.entity.as_str(), &key.key))?;
+    Ok(Ledger { id, present: false, sequence: Sequence::default(), hash: None, fresh: true })
+}
+
+/// Lets a person find the entity (or the held item, where there is no entity) by these words.
+pub(super) fn index(tx: &Tx<'_>, words: &[String], entity: i64, held: i64) -> Result<(), Error> {
+    for word in words {
+        let sql = "INSERT OR IGNORE INTO search (word, entity_id, held_id) VALUES (?1, ?2, ?3)";
+        tx.run("index search words", sql, (word, entity, held))?;
+    }
+    Ok(())
+}
+
+pub(super) fn store_content(tx: &Tx<'_>, data: &Packed) -> Result<i64, Error> {
+    let sql = "INSERT INTO content (codec, size, body) VALUES (?1, ?2, ?3)";
+    tx.insert("store data", sql, (data.codec, data.size, &data.bytes))
+}
+
+/// Makes the entity from all its parts; with one part it is that part.
+pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Result<Whole, Doubtful>, Error> {
+    struct Stored {
+        stream: String,
+        wish: Wish,
+        data: Vec<u8>,
+    }
+    let failed = || Error::sqlite("read an entity's parts");
+    let mut statement = tx
+        .conn
+        .prepare_cached(
+            "SELECT s.name, p.absent, p.hash, p.content_id, c.codec, c.size, c.body FROM part p
+             JOIN stream s ON s.id = p.stream_id JOIN content c ON c.id = p.content_id
+             WHERE p.entity_id = ?1 ORDER BY s.name",
+        )
+        .map_err(failed())?;
+    let mut rows = statement.query((entity,)).map_err(failed())?;
+    let mut parts = Vec::new();
+    let mut only = None;
+    while let Some(row) = rows.next().map_err(failed())? {
+        let mut read = || -> rusqlite::Result<(Option<String>, i64, i64, Vec<u8>, String)> {
+            let absent: Option<String> = row.get(1)?;
+            let size = row.get(5)?;
+            only = Some(Whole { absent: absent.clone(), hash: row.get(2)?, content: row.get(3)?, size });
+            Ok((absent, row.get(4)?, size, row.get(6)?, row.get(0)?))
+        };
+        let (absent, codec, size, body, stream) = read().map_err(failed())?;
+        let wish = absent.map_or(Wish::Present, |reason| Wish::Absent { reason });
+        parts.push(Stored { stream, wish, data: unpack(codec, size, body)? });
+    }
+    if parts.len() == 1
+        && let Some(whole) = only
+    {
+        return Ok(Ok(whole));
+    }
+    let parts: Vec<Part<'_>> =
+        parts.iter().map(|part| Part { stream: &part.stream, wish: &part.wish, data: &part.data }).collect();
+    Ok(match super::prepare::outcome(tx.shared.composer.compose(key, &parts))? {
+        Prepared::Held(doubtful) => Err(doubtful),
+        Prepared::Mapped(Good { absent, hash, data, .. }) => {
+            Ok(Whole { absent, hash, content: store_content(tx, &data)?, size: data.size })
+        }
+    })
+}
+
+/// Compares the entity with its newest event; makes another where that says something else.
+/// Answers the event's row.
+pub(super) fn settle_entity(
+    tx: &mut Tx<'_>,
+    origin: Origin<'_>,
+    key: &EntityKey,
+    ledger: &Ledger,
+    whole: &Whole,
+) -> Result<Option<i64>, Error> {
+    match &whole.absent {
+        None if ledger.present && ledger.hash == Some(whole.hash) => Ok(None),
+        None => event(tx, origin, key, ledger, EventKind::Upserted, whole).map(Some),
+        Some(reason) if ledger.present => {
+            let taken_back =
+                Withdrawal { key: key.key.clone(), last_sequence: ledger.sequence.to_string(), reason: reason.clone() };
+            let data = serde_json_canonicalizer::to_vec(&taken_back).map_err(|_| Error::Unreadable("a withdrawal"))?;
+            let whole = Whole {
+                absent: whole.absent.clone(),
+                hash: Sha256::digest(&data).into(),
+                content: store_content(tx, &pack(&data))?,
+                size: data.len() as i64,
+            };
+            event(tx, origin, key, ledger, EventKind::Withdrawn, &whole).map(Some)
+        }
+        Some(_) => Ok(None),
+    }
+}
+
+/// The attributes of an event before its `data`, in the order in which they are sent.
+#[derive(Serialize)]
+struct Head<'a> {
+    specversion: &'a str,
+    id: String,
+    source: String,
+    #[serde(rename = "type")]
+    kind: String,
+    subject: String,
+    time: String,
+    datacontenttype: &'a str,
+    dataschema: String,
+    sequence: String,
+    partitionkey: &'a str,
+    contenthash: String,
+    mappingversion: &'a str,
+    agentversion: &'a str,
+    traceparent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lane: Option<&'a str>,
+}
+
+fn event(
+    tx: &mut Tx<'_>,
+    origin: Origin<'_>,
+    key: &EntityKey,
+    ledger: &Ledger,
+    kind: EventKind,
+    whole: &Whole,
+) -> Result<i64, Error> {
+    let options = &tx.shared.options;
+    let sequence = Sequence::next(ledger.sequence, tx.now.unsigned_abs());
+    let event_id = sequence.event_id(&options.hospital, key);
+    let trace = event_id.simple().to_string();
+    let head = Head {
+        specversion: "1.0",
+        id: event_id.to_string(),
+        source: format!("/hospitals/{}/sources/{}", options.hospital, origin.source),
+        kind: kind.event_type(key.entity),
+        subject: key.subject(),
+        time: DateTime::from_timestamp_micros(tx.now).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Micros, false),
+        datacontenttype: "application/json",
+        dataschema: match kind {
+            EventKind::Upserted => schema_uri(key.entity),
+            EventKind::Withdrawn => withdrawal_schema_uri(),
+        },
+        sequence: sequence.to_string(),
+        partitionkey: &key.key,
+        contenthash: format!("sha256-{}", hex::encode(whole.hash)),
+        mappingversion: origin.mapping_version,
+        agentversion: &options.agent_version,
+        traceparent: format!("00-{trace}-{}-01", &trace[16..]),
+        lane: options.lane.as_deref(),
+    };
+    let mut head = serde_json::to_string(&head).map_err(|_| Error::Unreadable("an event"))?;
+    // The data follows byte for byte as the content hash covers it.
+    head.pop();
+    head.push_str(",\"data\":");
+    let size = head.len() as i64 + whole.size + 1;
+
+    let busy = !ledger.fresh
+        && tx
+            .one(
+                "read the outbox",
+                "SELECT 1 FROM outbox WHERE entity_id = ?1 AND done_at IS NULL LIMIT 1",
+                (ledger.id,),
+                |_| Ok(()),
+            )?
+            .is_some();
+    let ready = (!busy).then_some(0_i64);
+    let id = tx.insert(
+        "queue an event",
+        "INSERT INTO outbox (entity_id, stream_id, state, ready_at, size, created_at)
+         VALUES (?1, ?2, 'queued', ?3, ?4, ?5)",
+        (ledger.id, origin.stream, ready, size, tx.now),
+    )?;
+    tx.run(
+        "store an event",
+        "INSERT INTO event (id, entity_id, sequence, event_id, kind, hash, mapping_id, archive_id, created_at, head,
+           content_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        rusqlite::params![
+            id,
+            ledger.id,
+            sequence.0 as i64,
+            event_id.as_bytes(),
+            kind.as_str(),
+            whole.hash,
+            origin.mapping,
+            origin.archive,
+            tx.now,
+            head,
+            whole.content
+        ],
+    )?;
+    tx.run(
+        "update the ledger",
+        "UPDATE entity SET state = ?2, sequence = ?3, hash = ?4 WHERE id = ?1",
+        (ledger.id, if kind == EventKind::Upserted { "present" } else { "withdrawn" }, sequence.0 as i64, whole.hash),
+    )?;
+    tx.wake |= !busy;
+    tx.count_outbox(None, "queued", 1);
+    Ok(id)
+}
+
+/// Reads an entity's key back.
+pub(super) fn key_of(tx: &Tx<'_>, entity: i64) -> Result<EntityKey, Error> {
+    let found = tx.one("read the ledger", "SELECT type, key FROM entity WHERE id = ?1", (entity,), |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    })?;
+    let (kind, key) = found.ok_or(Error::NotFound { what: "entity", id: entity })?;
+    Ok(EntityKey { entity: entity_type(&kind)?, key })
+}
+
+/// Reads an entity type as it is stored.
+pub(super) fn entity_type(text: &str) -> Result<EntityType, Error> {
+    text.parse().map_err(|_| Error::Unreadable("an entity type"))
+}

@@ -1,0 +1,128 @@
+//! What can be done to a batch before the writer gets it: hashing, packing, writing findings down.
+
+use connector_api::Raw;
+use sha2::{Digest as _, Sha256};
+
+use super::codec::{Packed, pack};
+use super::{Error, Incoming, IncomingBatch, SnapshotPolicy};
+use crate::model::{EntityKey, EntityType, Held, Mapped, Outcome, Wish};
+
+/// SHA-256.
+pub(super) type Hash = [u8; 32];
+
+pub(super) struct Batch {
+    pub(super) stream: String,
+    pub(super) source: String,
+    pub(super) records: Vec<Record>,
+    /// From and to, in the stored form; `None` is the start.
+    pub(super) advance: Option<(Option<String>, Option<String>)>,
+    pub(super) snapshot: Option<SnapshotPolicy>,
+}
+
+pub(super) struct Record {
+    pub(super) archived: Option<i64>,
+    pub(super) digest: Hash,
+    pub(super) format: String,
+    pub(super) charset: Option<String>,
+    pub(super) source_ref: String,
+    pub(super) resend_key: Option<String>,
+    pub(super) mapping_version: String,
+    pub(super) body: Packed,
+    pub(super) outcomes: Vec<Prepared>,
+}
+
+pub(super) enum Prepared {
+    Mapped(Good),
+    Held(Doubtful),
+}
+
+impl Prepared {
+    pub(super) fn key(&self) -> Option<&EntityKey> {
+        match self {
+            Prepared::Mapped(good) => Some(&good.key),
+            Prepared::Held(doubtful) => doubtful.key.as_ref(),
+        }
+    }
+}
+
+/// An entity, or a part of one, that the mapping vouches for.
+pub(super) struct Good {
+    pub(super) key: EntityKey,
+    /// Why it should not be upstream; `None` where it should.
+    pub(super) absent: Option<String>,
+    pub(super) hash: Hash,
+    pub(super) data: Packed,
+    pub(super) search: Vec<String>,
+}
+
+/// An entity that is held for a person.
+pub(super) struct Doubtful {
+    pub(super) entity: EntityType,
+    pub(super) key: Option<EntityKey>,
+    pub(super) reason: String,
+    /// JSON.
+    pub(super) findings: String,
+    pub(super) search: Vec<String>,
+}
+
+pub(super) fn batch(batch: IncomingBatch) -> Result<Batch, Error> {
+    let stored = |at: &connector_api::Watermark| (!at.is_start()).then(|| at.to_text());
+    Ok(Batch {
+        source: batch.stream.source().as_str().to_owned(),
+        stream: batch.stream.as_str().to_owned(),
+        advance: batch.advance.map(|advance| (stored(&advance.from), stored(&advance.to))),
+        snapshot: batch.snapshot,
+        records: batch.records.into_iter().map(record).collect::<Result<_, _>>()?,
+    })
+}
+
+fn record(incoming: Incoming) -> Result<Record, Error> {
+    let digest = incoming.raw.digest();
+    let Raw { format, charset, body } = incoming.raw;
+    let body = match incoming.archived {
+        // It lies in the archive already.
+        Some(_) => Packed { codec: 0, size: 0, bytes: Vec::new() },
+        None => pack(&body),
+    };
+    Ok(Record {
+        archived: incoming.archived,
+        digest,
+        format,
+        charset,
+        source_ref: incoming.source_ref,
+        resend_key: incoming.resend_key,
+        mapping_version: incoming.mapping_version,
+        body,
+        outcomes: incoming.outcomes.into_iter().map(outcome).collect::<Result<_, _>>()?,
+    })
+}
+
+pub(super) fn outcome(outcome: Outcome) -> Result<Prepared, Error> {
+    Ok(match outcome {
+        Outcome::Mapped(mapped) => Prepared::Mapped(good(mapped)),
+        Outcome::Held(held) => Prepared::Held(doubtful(held)?),
+    })
+}
+
+fn good(mapped: Mapped) -> Good {
+    Good {
+        key: mapped.key,
+        absent: match mapped.wish {
+            Wish::Present => None,
+            Wish::Absent { reason } => Some(reason),
+        },
+        hash: Sha256::digest(&mapped.data).into(),
+        data: pack(&mapped.data),
+        search: mapped.search,
+    }
+}
+
+fn doubtful(held: Held) -> Result<Doubtful, Error> {
+    Ok(Doubtful {
+        entity: held.entity,
+        key: held.key,
+        reason: held.reason,
+        findings: serde_json::to_string(&held.findings).map_err(|_| Error::Unreadable("a finding"))?,
+        search: held.search,
+    })
+}

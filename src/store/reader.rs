@@ -1,0 +1,159 @@
+//! Reading the store without changing it.
+
+mod archive;
+mod explain;
+mod held;
+mod outbox;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use connector_api::{StreamId, Watermark};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+
+use super::{Error, HeldCount, Overview, StreamProgress, Totals, schema};
+
+/// A read-only connection. Blocks: from async code go through [`Store::read`](super::Store::read).
+pub struct Reader {
+    pub(super) conn: Connection,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens the store of a folder, with or without an agent running on it.
+    pub fn open(dir: &Path) -> Result<Reader, Error> {
+        Reader::open_file(&schema::file(dir))
+    }
+
+    pub(super) fn open_file(path: &Path) -> Result<Reader, Error> {
+        Ok(Reader { conn: schema::open_reader(path)?, path: path.to_owned() })
+    }
+
+    /// Where an incremental stream stands; the start, where it was never committed to.
+    pub fn watermark(&self, stream: &StreamId) -> Result<Watermark, Error> {
+        let sql = "SELECT watermark FROM stream WHERE name = ?1";
+        let text = self.one("read the watermark", sql, (stream.as_str(),), |row| row.get::<_, Option<String>>(0))?;
+        match text.flatten() {
+            None => Ok(Watermark::start()),
+            Some(text) => Watermark::from_text(&text)
+                .map_err(|cause| Error::Watermark { stream: stream.as_str().to_owned(), cause }),
+        }
+    }
+
+    /// When the next entry becomes due; in the past where one is due now.
+    pub fn next_due(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let sql = "SELECT min(ready_at) FROM outbox WHERE ready_at IS NOT NULL";
+        let due = self.one("read the outbox", sql, (), |row| row.get::<_, Option<i64>>(0))?;
+        Ok(due.flatten().map(time))
+    }
+
+    /// The store at a glance. Costs the same with millions of records as with none.
+    pub fn overview(&self) -> Result<Overview, Error> {
+        let _snapshot = self.conn.unchecked_transaction().map_err(Error::sqlite("read the overview"))?;
+        let outbox: BTreeMap<String, i64> =
+            self.counters("outbox")?.into_iter().filter(|(.., n)| *n != 0).map(|(_, name, n)| (name, n)).collect();
+        let depth = outbox.iter().filter(|(state, _)| !matches!(state.as_str(), "delivered" | "held"));
+        let sql = "SELECT min(created_at) FROM outbox WHERE done_at IS NULL";
+        let oldest = self.one("read the outbox", sql, (), |row| row.get::<_, Option<i64>>(0))?.flatten();
+        let held = self.counters("held")?.into_iter().filter(|(.., n)| *n != 0);
+        Ok(Overview {
+            size_bytes: self.size(),
+            outbox_depth: depth.map(|(_, n)| n).sum(),
+            oldest_undelivered_at: oldest.map(time),
+            held_open: held.map(|(leg, reason, count)| HeldCount { leg, reason, count }).collect(),
+            totals: self.totals()?,
+            streams: self.stream_progress()?,
+            outbox,
+        })
+    }
+
+    /// What became of every version, by entity type (P3).
+    pub fn totals(&self) -> Result<BTreeMap<String, Totals>, Error> {
+        let sql = "SELECT kind, name, sum(n) FROM counter WHERE scope NOT IN ('outbox', 'held') GROUP BY kind, name";
+        let mut totals = BTreeMap::new();
+        for (kind, name, n) in self.all("read the sums", sql, (), counter)? {
+            totals.entry(kind).or_insert_with(Totals::zero).add(&name, n);
+        }
+        Ok(totals)
+    }
+
+    /// How far each stream is, by name.
+    pub fn stream_progress(&self) -> Result<Vec<StreamProgress>, Error> {
+        let sql = "SELECT id, name, watermark, watermark_at, records, resent, reread, scan, last_received_at,
+                     last_commit_at FROM stream ORDER BY name";
+        let at = |micros: Option<i64>| micros.map(time);
+        let streams = self.all("read the streams", sql, (), |row| {
+            let progress = StreamProgress {
+                stream: row.get(1)?,
+                watermark: row.get(2)?,
+                watermark_at: at(row.get(3)?),
+                records: row.get(4)?,
+                resent: row.get(5)?,
+                reread: row.get(6)?,
+                snapshots: row.get(7)?,
+                last_received_at: at(row.get(8)?),
+                last_commit_at: at(row.get(9)?),
+                totals: Totals::zero(),
+            };
+            Ok((row.get::<_, i64>(0)?, progress))
+        })?;
+        streams
+            .into_iter()
+            .map(|(id, mut progress)| {
+                for (_, name, n) in self.counters(&id.to_string())? {
+                    progress.totals.add(&name, n);
+                }
+                Ok(progress)
+            })
+            .collect()
+    }
+
+    fn counters(&self, scope: &str) -> Result<Vec<(String, String, i64)>, Error> {
+        self.all("read the sums", "SELECT kind, name, n FROM counter WHERE scope = ?1", (scope,), counter)
+    }
+
+    fn size(&self) -> u64 {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        length(&self.path) + length(Path::new(&log))
+    }
+
+    pub(super) fn one<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Error> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
+        statement.query_row(params, read).optional().map_err(Error::sqlite(operation))
+    }
+
+    pub(super) fn all<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
+        let rows = statement.query_map(params, read).map_err(Error::sqlite(operation))?;
+        rows.collect::<rusqlite::Result<Vec<T>>>().map_err(Error::sqlite(operation))
+    }
+}
+
+fn counter(row: &Row<'_>) -> rusqlite::Result<(String, String, i64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+/// A digest as people see it.
+fn digest_text(hash: &[u8]) -> String {
+    format!("sha256-{}", hex::encode(hash))
+}
+
+/// A stored time.
+pub(super) fn time(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}

@@ -1,0 +1,142 @@
+//! Archived records: to look at, and to be mapped again.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use connector_api::{Raw, StreamId};
+
+use super::super::codec::unpack;
+use super::{Reader, digest_text, time};
+use crate::store::{ArchivedRecord, ArchivedView, Error, HeldFilter};
+
+impl Reader {
+    /// An archived record, to look at.
+    pub fn archived(&self, id: i64) -> Result<ArchivedView, Error> {
+        let record = self.record(id, id)?;
+        Ok(ArchivedView {
+            archive_id: id,
+            stream: record.stream.as_str().to_owned(),
+            received_at: record.received_at,
+            source_ref: record.source_ref,
+            format: record.raw.format.clone(),
+            charset: record.raw.charset.clone(),
+            digest: digest_text(&record.raw.digest()),
+            body: record.raw.body,
+        })
+    }
+
+    /// The records behind the open held items (of the record leg) that a filter names, oldest
+    /// first, each once: to be mapped again. `after` is a [cursor](ArchivedRecord::cursor), 0 at first.
+    pub fn held_records(&self, filter: &HeldFilter, after: i64, limit: usize) -> Result<Vec<ArchivedRecord>, Error> {
+        let ids = self.all(
+            "read held records",
+            "SELECT DISTINCT h.archive_id FROM held h JOIN stream s ON s.id = h.stream_id
+             WHERE h.state = 'open' AND h.leg = 'record' AND h.archive_id > ?1
+               AND (?2 IS NULL OR h.id = ?2) AND (?3 IS NULL OR s.name = ?3) AND (?4 IS NULL OR h.reason = ?4)
+             ORDER BY h.archive_id LIMIT ?5",
+            (after, filter.id, &filter.stream, &filter.reason, rows(limit)),
+            |row| row.get(0),
+        )?;
+        ids.into_iter().map(|id| self.record(id, id)).collect()
+    }
+
+    /// Like [`held_records`](Reader::held_records): those of a stream that were held under another
+    /// mapping than this one.
+    pub fn stale_held(
+        &self,
+        stream: &StreamId,
+        mapping_version: &str,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<ArchivedRecord>, Error> {
+        let ids = self.all(
+            "read held records",
+            "SELECT DISTINCT h.archive_id FROM held h JOIN stream s ON s.id = h.stream_id
+               JOIN mapping m ON m.id = h.mapping_id
+             WHERE h.state = 'open' AND h.leg = 'record' AND h.archive_id > ?1 AND s.name = ?2 AND m.version <> ?3
+             ORDER BY h.archive_id LIMIT ?4",
+            (after, stream.as_str(), mapping_version, rows(limit)),
+            |row| row.get(0),
+        )?;
+        ids.into_iter().map(|id| self.record(id, id)).collect()
+    }
+
+    /// The records behind entities of a stream that were mapped under another mapping than this
+    /// one, to be mapped again. `after` is a [cursor](ArchivedRecord::cursor), 0 at first. A record that
+    /// gave several entities comes once a page, and no more once it was mapped again.
+    pub fn stale_parts(
+        &self,
+        stream: &StreamId,
+        mapping_version: &str,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<ArchivedRecord>, Error> {
+        let operation = "read parts under another mapping";
+        let sql = "SELECT id FROM stream WHERE name = ?1";
+        let stream_id: Option<i64> = self.one(operation, sql, (stream.as_str(),), |row| row.get(0))?;
+        let Some(stream_id) = stream_id else { return Ok(Vec::new()) };
+        let sql = "SELECT id FROM mapping WHERE version = ?1";
+        let current: i64 = self.one(operation, sql, (mapping_version,), |row| row.get(0))?.unwrap_or(-1);
+        let others: Vec<i64> =
+            self.all(operation, "SELECT id FROM mapping WHERE id <> ?1", (current,), |row| row.get(0))?;
+        // One range of the index for each old mapping; there are few of them.
+        let mut found: Vec<(i64, i64)> = Vec::new();
+        for other in others {
+            found.extend(self.all(
+                operation,
+                "SELECT p.entity_id, p.archive_id FROM part p
+                 WHERE p.stream_id = ?1 AND p.mapping_id = ?2 AND p.entity_id > ?3 AND NOT EXISTS
+                   (SELECT 1 FROM held h WHERE h.archive_id = p.archive_id AND h.entity_id = p.entity_id
+                      AND h.mapping_id = ?4 AND h.state IN ('open', 'dismissed'))
+                 ORDER BY p.entity_id LIMIT ?5",
+                (stream_id, other, after, current, rows(limit)),
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?);
+        }
+        found.sort_unstable();
+        found.truncate(limit);
+        let last = found.last().map(|(entity, _)| *entity);
+        let mut seen = BTreeSet::new();
+        found.retain(|(_, archive)| seen.insert(*archive));
+        let mut records: Vec<ArchivedRecord> =
+            found.into_iter().map(|(entity, archive)| self.record(archive, entity)).collect::<Result<_, _>>()?;
+        // Records that were left out must not make the next page begin too early.
+        if let (Some(record), Some(last)) = (records.last_mut(), last) {
+            record.cursor = last;
+        }
+        Ok(records)
+    }
+
+    fn record(&self, id: i64, cursor: i64) -> Result<ArchivedRecord, Error> {
+        let sql =
+            "SELECT s.name, a.received_at, a.source_ref, a.resend_key, a.format, a.charset, a.codec, a.size, a.body
+                   FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
+        let found = self.one("read the archive", sql, (id,), |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, Option<String>>(3)?,
+                row.get::<_, String>(4)?,
+                row.get::<_, Option<String>>(5)?,
+                (row.get::<_, i64>(6)?, row.get::<_, i64>(7)?, row.get::<_, Vec<u8>>(8)?),
+            ))
+        })?;
+        let (stream, received_at, source_ref, resend_key, format, charset, (codec, size, body)) =
+            found.ok_or(Error::NotFound { what: "archived record", id })?;
+        Ok(ArchivedRecord {
+            archive_id: id,
+            stream: StreamId::parse(&stream).ok_or(Error::Unreadable("a stream's name"))?,
+            raw: Raw { format, charset, body: Bytes::from(unpack(codec, size, body)?) },
+            source_ref,
+            resend_key,
+            received_at: time(received_at),
+            cursor,
+        })
+    }
+}
+
+/// A limit as SQLite takes it.
+pub(super) fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

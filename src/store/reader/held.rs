@@ -1,0 +1,159 @@
+//! Held items as people see them.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Row;
+
+use super::archive::rows;
+use super::{Reader, time};
+use crate::model::Finding;
+use crate::store::{AuditEntry, Error, HeldDetail, HeldFilter, HeldSummary, UnknownCode, ledger};
+
+/// The reason code of a local code that no table knows.
+const UNKNOWN_CODE: &str = "unknown-code";
+
+const COLUMNS: &str = "h.id, h.leg, h.state, h.reason, s.name, h.type, n.key, h.archive_id, h.event_id, m.version,
+    h.opened_at, h.closed_at, h.closed_by, h.note
+    FROM held h JOIN stream s ON s.id = h.stream_id LEFT JOIN entity n ON n.id = h.entity_id
+    LEFT JOIN mapping m ON m.id = h.mapping_id";
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<HeldSummary> {
+    Ok(HeldSummary {
+        id: row.get(0)?,
+        leg: row.get(1)?,
+        state: row.get(2)?,
+        reason: row.get(3)?,
+        stream: row.get(4)?,
+        entity: row.get(5)?,
+        key: row.get(6)?,
+        archive_id: row.get(7)?,
+        outbox_id: row.get(8)?,
+        mapping_version: row.get(9)?,
+        opened_at: time(row.get(10)?),
+        closed_at: row.get::<_, Option<i64>>(11)?.map(time),
+        closed_by: row.get(12)?,
+        note: row.get(13)?,
+    })
+}
+
+impl Reader {
+    /// Held items, oldest first, behind the item `after` (0 at first).
+    pub fn held_list(&self, filter: &HeldFilter, limit: usize, after: i64) -> Result<Vec<HeldSummary>, Error> {
+        // The literal lets SQLite use the index of open items.
+        let open = if filter.open_only { "h.state = 'open' AND" } else { "" };
+        let sql = format!(
+            "SELECT {COLUMNS} WHERE {open} h.id > ?1 AND (?2 IS NULL OR s.name = ?2) AND (?3 IS NULL OR h.reason = ?3)
+               AND (?4 IS NULL OR h.id = ?4) ORDER BY h.id LIMIT ?5"
+        );
+        let params = (after, &filter.stream, &filter.reason, filter.id, rows(limit));
+        self.all("list held items", &sql, params, summary)
+    }
+
+    /// One held item with all that a person needs to decide.
+    pub fn held_show(&self, id: i64) -> Result<HeldDetail, Error> {
+        let operation = "read a held item";
+        let item = self.one(operation, &format!("SELECT {COLUMNS} WHERE h.id = ?1"), (id,), summary)?;
+        let item = item.ok_or(Error::NotFound { what: "held item", id })?;
+        let findings: Option<String> =
+            self.one(operation, "SELECT findings FROM held WHERE id = ?1", (id,), |row| row.get(0))?;
+        let findings =
+            serde_json::from_str(&findings.unwrap_or_default()).map_err(|_| Error::Unreadable("a finding"))?;
+        Ok(HeldDetail {
+            findings,
+            record: item.archive_id.map(|archive| self.archived(archive)).transpose()?,
+            event: item.outbox_id.map(|event| self.event(event)).transpose()?,
+            history: self.audit_of(&format!("held/{id}"))?,
+            item,
+        })
+    }
+
+    /// What people did to a thing of the store (`held/7`), oldest first.
+    pub fn audit_of(&self, subject: &str) -> Result<Vec<AuditEntry>, Error> {
+        let sql = "SELECT at, who, act, subject, detail FROM audit WHERE subject = ?1 ORDER BY id";
+        self.all("read the audit log", sql, (subject,), |row| {
+            Ok(AuditEntry {
+                at: time(row.get(0)?),
+                who: row.get(1)?,
+                act: row.get(2)?,
+                subject: row.get(3)?,
+                detail: row.get(4)?,
+            })
+        })
+    }
+
+    /// The held items of an entity.
+    pub(super) fn held_of(&self, entity: i64) -> Result<Vec<HeldSummary>, Error> {
+        let sql = format!("SELECT {COLUMNS} WHERE h.entity_id = ?1 ORDER BY h.id");
+        self.all("list held items", &sql, (entity,), summary)
+    }
+
+    /// The held items without an entity that a word names, or that an archived record gave.
+    pub(super) fn held_by(&self, word: &str, archive: Option<i64>) -> Result<Vec<HeldSummary>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} WHERE h.entity_id IS NULL AND h.id IN (SELECT held_id FROM search WHERE word = ?1
+               UNION SELECT id FROM held WHERE archive_id = ?2) ORDER BY h.id"
+        );
+        self.all("list held items", &sql, (word, archive), summary)
+    }
+
+    /// The local codes that hold records because no table knows them, the most frequent first.
+    pub fn unknown_codes(&self) -> Result<Vec<UnknownCode>, Error> {
+        let operation = "read unknown codes";
+        let failed = || Error::sqlite(operation);
+        let sql = "SELECT h.id, s.name, h.type, h.opened_at, h.findings FROM held h JOIN stream s ON s.id = h.stream_id
+                   WHERE h.state = 'open' AND h.leg = 'record' ORDER BY h.id";
+        let mut statement = self.conn.prepare_cached(sql).map_err(failed())?;
+        let mut items = statement.query(()).map_err(failed())?;
+        let mut codes: BTreeMap<(String, String, String, String), UnknownCode> = BTreeMap::new();
+        while let Some(row) = items.next().map_err(failed())? {
+            let read = || -> rusqlite::Result<(i64, String, String, i64, String)> {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            };
+            let (id, stream, entity, opened_at, findings) = read().map_err(failed())?;
+            if !findings.contains(UNKNOWN_CODE) {
+                continue;
+            }
+            let findings: Vec<Finding> = serde_json::from_str(&findings).map_err(|_| Error::Unreadable("a finding"))?;
+            let entity_type = ledger::entity_type(&entity)?;
+            for finding in findings.into_iter().filter(|finding| finding.code == UNKNOWN_CODE) {
+                let (path, value) = (without_positions(&finding.path), finding.source_value.unwrap_or_default());
+                let key = (stream.clone(), entity.clone(), path.clone(), value.clone());
+                let at = time(opened_at);
+                let code = codes.entry(key).or_insert_with(|| UnknownCode {
+                    stream: stream.clone(),
+                    entity: entity_type,
+                    path,
+                    value,
+                    count: 0,
+                    first_seen_at: at,
+                    last_seen_at: at,
+                    sample_held_id: id,
+                });
+                // Several lines of one report may have the same code.
+                if code.count == 0 || code.sample_held_id != id {
+                    code.count += 1;
+                }
+                code.sample_held_id = id;
+                code.last_seen_at = code.last_seen_at.max(at);
+            }
+        }
+        let mut codes: Vec<UnknownCode> = codes.into_values().collect();
+        codes.sort_by_key(|code| -code.count);
+        Ok(codes)
+    }
+}
+
+/// `groups[3].items[0].code` names the same field as `groups[4].items[1].code`.
+fn without_positions(path: &str) -> String {
+    let mut inside = false;
+    path.chars()
+        .filter(|c| {
+            inside = match c {
+                '[' => true,
+                ']' => false,
+                _ => inside,
+            };
+            !(inside && c.is_ascii_digit())
+        })
+        .collect()
+}

@@ -1,0 +1,108 @@
+//! The file: its settings, its layout and the lock that keeps a second agent out.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::Error;
+
+/// The store's file in the data folder.
+pub(super) const FILE_NAME: &str = "hisync.db";
+const LOCK_NAME: &str = "hisync.lock";
+
+/// Marks the file as ours (`hisy`).
+const APPLICATION_ID: i64 = 0x6869_7379;
+
+/// The layout's history; the position plus one is the layout's number. Forward only.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+
+const BUSY: Duration = Duration::from_secs(5);
+const STATEMENTS: usize = 128;
+
+pub(super) fn file(dir: &Path) -> PathBuf {
+    dir.join(FILE_NAME)
+}
+
+/// Takes the lock that only one agent can have. Lasts as long as the file is held.
+pub(super) fn lock(dir: &Path) -> Result<File, Error> {
+    let failed = |cause| Error::File { operation: "lock the store", cause };
+    std::fs::create_dir_all(dir).map_err(|cause| Error::File { operation: "create the store's folder", cause })?;
+    let path = dir.join(LOCK_NAME);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked),
+        Err(TryLockError::Error(cause)) => Err(failed(cause)),
+    }
+}
+
+/// Opens the writer's connection and brings the layout up to date.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
+    let failed = || Error::sqlite("open the store");
+    let mut conn = Connection::open(path).map_err(failed())?;
+    conn.busy_timeout(BUSY).map_err(failed())?;
+    // The first two count only while the file is empty, and before it becomes WAL.
+    conn.execute_batch(
+        "PRAGMA page_size = 8192;
+         PRAGMA auto_vacuum = INCREMENTAL;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA cache_size = -8192;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA temp_store = MEMORY;",
+    )
+    .map_err(failed())?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    migrate(&mut conn)?;
+    Ok(conn)
+}
+
+/// Opens a connection that can't change anything; works beside a running agent and without one.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
+    let failed = || Error::sqlite("open the store for reading");
+    if !path.exists() {
+        return Err(Error::Missing);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(failed())?;
+    conn.busy_timeout(BUSY).map_err(failed())?;
+    conn.execute_batch("PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;").map_err(failed())?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    match layout(&conn)? {
+        found if found == MIGRATIONS.len() as i64 => Ok(conn),
+        found if found > MIGRATIONS.len() as i64 => Err(Error::Newer { found, known: MIGRATIONS.len() as i64 }),
+        _ => Err(Error::Refused("the store has an older layout: start the agent once to bring it up to date")),
+    }
+}
+
+fn pragma(conn: &Connection, name: &str) -> Result<i64, Error> {
+    conn.pragma_query_value(None, name, |row| row.get(0)).map_err(Error::sqlite("read the store's layout"))
+}
+
+fn layout(conn: &Connection) -> Result<i64, Error> {
+    let found = pragma(conn, "user_version")?;
+    let application = pragma(conn, "application_id")?;
+    if application == APPLICATION_ID || (application == 0 && found == 0) { Ok(found) } else { Err(Error::Foreign) }
+}
+
+fn migrate(conn: &mut Connection) -> Result<(), Error> {
+    let failed = || Error::sqlite("bring the store's layout up to date");
+    let found = layout(conn)?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(Error::Newer { found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    let transaction = conn.transaction().map_err(failed())?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        transaction.execute_batch(migration).map_err(failed())?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed())?;
+    transaction.pragma_update(None, "user_version", known).map_err(failed())?;
+    transaction.commit().map_err(failed())
+}

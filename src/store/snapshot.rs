@@ -1,0 +1,172 @@
+//! What a complete snapshot does not contain, and when that is a withdrawal (P6).
+
+use super::held::{self, Leg};
+use super::ledger::{self, Origin};
+use super::writer::Tx;
+use super::{Error, SnapshotPolicy};
+use crate::model::{Finding, Severity};
+
+/// The reason of a withdrawal because complete snapshots lack the entity.
+pub(super) const MISSING: &str = "missing";
+
+/// The reason code of the held item.
+const BULK: &str = "bulk-withdrawal";
+
+/// Keys that the held item lists; all of them are kept beside it.
+const LISTED: usize = 100;
+
+/// Compares a snapshot with the ledger; answers how many entities were withdrawn.
+pub(super) fn infer(tx: &mut Tx<'_>, origin: Origin<'_>, scan: i64, policy: SnapshotPolicy) -> Result<u32, Error> {
+    let stream = origin.stream;
+    let missing = tx.all(
+        "look for what a snapshot lacks",
+        "SELECT entity_id, missing + 1 FROM part
+         WHERE stream_id = ?1 AND seen_scan > 0 AND seen_scan < ?2 AND absent IS NULL",
+        (stream, scan),
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+    )?;
+    let open = tx.one(
+        "look for a bulk withdrawal",
+        "SELECT id FROM held WHERE stream_id = ?1 AND leg = 'withdrawal' AND state = 'open'",
+        (stream,),
+        |row| row.get::<_, i64>(0),
+    )?;
+    if missing.is_empty() {
+        reappeared(tx, open)?;
+        return Ok(0);
+    }
+    let sql = "SELECT count(*) FROM part WHERE stream_id = ?1 AND seen_scan > 0 AND absent IS NULL";
+    let active: i64 = tx.one("count a stream's entities", sql, (stream,), |row| row.get(0))?.unwrap_or(0);
+    tx.run(
+        "note what a snapshot lacks",
+        "UPDATE part SET missing = missing + 1
+         WHERE stream_id = ?1 AND seen_scan > 0 AND seen_scan < ?2 AND absent IS NULL",
+        (stream, scan),
+    )?;
+    let count = missing.len() as i64;
+    let due = || missing.iter().filter(|(_, reads)| *reads >= i64::from(policy.reads)).map(|(entity, _)| *entity);
+    let bulk = count > i64::from(policy.min_bulk) && count * 100 > i64::from(policy.max_share_percent) * active;
+    if !bulk {
+        reappeared(tx, open)?;
+        let mut withdrawn = 0;
+        for entity in due() {
+            withdrawn += u32::from(withdraw(tx, origin, entity)?);
+        }
+        return Ok(withdrawn);
+    }
+    if due().next().is_some() {
+        let entities: Vec<i64> = missing.iter().map(|(entity, _)| *entity).collect();
+        hold(tx, stream, open, &entities, active)?;
+    }
+    Ok(0)
+}
+
+/// Closes a bulk withdrawal that is none any more.
+fn reappeared(tx: &mut Tx<'_>, open: Option<i64>) -> Result<(), Error> {
+    if let Some(id) = open {
+        held::close(tx, id, "superseded", "hisync", "a later snapshot contains them again")?;
+    }
+    Ok(())
+}
+
+fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], active: i64) -> Result<(), Error> {
+    if open.is_none() && dismissed(tx, stream, entities)? {
+        return Ok(());
+    }
+    let mut findings = vec![Finding::new(
+        BULK,
+        Severity::Hold,
+        "",
+        format!("{} of {active} entities are missing from the snapshot", entities.len()),
+    )];
+    let mut entity_type = None;
+    for entity in entities.iter().take(LISTED) {
+        let key = ledger::key_of(tx, *entity)?;
+        entity_type = Some(key.entity);
+        findings.push(Finding::new(MISSING, Severity::Info, "", "missing from the snapshot").value(key.subject()));
+    }
+    let Some(entity_type) = entity_type else { return Ok(()) };
+    let findings = serde_json::to_string(&findings).map_err(|_| Error::Unreadable("a finding"))?;
+    let id = match open {
+        Some(id) => {
+            tx.run("update a bulk withdrawal", "UPDATE held SET findings = ?2 WHERE id = ?1", (id, &findings))?;
+            tx.run("update a bulk withdrawal", "DELETE FROM held_member WHERE held_id = ?1", (id,))?;
+            id
+        }
+        None => {
+            let item = held::New {
+                leg: Leg::Withdrawal,
+                stream,
+                archive: None,
+                event: None,
+                entity_type,
+                entity: None,
+                digest: None,
+                mapping: None,
+                reason: BULK,
+                findings: &findings,
+            };
+            held::open(tx, item)?
+        }
+    };
+    for entity in entities {
+        let sql = "INSERT INTO held_member (held_id, entity_id) VALUES (?1, ?2)";
+        tx.run("list a bulk withdrawal", sql, (id, entity))?;
+    }
+    Ok(())
+}
+
+/// True where a person has already refused to withdraw all of these.
+fn dismissed(tx: &Tx<'_>, stream: i64, entities: &[i64]) -> Result<bool, Error> {
+    let last = tx.one(
+        "look for a bulk withdrawal",
+        "SELECT id, state FROM held WHERE stream_id = ?1 AND leg = 'withdrawal' ORDER BY id DESC LIMIT 1",
+        (stream,),
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
+    )?;
+    let Some((id, _)) = last.filter(|(_, state)| state == "dismissed") else { return Ok(false) };
+    for entity in entities {
+        let sql = "SELECT 1 FROM held_member WHERE held_id = ?1 AND entity_id = ?2";
+        if tx.one("look for a bulk withdrawal", sql, (id, entity), |_| Ok(()))?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Takes an entity's part from this stream back; answers whether that made an event.
+pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Result<bool, Error> {
+    let sql = "UPDATE part SET absent = ?3 WHERE entity_id = ?1 AND stream_id = ?2 RETURNING mapping_id,
+                 (SELECT version FROM mapping WHERE id = mapping_id)";
+    let rows = tx.all("withdraw an entity", sql, (entity, origin.stream, MISSING), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
+    })?;
+    let Some((mapping, mapping_version)) = rows.into_iter().next() else { return Ok(false) };
+    let key = ledger::key_of(tx, entity)?;
+    let ledger = ledger::find_or_create(tx, &key)?;
+    let origin = Origin { mapping, mapping_version: &mapping_version, ..origin };
+    let event = match ledger::compose(tx, &key, entity)? {
+        Ok(whole) => ledger::settle_entity(tx, origin, &key, &ledger, &whole)?,
+        Err(doubtful) => {
+            let item = held::New {
+                leg: Leg::Record,
+                stream: origin.stream,
+                archive: None,
+                event: None,
+                entity_type: key.entity,
+                entity: Some(entity),
+                digest: None,
+                mapping: Some(mapping),
+                reason: &doubtful.reason,
+                findings: &doubtful.findings,
+            };
+            held::open(tx, item)?;
+            None
+        }
+    };
+    if event.is_some() {
+        // No record says it, but it is a version like any other: it counts in the sums (P3).
+        tx.count(origin.stream, key.entity, None, Some("queued"));
+    }
+    Ok(event.is_some())
+}

@@ -1,0 +1,164 @@
+//! The store from outside, through its handle.
+
+use std::sync::Arc;
+
+use chrono::{TimeDelta, TimeZone as _};
+use connector_api::{Advance, Raw, Value};
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{CloudEvent, Compose, EntityType, Finding, Held, Mapped, Outcome, Part, Severity, Wish};
+
+mod acts;
+mod commit;
+mod crash;
+mod deliver;
+mod machine;
+mod snapshots;
+
+/// Joins the parts' data; doubts an entity of which a part says `"doubt"`.
+struct Joiner;
+
+impl Compose for Joiner {
+    fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
+        let texts: Vec<String> =
+            parts.iter().map(|part| format!("{:?}:{}", part.stream, String::from_utf8_lossy(part.data))).collect();
+        if texts.iter().any(|text| text.contains("panic")) {
+            panic!("a composer's bug");
+        }
+        if texts.iter().any(|text| text.contains("doubt")) {
+            return doubtful(Some(key.clone()), "parts-differ");
+        }
+        let absent = parts.iter().find_map(|part| match part.wish {
+            Wish::Absent { reason } => Some(reason.clone()),
+            Wish::Present => None,
+        });
+        Outcome::Mapped(Mapped {
+            key: key.clone(),
+            wish: absent.map_or(Wish::Present, |reason| Wish::Absent { reason }),
+            data: format!("{{{}}}", texts.join(",")).into_bytes(),
+            search: vec![],
+        })
+    }
+}
+
+struct World {
+    dir: TempDir,
+    clock: Clock,
+    store: Store,
+}
+
+fn open(dir: &std::path::Path, clock: &Clock) -> Store {
+    let options = Options { hospital: "demo-001".into(), agent_version: "0.1.0".into(), lane: Some("blue".into()) };
+    Store::open(dir, options, Arc::new(Joiner), clock.clone()).unwrap()
+}
+
+impl World {
+    fn new() -> World {
+        let dir = TempDir::new().unwrap();
+        let clock = Clock::manual(Utc.with_ymd_and_hms(2026, 3, 2, 8, 0, 0).unwrap());
+        let store = open(dir.path(), &clock);
+        World { dir, clock, store }
+    }
+
+    /// Lets the handle go without closing it, and opens the store again.
+    fn reopen(self) -> World {
+        let World { dir, clock, store } = self;
+        drop(store);
+        let store = open(dir.path(), &clock);
+        World { dir, clock, store }
+    }
+
+    fn wait(&self, seconds: i64) {
+        self.clock.set(self.clock.now() + TimeDelta::seconds(seconds));
+    }
+
+    async fn give(&self, records: Vec<Incoming>) -> Vec<RecordReceipt> {
+        self.give_to("peis/reports", records).await
+    }
+
+    async fn give_to(&self, stream: &str, records: Vec<Incoming>) -> Vec<RecordReceipt> {
+        self.store.commit(batch(stream, records)).await.unwrap().receipts
+    }
+
+    async fn claim(&self) -> Vec<Entry> {
+        self.store.claim(ClaimLimit { events: 100, bytes: 1 << 20 }).await.unwrap()
+    }
+
+    async fn verdict(&self, id: i64, verdict: Verdict) {
+        self.store.settle(vec![Settlement { id, verdict }]).await.unwrap();
+    }
+
+    /// Sends until nothing is due; answers the events in order.
+    async fn deliver(&self) -> Vec<CloudEvent> {
+        let mut events = vec![];
+        loop {
+            let claimed = self.claim().await;
+            if claimed.is_empty() {
+                return events;
+            }
+            self.store.mark_inflight(claimed.iter().map(|entry| entry.id).collect()).await.unwrap();
+            for entry in claimed {
+                events.push(serde_json::from_slice(&entry.body).unwrap());
+                self.verdict(entry.id, Verdict::Delivered { status: "accepted" }).await;
+            }
+        }
+    }
+
+    fn raw_sql<T: rusqlite::types::FromSql>(&self, sql: &str) -> T {
+        let conn = rusqlite::Connection::open(self.dir.path().join(schema::FILE_NAME)).unwrap();
+        conn.query_row(sql, (), |row| row.get(0)).unwrap()
+    }
+}
+
+fn batch(stream: &str, records: Vec<Incoming>) -> IncomingBatch {
+    IncomingBatch { stream: StreamId::parse(stream).unwrap(), records, advance: None, snapshot: None }
+}
+
+fn key(key: &str) -> EntityKey {
+    EntityKey::new(EntityType::ExamReport, format!("main:peis:{key}"))
+}
+
+fn record(raw: &str, outcomes: Vec<Outcome>) -> Incoming {
+    Incoming {
+        raw: Raw { format: "text/plain".into(), charset: None, body: raw.to_owned().into() },
+        source_ref: "V_TJ_BG".into(),
+        resend_key: None,
+        mapping_version: "demo@1".into(),
+        archived: None,
+        outcomes,
+    }
+}
+
+fn mapped(name: &str, data: &str) -> Outcome {
+    Outcome::Mapped(Mapped {
+        key: key(name),
+        wish: Wish::Present,
+        data: format!("{{\"v\":\"{data}\"}}").into_bytes(),
+        search: vec![format!("no-{name}")],
+    })
+}
+
+fn absent(name: &str, reason: &str) -> Outcome {
+    Outcome::Mapped(Mapped {
+        key: key(name),
+        wish: Wish::Absent { reason: reason.into() },
+        data: b"{}".to_vec(),
+        search: vec![],
+    })
+}
+
+fn doubtful(key: Option<EntityKey>, reason: &str) -> Outcome {
+    Outcome::Held(Held {
+        entity: EntityType::ExamReport,
+        key,
+        reason: reason.into(),
+        findings: vec![Finding::new(reason, Severity::Hold, "sex", "no such code").value("Q")],
+        search: vec!["no-held".into()],
+    })
+}
+
+/// One record about one entity.
+fn says(name: &str, data: &str) -> Incoming {
+    record(&format!("{name}={data}"), vec![mapped(name, data)])
+}

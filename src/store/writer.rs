@@ -1,0 +1,376 @@
+//! The one thread that writes, and the transaction that waiting jobs share.
+//!
+//! An fsync costs milliseconds on a hospital's disk, so one commit carries every job that waits.
+//! Each job runs inside a savepoint: one that fails takes only itself back. An answer is given
+//! after the COMMIT returned, never before (P1).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{Error, Options, outbox, schema};
+use crate::clock::Clock;
+use crate::model::{EntityType, SharedComposer};
+
+/// Jobs that may wait; more make their senders wait.
+const QUEUE: usize = 256;
+/// One commit carries at most about so many records: bounds both latency and the WAL's growth.
+const GROUP_WEIGHT: usize = 1000;
+
+/// What the writer and every handle know.
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) options: Options,
+    pub(super) composer: SharedComposer,
+    pub(super) clock: Clock,
+    /// Rung when an entry may have become due.
+    pub(super) work: Notify,
+}
+
+/// Changes of the sums in `counter`, collected so that a group writes each once.
+#[derive(Default)]
+pub(super) struct Tally(BTreeMap<(String, &'static str, String), i64>);
+
+impl Tally {
+    fn add(&mut self, scope: String, kind: &'static str, name: &str, n: i64) {
+        *self.0.entry((scope, kind, name.to_owned())).or_default() += n;
+    }
+
+    fn merge(&mut self, other: Tally) {
+        for (counter, n) in other.0 {
+            *self.0.entry(counter).or_default() += n;
+        }
+    }
+
+    fn write(self, conn: &Connection) -> Result<(), Error> {
+        let failed = || Error::sqlite("update the sums");
+        let mut statement = conn
+            .prepare_cached(
+                "INSERT INTO counter (scope, kind, name, n) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET n = n + excluded.n",
+            )
+            .map_err(failed())?;
+        for ((scope, kind, name), n) in self.0.into_iter().filter(|(_, n)| *n != 0) {
+            statement.execute((scope, kind, name, n)).map_err(failed())?;
+        }
+        Ok(())
+    }
+}
+
+/// What a job sees of the transaction that it runs in.
+pub(super) struct Tx<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) shared: &'a Shared,
+    /// Microseconds since 1970 UTC; the same for the whole job.
+    pub(super) now: i64,
+    /// Set where an entry may have become due.
+    pub(super) wake: bool,
+    tally: Tally,
+}
+
+impl<'a> Tx<'a> {
+    fn new(conn: &'a Connection, shared: &'a Shared) -> Tx<'a> {
+        Tx { conn, shared, now: shared.clock.now_micros(), wake: false, tally: Tally::default() }
+    }
+
+    /// Runs a statement; answers how many rows it changed.
+    pub(super) fn run(&self, operation: &'static str, sql: &str, params: impl Params) -> Result<usize, Error> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
+        statement.execute(params).map_err(Error::sqlite(operation))
+    }
+
+    /// Inserts a row; answers its id.
+    pub(super) fn insert(&self, operation: &'static str, sql: &str, params: impl Params) -> Result<i64, Error> {
+        self.run(operation, sql, params)?;
+        Ok(self.conn.last_insert_rowid())
+    }
+
+    /// The first row, where there is one.
+    pub(super) fn one<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Error> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
+        statement.query_row(params, read).optional().map_err(Error::sqlite(operation))
+    }
+
+    /// All rows.
+    pub(super) fn all<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
+        let rows = statement.query_map(params, read).map_err(Error::sqlite(operation))?;
+        rows.collect::<rusqlite::Result<Vec<T>>>().map_err(Error::sqlite(operation))
+    }
+
+    /// Moves a version of a record from one sum to another (P3); `None` on a side is "not counted".
+    pub(super) fn count(&mut self, stream: i64, entity: EntityType, from: Option<&str>, to: Option<&str>) {
+        let scope = stream.to_string();
+        for (name, n) in [(from, -1), (to, 1)] {
+            if let Some(name) = name {
+                self.tally.add(scope.clone(), entity.as_str(), name, n);
+            }
+        }
+        let source = i64::from(to.is_some()) - i64::from(from.is_some());
+        self.tally.add(scope, entity.as_str(), "source", source);
+    }
+
+    /// Moves outbox entries from one state to another.
+    pub(super) fn count_outbox(&mut self, from: Option<&str>, to: &str, n: i64) {
+        if let Some(from) = from {
+            self.tally.add("outbox".to_owned(), "", from, -n);
+        }
+        self.tally.add("outbox".to_owned(), "", to, n);
+    }
+
+    /// Counts open held items.
+    pub(super) fn count_held(&mut self, leg: &'static str, reason: &str, n: i64) {
+        self.tally.add("held".to_owned(), leg, reason, n);
+    }
+}
+
+/// Work for the writer together with the one who waits for it.
+pub(super) trait Job: Send {
+    /// About how many records it touches.
+    fn weight(&self) -> usize;
+    /// Does the work.
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), Broken>;
+    /// Replaces its result by a failure.
+    fn fail(&mut self, error: Error);
+    /// Tells the one who waits.
+    fn answer(self: Box<Self>);
+    /// What it is, for errors.
+    fn operation(&self) -> &'static str;
+}
+
+/// A job failed.
+pub(super) struct Broken {
+    /// The failure, where every job of the transaction is lost with it.
+    group: Option<Error>,
+}
+
+struct Task<T, F> {
+    operation: &'static str,
+    weight: usize,
+    work: Option<F>,
+    result: Result<T, Error>,
+    reply: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Result<T, Error> + Send> Job for Task<T, F> {
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), Broken> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        self.result = work(tx);
+        match &self.result {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Broken { group: error.breaks_connection().then(|| error.again()) }),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.result = Err(error);
+    }
+
+    fn answer(self: Box<Self>) {
+        // Whoever asked may have gone away; the work stands all the same.
+        let _ = self.reply.send(self.result);
+    }
+
+    fn operation(&self) -> &'static str {
+        self.operation
+    }
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(super) struct Sender(mpsc::Sender<Message>);
+
+impl Sender {
+    /// Runs work in a transaction; answers after its COMMIT.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        weight: usize,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let task = Task { operation, weight, work: Some(work), result: Err(Error::RolledBack), reply };
+        self.0.send(Message::Job(Box::new(task))).await.map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Asks the writer to end after what waits before this.
+    pub(super) async fn close(&self) {
+        let _ = self.0.send(Message::Close).await;
+    }
+}
+
+/// Starts the thread. It ends when told to, or when the last sender is gone.
+pub(super) fn start(conn: Connection, shared: Arc<Shared>, lock: File) -> Result<(Sender, JoinHandle<()>), Error> {
+    let (sender, jobs) = mpsc::channel(QUEUE);
+    let mut writer = Writer { conn: Some(conn), shared };
+    let run = move || {
+        writer.serve(jobs);
+        // Only now may another agent open the store.
+        drop(writer);
+        drop(lock);
+    };
+    let thread = std::thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(run)
+        .map_err(|cause| Error::File { operation: "start the store's writer", cause })?;
+    Ok((Sender(sender), thread))
+}
+
+struct Writer {
+    /// `None` after a failure: reopened for the next group.
+    conn: Option<Connection>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    fn serve(&mut self, mut jobs: mpsc::Receiver<Message>) {
+        while let Some(message) = jobs.blocking_recv() {
+            let Message::Job(first) = message else { break };
+            let mut weight = first.weight();
+            let mut group = vec![first];
+            let mut closing = false;
+            while weight < GROUP_WEIGHT {
+                match jobs.try_recv() {
+                    Ok(Message::Job(job)) => {
+                        weight += job.weight();
+                        group.push(job);
+                    }
+                    Ok(Message::Close) => {
+                        closing = true;
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            self.commit(group);
+            if closing {
+                break;
+            }
+        }
+        if let Some(conn) = self.conn.take() {
+            // A failure here costs nothing: the WAL is read at the next start.
+            let _ = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+        }
+    }
+
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        match self.transact(&mut group) {
+            Ok(true) => self.shared.work.notify_one(),
+            Ok(false) => {}
+            Err(_) => self.conn = None,
+        }
+        for job in group {
+            job.answer();
+        }
+    }
+
+    /// Runs a group; `Ok(true)` where an entry may have become due. After an error the connection is not used again.
+    fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<bool, ()> {
+        let Writer { conn, shared } = self;
+        let conn = match conn {
+            Some(conn) => conn,
+            None => match schema::open_writer(&shared.path) {
+                Ok(opened) => conn.insert(opened),
+                Err(error) => {
+                    group.iter_mut().for_each(|job| job.fail(error.again()));
+                    return Err(());
+                }
+            },
+        };
+        let mut done = Vec::with_capacity(group.len());
+        let outcome = run_group(conn, shared, group, &mut done);
+        outcome.map_err(|error| {
+            if !conn.is_autocommit() {
+                let _ = conn.execute_batch("ROLLBACK");
+            }
+            // Those that failed by themselves keep their own error.
+            for (job, failed_alone) in group.iter_mut().zip(done.into_iter().chain(std::iter::repeat(false))) {
+                if !failed_alone {
+                    job.fail(error.again());
+                }
+            }
+        })
+    }
+}
+
+/// `done` gets one entry per job that ran: true where it failed by itself.
+fn run_group(
+    conn: &Connection,
+    shared: &Shared,
+    group: &mut [Box<dyn Job>],
+    done: &mut Vec<bool>,
+) -> Result<bool, Error> {
+    let step = |sql: &str| conn.execute_batch(sql).map_err(Error::sqlite("commit"));
+    step("BEGIN IMMEDIATE")?;
+    let mut tally = Tally::default();
+    let mut wake = false;
+    for job in group.iter_mut() {
+        step("SAVEPOINT job")?;
+        let mut tx = Tx::new(conn, shared);
+        let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut tx)));
+        let group_lost = match outcome {
+            Ok(Ok(())) => {
+                wake |= tx.wake;
+                tally.merge(tx.tally);
+                step("RELEASE job")?;
+                done.push(false);
+                continue;
+            }
+            Ok(Err(Broken { group })) => group,
+            Err(_) => {
+                job.fail(Error::Panicked { operation: job.operation() });
+                None
+            }
+        };
+        done.push(true);
+        if let Some(error) = group_lost {
+            return Err(error);
+        }
+        // SQLite rolls the whole transaction back on some failures; then nothing is left to go on with.
+        if conn.is_autocommit() {
+            return Err(Error::RolledBack);
+        }
+        step("ROLLBACK TO job; RELEASE job")?;
+    }
+    tally.write(conn)?;
+    step("COMMIT")?;
+    Ok(wake)
+}
+
+/// Puts back what a crash left claimed. Called once, before the thread starts.
+pub(super) fn recover(conn: &Connection, shared: &Shared) -> Result<(), Error> {
+    let step = |sql: &str| conn.execute_batch(sql).map_err(Error::sqlite("recover the outbox"));
+    step("BEGIN IMMEDIATE")?;
+    let mut tx = Tx::new(conn, shared);
+    outbox::unclaim(&mut tx, i64::MAX)?;
+    tx.tally.write(conn)?;
+    step("COMMIT")
+}

@@ -406,4 +406,7 @@ fn the_configuration_is_written_with_all_that_it_names() {
     for stream in sources.iter().flat_map(|source| source["streams"].as_array().unwrap()) {
         assert!(folder.path().join(stream["mapping"].as_str().unwrap()).is_file());
     }
+    if let Err(problems) = crate::config::load(&folder.path().join("hisync.toml")) {
+        panic!("{problems:#?}");
+    }
 }

@@ -35,8 +35,15 @@ pub(super) fn load(path: &Path, kinds: &'static [Kind], compile: Compile) -> Res
         vec![Problem::new(path, None, "unreadable-file", format!("can't find its folder: {cause}"))]
     })?;
     let base_dir = path.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut loader =
-        Loader { kinds, compile, base_dir, disk: Disk::default(), found: Found::default(), mapping_problems: Vec::new(), mappings: BTreeMap::new() };
+    let mut loader = Loader {
+        kinds,
+        compile,
+        base_dir,
+        disk: Disk::default(),
+        found: Found::default(),
+        mapping_problems: Vec::new(),
+        mappings: BTreeMap::new(),
+    };
     let root = tree::read(&path, &loader.disk, &mut loader.found.problems);
     if !loader.found.problems.is_empty() {
         // What a broken file would have said is unknown: more problems would be guesses.

@@ -156,12 +156,7 @@ pub fn load_with(path: &Path, kinds: &'static [Kind]) -> Result<Config, Vec<Prob
 /// The secrets that can't be read now: variables that are not set, files that are missing. Nothing of
 /// a secret's content is in the problems.
 pub fn unreadable_secrets(config: &Config) -> Vec<Problem> {
-    let unreadable = |place: &SecretUse| {
-        let error = place.secret.read(&config.base_dir).err()?;
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Some(place.problem(format!("{error}{cause}")))
-    };
-    config.secrets.iter().filter_map(unreadable).collect()
+    config.secrets.iter().filter_map(|place| place.unreadable(&config.base_dir)).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! does not name is an error with the nearest name, and a place for a [`Secret`] takes references
 //! only.
 
+use std::path::Path;
+
 use connector_api::Secret;
 use serde_json::Value as Json;
 
@@ -21,9 +23,11 @@ pub struct SecretUse {
 }
 
 impl SecretUse {
-    /// A problem at the place of the reference.
-    pub fn problem(&self, message: impl Into<String>) -> Problem {
-        self.at.problem("unreadable-secret", message)
+    /// The problem at the place of the reference where the secret can't be read now.
+    pub fn unreadable(&self, base_dir: &Path) -> Option<Problem> {
+        let error = self.secret.read(base_dir).err()?;
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Some(self.at.problem("unreadable-secret", format!("{error}{cause}")))
     }
 }
 

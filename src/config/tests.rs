@@ -95,3 +95,22 @@ fn a_file_that_includes_itself_under_another_name_is_refused() {
     let problems = load_file(&path).unwrap_err();
     assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["include-cycle"]);
 }
+
+/// What an editor says about a file and what hisync says must not contradict each other.
+#[test]
+fn the_editors_schema_accepts_the_example_and_refuses_an_unknown_key() {
+    let schema = super::reference::json_schema(crate::registry::all());
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let text = std::fs::read_to_string("config/hisync.example.toml").unwrap();
+    let example: toml::Value = toml::from_str(&text).unwrap();
+    let json = serde_json::to_value(&example).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(&json).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
+    for (pointer, key) in [("/agent", "hospitol"), ("/sources/0/settings", "pth"), ("/sources/0/streams/0", "mappping")]
+    {
+        let mut wrong = json.clone();
+        wrong.pointer_mut(pointer).unwrap()[key] = serde_json::json!("x");
+        assert!(!validator.is_valid(&wrong), "{pointer}/{key} is accepted");
+    }
+}

@@ -1,7 +1,28 @@
 //! Mapping: documents in a source's own shape become canonical entities, by files that a site
 //! engineer can write.
+//!
+//! A file is read into a tree that knows its places (`tree`), compiled against the shape of the
+//! model (`shape`, `compile`) into a plan (`plan`), and the plan is followed for each record
+//! (`source` finds values, `apply` and `read` make a tree of them, `rules` judge the entity).
+//! `readers` know what texts of hospitals say. Everything is a pure function of file and record.
 
-use std::path::Path;
+mod apply;
+mod codes;
+mod compile;
+mod compose;
+mod node;
+mod plan;
+mod read;
+pub mod readers;
+pub mod rules;
+mod shape;
+mod source;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
 
 use chrono_tz::Tz;
 use connector_api::Document;
@@ -17,7 +38,12 @@ pub trait Files {
 
 /// A compiled mapping.
 #[derive(Debug)]
-pub struct Mapping {}
+pub struct Mapping {
+    entity: EntityType,
+    version: String,
+    files: Vec<PathBuf>,
+    plan: plan::Plan,
+}
 
 /// What a mapping knows beside the record: the facts of the configuration.
 #[derive(Clone, Debug)]
@@ -48,29 +74,28 @@ pub struct Input<'a> {
 impl Mapping {
     /// Compiles a mapping file with all that it names; every problem at once.
     pub fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Mapping, Vec<Problem>> {
-        let _ = (path, entity, files);
-        unimplemented!()
+        let compiled = compile::compile(path, entity, files)?;
+        Ok(Mapping { entity, version: compiled.version, files: compiled.files, plan: compiled.plan })
     }
 
     /// The entity that it produces.
     pub fn entity(&self) -> EntityType {
-        unimplemented!()
+        self.entity
     }
 
     /// Its name and version, `tj2000/exam_report@3f9c01aa2b4d`: changes with any byte of its files.
     pub fn version(&self) -> &str {
-        unimplemented!()
+        &self.version
     }
 
     /// Every file that it was compiled from, in the order of reading.
-    pub fn files(&self) -> &[std::path::PathBuf] {
-        unimplemented!()
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// What the record becomes: one outcome for each entity in it, at least one. Pure.
     pub fn apply(&self, context: &Context, input: Input<'_>) -> Vec<Outcome> {
-        let _ = (context, input);
-        unimplemented!()
+        apply::apply(&self.plan, self.entity, context, input)
     }
 }
 
@@ -80,7 +105,6 @@ pub struct Composer;
 
 impl Compose for Composer {
     fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-        let _ = (key, parts);
-        unimplemented!()
+        compose::compose(key, parts)
     }
 }

@@ -93,3 +93,16 @@ fn secrets_are_collected_with_their_places() {
     let expected = [Secret::File("s".into()), Secret::Env("A".into()), Secret::Credential("c".into())];
     assert_eq!(secrets, expected);
 }
+
+#[test]
+fn a_secret_that_cannot_be_read_is_named_at_its_place_and_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("there"), "hunter2\n").unwrap();
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
+    let text =
+        "secrets = [{ file = \"there\" }, { file = \"gone\" }, { file = \"empty\" }, { env = \"HISYNC_NOT_SET\" }]";
+    let problems: Vec<_> = checked(text).secrets.iter().filter_map(|place| place.unreadable(folder.path())).collect();
+    let places: Vec<&str> = problems.iter().map(|problem| &text[problem.span.clone().unwrap()]).collect();
+    assert_eq!(places, ["{ file = \"gone\" }", "{ file = \"empty\" }", "{ env = \"HISYNC_NOT_SET\" }"]);
+    assert!(problems.iter().all(|problem| !problem.message.contains("hunter2")));
+}

@@ -1,1 +1,152 @@
+//! The outbox: each transition of an entry, and order per entity (P4, P5).
+
 use super::*;
+
+fn retry(world: &World, seconds: i64) -> Verdict {
+    Verdict::Retry { at: world.clock.now() + TimeDelta::seconds(seconds), code: "http-503".into() }
+}
+
+fn refused() -> Verdict {
+    Verdict::Held { code: "schema".into(), message: "no such field".into() }
+}
+
+fn keys(entries: &[Entry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.key.key.rsplit(':').next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn at_most_one_entry_of_an_entity_is_on_its_way() {
+    let world = World::new();
+    world.give(vec![says("1", "a"), says("1", "b"), says("2", "a")]).await;
+    let first = world.claim().await;
+    assert_eq!(keys(&first), ["1", "2"]);
+    assert!(world.claim().await.is_empty());
+    world.verdict(first[0].id, Verdict::Delivered { status: "accepted" }).await;
+    let second = world.claim().await;
+    assert_eq!(keys(&second), ["1"]);
+    assert_ne!(second[0].event_id, first[0].event_id);
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_its_time_and_goes_out_under_the_same_id() {
+    let world = World::new();
+    world.give(vec![says("1", "a")]).await;
+    let first = world.claim().await.remove(0);
+    world.verdict(first.id, retry(&world, 30)).await;
+    assert!(world.claim().await.is_empty());
+    let due = world.store.next_due().await.unwrap().unwrap();
+    assert_eq!(due, world.clock.now() + TimeDelta::seconds(30));
+    world.wait(30);
+    let second = world.claim().await.remove(0);
+    assert_eq!((second.event_id, second.body, second.attempts), (first.event_id, first.body, 1));
+}
+
+#[tokio::test]
+async fn entries_that_waited_go_before_fresh_ones_but_do_not_starve_them() {
+    let world = World::new();
+    world.give(["1", "2", "3", "4"].map(|name| says(name, "a")).into()).await;
+    for entry in world.claim().await {
+        world.verdict(entry.id, retry(&world, 5)).await;
+    }
+    world.give(["5", "6", "7", "8"].map(|name| says(name, "a")).into()).await;
+    world.wait(5);
+    let claimed = world.store.claim(ClaimLimit { events: 4, bytes: 1 << 20 }).await.unwrap();
+    assert_eq!(keys(&claimed), ["1", "2", "5", "6"]);
+}
+
+#[tokio::test]
+async fn a_refused_event_blocks_nobody_and_is_held_with_upstreams_words() {
+    let world = World::new();
+    world.give(vec![says("1", "a"), says("1", "b"), says("2", "a")]).await;
+    let first = world.claim().await.remove(0);
+    world.verdict(first.id, refused()).await;
+    assert_eq!(keys(&world.claim().await), ["1"]);
+    let detail = world.store.read(|reader| reader.held_show(1)).await.unwrap();
+    assert_eq!((detail.item.leg.as_str(), detail.item.reason.as_str()), ("outbox", "schema"));
+    assert_eq!(detail.findings[0].message, "no such field");
+    assert!(detail.event.unwrap().get().contains(&first.event_id.to_string()));
+}
+
+#[tokio::test]
+async fn what_was_never_sent_goes_back_without_an_attempt() {
+    let world = World::new();
+    world.give(vec![says("1", "a")]).await;
+    let entry = world.claim().await.remove(0);
+    world.verdict(entry.id, Verdict::Unsent).await;
+    assert_eq!(world.claim().await[0].attempts, 0);
+}
+
+#[tokio::test]
+async fn a_claim_keeps_to_its_limits_and_a_larger_event_goes_alone() {
+    let world = World::new();
+    let large = "x".repeat(5000);
+    world.give(vec![says("1", &large), says("2", "a"), says("3", "a")]).await;
+    let claim = async |events, bytes| keys(&world.store.claim(ClaimLimit { events, bytes }).await.unwrap()).len();
+    assert_eq!(claim(10, 1000).await, 1);
+    assert_eq!(claim(1, 1 << 20).await, 1);
+    assert_eq!(claim(0, 1 << 20).await, 0);
+    assert_eq!(claim(10, 1 << 20).await, 1);
+}
+
+#[tokio::test]
+async fn a_sender_that_died_alone_gets_its_entries_back_after_the_lease() {
+    let world = World::new();
+    world.give(vec![says("1", "a")]).await;
+    let first = world.claim().await.remove(0);
+    world.store.mark_inflight(vec![first.id]).await.unwrap();
+    world.wait(599);
+    assert!(world.claim().await.is_empty());
+    world.wait(2);
+    let second = world.claim().await.remove(0);
+    assert_eq!((second.event_id, second.attempts), (first.event_id, 1));
+    // The receipt of the first attempt comes after all; the second one changes nothing more.
+    world.verdict(first.id, Verdict::Delivered { status: "accepted" }).await;
+    world.verdict(first.id, refused()).await;
+    let totals = world.store.read(Reader::totals).await.unwrap()["exam_report"];
+    assert_eq!((totals.delivered, totals.held, totals.adds_up), (1, 0, true));
+}
+
+#[tokio::test]
+async fn work_that_arrives_before_anybody_waits_is_not_missed() {
+    let world = World::new();
+    world.store.work_arrived().await;
+    world.give(vec![says("1", "a")]).await;
+    world.store.work_arrived().await;
+    let idle = tokio::time::timeout(std::time::Duration::ZERO, world.store.work_arrived()).await;
+    assert!(idle.is_err());
+}
+
+#[tokio::test]
+async fn a_claim_with_a_long_backlog_uses_the_index_of_what_is_ready() {
+    let world = World::new();
+    world.give(vec![says("1", "a")]).await;
+    let conn = rusqlite::Connection::open(world.dir.path().join(schema::FILE_NAME)).unwrap();
+    conn.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+         INSERT INTO outbox (entity_id, stream_id, state, ready_at, size, created_at)
+         SELECT 1, 1, 'queued', iif(i % 2, 0, NULL), 10, 1 FROM n",
+    )
+    .unwrap();
+    let plan: Vec<String> = conn
+        .prepare(&format!("EXPLAIN QUERY PLAN {}", outbox::DUE))
+        .unwrap()
+        .query_map((0, 0, 200), |row| row.get(3))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(plan, ["SEARCH outbox USING INDEX outbox_ready (ready_at>? AND ready_at<?)"]);
+}
+
+#[tokio::test]
+async fn attempts_are_remembered_up_to_a_bound() {
+    let world = World::new();
+    world.give(vec![says("1", "a")]).await;
+    for _ in 0..30 {
+        let entry = world.claim().await.remove(0);
+        world.verdict(entry.id, retry(&world, 1)).await;
+        world.wait(1);
+    }
+    let detail = world.store.read(|reader| reader.outbox_show(1)).await.unwrap();
+    assert_eq!((detail.entry.attempts, detail.history.len()), (30, 20));
+    assert_eq!((detail.history[19].n, detail.history[19].code.as_str()), (30, "http-503"));
+}

@@ -1,1 +1,126 @@
+//! Withdrawals are earned (P6).
+
 use super::*;
+
+async fn snapshot(world: &World, records: Vec<Incoming>) -> u32 {
+    let mut batch = batch("peis/packages", records);
+    batch.snapshot = Some(SnapshotPolicy::default());
+    world.store.commit(batch).await.unwrap().withdrawn
+}
+
+fn catalogue(names: std::ops::Range<u32>) -> Vec<Incoming> {
+    names.map(|name| says(&name.to_string(), "a")).collect()
+}
+
+async fn open_items(world: &World) -> Vec<HeldSummary> {
+    let filter = HeldFilter { open_only: true, ..HeldFilter::default() };
+    world.store.read(move |reader| reader.held_list(&filter, 10, 0)).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_entity_is_withdrawn_after_enough_complete_snapshots_lack_it() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    world.deliver().await;
+    assert_eq!(snapshot(&world, catalogue(1..10)).await, 0);
+    assert_eq!(snapshot(&world, catalogue(1..10)).await, 1);
+    assert_eq!(snapshot(&world, catalogue(1..10)).await, 0);
+    let events = world.deliver().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        (events[0].kind.as_str(), events[0].data["reason"].as_str()),
+        ("hisync.exam_report.withdrawn", Some("missing"))
+    );
+    snapshot(&world, catalogue(0..10)).await;
+    let events = world.deliver().await;
+    assert_eq!((events.len(), events[0].kind.as_str()), (1, "hisync.exam_report.upserted"), "it came back unchanged");
+    assert!(world.store.read(Reader::totals).await.unwrap()["exam_report"].adds_up);
+}
+
+#[tokio::test]
+async fn one_snapshot_that_has_it_starts_the_count_anew() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    snapshot(&world, catalogue(1..10)).await;
+    snapshot(&world, catalogue(0..10)).await;
+    assert_eq!(snapshot(&world, catalogue(1..10)).await, 0);
+}
+
+#[tokio::test]
+async fn an_incremental_batch_never_withdraws() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    for name in 0..5 {
+        world.give_to("peis/packages", vec![says("1", &name.to_string())]).await;
+    }
+    assert_eq!(world.raw_sql::<i64>("SELECT sum(missing) FROM part"), 0);
+}
+
+#[tokio::test]
+async fn a_snapshot_with_a_row_that_has_no_identity_withdraws_nothing() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    for _ in 0..3 {
+        let mut records = catalogue(1..10);
+        records.push(record("??", vec![doubtful(None, "no-key")]));
+        assert_eq!(snapshot(&world, records).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_held_row_counts_as_seen() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    for n in 0..3 {
+        let mut records = catalogue(1..10);
+        records.push(record(&format!("?{n}"), vec![doubtful(Some(key("0")), "unknown-code")]));
+        assert_eq!(snapshot(&world, records).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_bulk_withdrawal_is_held_and_done_only_when_released() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    world.deliver().await;
+    for _ in 0..3 {
+        assert_eq!(snapshot(&world, catalogue(5..10)).await, 0);
+    }
+    let items = open_items(&world).await;
+    assert_eq!((items.len(), items[0].reason.as_str(), items[0].leg.as_str()), (1, "bulk-withdrawal", "withdrawal"));
+    let detail = world.store.read(|reader| reader.held_show(1)).await.unwrap();
+    assert_eq!(
+        (detail.findings.len(), detail.findings[0].message.as_str()),
+        (6, "5 of 10 entities are missing from the snapshot")
+    );
+    assert!(world.deliver().await.is_empty());
+    assert_eq!(world.store.held_release(1, "ops").await.unwrap(), 5);
+    assert_eq!(world.deliver().await.len(), 5);
+    assert_eq!(snapshot(&world, catalogue(5..10)).await, 0);
+    assert!(open_items(&world).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_bulk_withdrawal_is_off_when_the_entities_come_back() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    snapshot(&world, vec![]).await;
+    snapshot(&world, vec![]).await;
+    assert_eq!(open_items(&world).await.len(), 1);
+    snapshot(&world, catalogue(0..10)).await;
+    assert!(open_items(&world).await.is_empty());
+    assert!(matches!(world.store.held_release(1, "ops").await, Err(Error::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_dismissed_bulk_withdrawal_is_not_asked_for_again() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    snapshot(&world, catalogue(5..10)).await;
+    snapshot(&world, catalogue(5..10)).await;
+    world.store.held_dismiss(1, "ops", "the view was filtered").await.unwrap();
+    snapshot(&world, catalogue(5..10)).await;
+    assert!(open_items(&world).await.is_empty());
+    snapshot(&world, catalogue(6..10)).await;
+    assert_eq!(open_items(&world).await.len(), 1, "one more is missing: that is news");
+}

@@ -1,0 +1,742 @@
+//! Follows a plan through one document. Pure: the same document gives the same outcome.
+
+use std::borrow::Cow;
+
+use connector_api::Value;
+use minijinja::Value as Operand;
+use serde::Deserialize as _;
+
+use super::node::{self, Fields, Node};
+use super::plan::*;
+use super::read;
+use super::readers::text;
+use super::rules::{self, Findings, Rule};
+use super::source::{Found, Row, Scope, SourcePath};
+use super::{Context, Input};
+use crate::model::entity::{Envelope, Excluded, Manifest, Provenance, Sex};
+use crate::model::{
+    Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, Finding, Held, Lifecycle, Mapped,
+    Outcome, Severity, Wish,
+};
+
+/// One outcome for each entity in the document.
+pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: Input<'_>) -> Vec<Outcome> {
+    let top = Scope { row: Row::Map(&input.document.root), up: None, rows: None };
+    let Some(each) = &plan.each else { return vec![Run::new(plan, context).entity(entity, input, &top)] };
+    let rows = each.rows(&top).unwrap_or_default();
+    if rows.is_empty() {
+        let mut findings = Findings::new(&plan.weights);
+        findings.add(&rules::NO_ENTITY, "", format!("{} holds nothing", each.text));
+        return vec![held(entity, None, findings.list, Vec::new())];
+    }
+    let scopes = rows.into_iter().map(|row| Scope { row, up: Some(&top), rows: None });
+    scopes.map(|scope| Run::new(plan, context).entity(entity, input, &scope)).collect()
+}
+
+/// A held outcome, whose reason is its heaviest finding.
+pub(super) fn held(entity: EntityType, key: Option<EntityKey>, findings: Vec<Finding>, search: Vec<String>) -> Outcome {
+    let weight = findings.iter().map(|finding| finding.severity).max();
+    let reason = findings.iter().find(|finding| Some(finding.severity) == weight).map(|finding| finding.code.clone());
+    Outcome::Held(Held { entity, key, reason: reason.unwrap_or_default(), findings, search })
+}
+
+/// A step of the path into the entity.
+#[derive(Clone, Copy)]
+enum Step {
+    Field(&'static str),
+    Index(usize),
+}
+
+/// The mapping of one entity.
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) context: &'a Context,
+    pub(super) findings: Findings<'a>,
+    path: Vec<Step>,
+    manifest: Manifest,
+    /// Names that were told to be missing, so that a thousand rows tell it once.
+    missing: Vec<&'a str>,
+    /// The person's sex, as soon as it is known.
+    pub(super) sex: Option<Sex>,
+}
+
+/// A value as the source wrote it, trimmed at the ends.
+pub(super) struct Literal<'a> {
+    pub(super) text: Cow<'a, str>,
+    /// The value, where the source itself typed it.
+    pub(super) typed: Option<&'a Value>,
+}
+
+/// What a field's line gave: the literal, and what it says.
+pub(super) type Taken<'a> = (Option<Cow<'a, str>>, Option<Node<'a>>);
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, context: &'a Context) -> Run<'a> {
+        let findings = Findings::new(&plan.weights);
+        Run { plan, context, findings, path: Vec::new(), manifest: Manifest::default(), missing: Vec::new(), sex: None }
+    }
+
+    fn entity(mut self, entity: EntityType, input: Input<'_>, scope: &Scope<'_, 'a>) -> Outcome
+    where
+        Self: 'a,
+    {
+        let key = self.key(entity, scope);
+        self.check_owner(scope);
+        let fields = self.object(&self.plan.fields, scope);
+        let search = search_words(&fields, key.as_ref());
+        let wish = self.wish(&fields, scope);
+        let disabled = matches!(node::field(&fields, "enabled"), Some(Node::Bool(false)));
+        let lifecycle = match &wish {
+            Wish::Present if disabled => Lifecycle::Disabled,
+            Wish::Present => Lifecycle::Active,
+            Wish::Absent { reason } if reason == "deleted" => Lifecycle::Deleted,
+            Wish::Absent { .. } => Lifecycle::Withdrawn,
+        };
+        let Some(key) = key else { return held(entity, None, self.findings.list, search) };
+        let mut envelope = Envelope {
+            hospital_id: self.context.hospital.clone(),
+            campus_id: self.context.campus.clone(),
+            source_system: self.context.source.clone(),
+            entity_type: entity.as_str().to_owned(),
+            business_key: key.key.clone(),
+            lifecycle,
+            provenance: Provenance {
+                source_ref: input.source_ref.to_owned(),
+                adapter: self.context.adapter.clone(),
+                charset: input.charset.map(str::to_owned),
+            },
+            issues: Vec::new(),
+            manifest: std::mem::take(&mut self.manifest),
+        };
+        if !envelope.manifest.adds_up() {
+            self.findings.add(&rules::MANIFEST_MISMATCH, "envelope.manifest", "rows read and rows mapped differ");
+        }
+        let typed = typed(entity, fields);
+        if let Wish::Absent { .. } = wish {
+            // What is taken back must go at once, whatever else is wrong with it.
+            let heavy = self.findings.list.iter().any(|finding| finding.severity == Severity::Reject);
+            if !heavy {
+                let data = match typed {
+                    Ok(mut typed) => {
+                        *typed.envelope_mut() = envelope;
+                        typed.to_canonical_json()
+                    }
+                    Err(_) => serde_json_canonicalizer::to_vec(&serde_json::json!({ "envelope": envelope })),
+                };
+                return finish(key, wish, data, search, self.findings);
+            }
+            return held(entity, Some(key), self.findings.list, search);
+        }
+        let mut typed = match typed {
+            Ok(typed) => typed,
+            Err(error) => {
+                let told = self.findings.list.iter().any(|finding| finding.severity >= Severity::Hold);
+                if !told {
+                    let message = "what was read does not make an entity";
+                    self.findings.add_value(&rules::MODEL_MISMATCH, "", message, &error.to_string());
+                }
+                return held(entity, Some(key), self.findings.list, search);
+            }
+        };
+        rules::settle(&mut typed, &mut self.findings);
+        if self.findings.list.iter().any(|finding| finding.severity >= Severity::Hold) {
+            return held(entity, Some(key), self.findings.list, search);
+        }
+        envelope.issues = std::mem::take(&mut self.findings.list);
+        *typed.envelope_mut() = envelope;
+        let data = typed.to_canonical_json();
+        finish(key, wish, data, search, self.findings)
+    }
+
+    fn key(&mut self, entity: EntityType, scope: &Scope<'_, 'a>) -> Option<EntityKey> {
+        let mut key = String::new();
+        key.push_str(&self.context.campus);
+        key.push(':');
+        key.push_str(self.plan.scope.as_deref().unwrap_or(&self.context.source));
+        let plan = self.plan;
+        self.path.push(Step::Field("business_key"));
+        let mut whole = !plan.key.is_empty();
+        for (at, part) in plan.key.iter().enumerate() {
+            key.push(if at == 0 { ':' } else { '/' });
+            match self.take(&super::shape::Kind::Text, part, scope) {
+                (_, Some(Node::Text(text))) if !text.is_empty() => key.push_str(&text),
+                _ => whole = false,
+            }
+        }
+        if !whole {
+            self.find(&rules::EMPTY_KEY, "a part of the key is empty", None);
+        }
+        self.path.pop();
+        whole.then(|| EntityKey::new(entity, key))
+    }
+
+    /// Whether the record is this hospital's and this campus's at all.
+    fn check_owner(&mut self, scope: &Scope<'_, 'a>) {
+        let plan = self.plan;
+        let checks = [
+            (&plan.hospital, self.context.hospital.as_str(), &rules::HOSPITAL_MISMATCH, "hospital_id"),
+            (&plan.campus, self.context.campus.as_str(), &rules::CAMPUS_MISMATCH, "campus_id"),
+        ];
+        for (path, own, rule, field) in checks {
+            let Some(path) = path else { continue };
+            let stated = match path.find(scope) {
+                Found::Value(value) => plain(value).map(|text| text::trim(&text).to_owned()),
+                _ => None,
+            };
+            if stated.as_deref() != Some(own) {
+                let stated = stated.unwrap_or_default();
+                self.findings.add_value(rule, format!("envelope.{field}"), "the record names another one", &stated);
+            }
+        }
+    }
+
+    fn wish(&mut self, fields: &Fields<'a>, scope: &Scope<'_, 'a>) -> Wish {
+        let plan = self.plan;
+        for (when, reason) in &plan.absent {
+            if self.holds(when, scope) == Some(true) {
+                return Wish::Absent { reason: reason.clone() };
+            }
+        }
+        match (plan.fields.shape, node::text_of(fields, "status")) {
+            ("ExamReport", Some("withdrawn")) => Wish::Absent { reason: "reversed".to_owned() },
+            ("ExamReport", Some("draft")) => Wish::Absent { reason: "draft".to_owned() },
+            _ => Wish::Present,
+        }
+    }
+
+    /// Adds a finding at the field that is being read.
+    pub(super) fn find(&mut self, rule: &Rule, message: &str, value: Option<&str>) {
+        let path = self.at();
+        match value {
+            Some(value) => self.findings.add_value(rule, path, message, value),
+            None => self.findings.add(rule, path, message),
+        }
+    }
+
+    /// The path of the field that is being read.
+    pub(super) fn at(&self) -> String {
+        let mut path = String::new();
+        for step in &self.path {
+            match step {
+                Step::Field(name) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(name);
+                }
+                Step::Index(at) => path.push_str(&format!("[{at}]")),
+            }
+        }
+        path
+    }
+
+    fn missing(&mut self, path: &'a SourcePath) {
+        if !self.missing.contains(&&*path.text) {
+            self.missing.push(&path.text);
+            let message = format!("the source has no {}", path.text);
+            self.find(&rules::MISSING_COLUMN, &message, None);
+        }
+    }
+
+    fn object(&mut self, plan: &'a ObjectPlan, scope: &Scope<'_, 'a>) -> Fields<'a> {
+        let mut fields: Fields<'a> = Vec::with_capacity(plan.fields.len() + 4);
+        for field in &plan.fields {
+            self.path.push(Step::Field(field.name));
+            let before = (self.findings.list.len(), fields.len());
+            self.field(field, scope, &mut fields);
+            if field.required && fields.len() == before.1 && self.findings.list.len() == before.0 {
+                self.find(&rules::MISSING_VALUE, "the source has no value, and the entity needs one", None);
+            }
+            self.path.pop();
+        }
+        self.complete(plan.shape, &mut fields);
+        fields
+    }
+
+    /// What hisync fills where the mapping does not.
+    fn complete(&mut self, shape: &str, fields: &mut Fields<'a>) {
+        let lacks = |fields: &Fields<'a>, name: &str| node::field(fields, name).is_none();
+        match shape {
+            "ExamVisit" if lacks(fields, "visit_key") => {
+                let Some(number) = node::text_of(fields, "exam_no") else { return };
+                let day = node::text_of(fields, "registered_at").or_else(|| node::text_of(fields, "exam_date"));
+                let mut key = format!("{}:{number}", self.context.campus);
+                if let Some(day) = day.and_then(|day| day.get(..10)) {
+                    key.push(':');
+                    key.push_str(day);
+                }
+                fields.push(("visit_key", Node::Text(key.into())));
+            }
+            "ResultItem" => {
+                if lacks(fields, "instance") {
+                    fields.push(("instance", Node::text("1")));
+                }
+                if lacks(fields, "is_critical") {
+                    fields.push(("is_critical", Node::Bool(false)));
+                }
+            }
+            "Examinee" => {
+                self.sex = match node::text_of(fields, "sex") {
+                    Some("male") => Some(Sex::Male),
+                    Some("female") => Some(Sex::Female),
+                    _ => None,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    fn field(&mut self, field: &'a FieldPlan, scope: &Scope<'_, 'a>, fields: &mut Fields<'a>) {
+        match &field.read {
+            Read::Object(plan) => {
+                let inner = self.object(plan, scope);
+                fields.push((field.name, Node::Map(inner)));
+            }
+            Read::List(plan) => {
+                let list = self.list(plan, scope);
+                fields.push((field.name, Node::List(list)));
+            }
+            Read::Texts(alternatives) => {
+                let list = self.texts(alternatives, scope);
+                if !list.is_empty() {
+                    fields.push((field.name, Node::List(list)));
+                }
+            }
+            Read::Scalar(kind, alternatives) => {
+                let (raw, value) = self.take(kind, alternatives, scope);
+                if let (Some(name), Some(raw)) = (field.raw, raw) {
+                    fields.push((name, Node::Text(raw)));
+                    // The literal alone does not fill a required field.
+                    if value.is_none() && field.required {
+                        fields.pop();
+                    }
+                }
+                if let Some(value) = value {
+                    fields.push((field.name, value));
+                }
+            }
+            Read::Enabled(switches, empty_is_off) => self.switches(switches, *empty_is_off, scope, fields),
+            Read::Composite(composite, alternatives) => self.composite(*composite, alternatives, scope, fields),
+        }
+    }
+
+    fn texts(&mut self, alternatives: &'a [Alternative], scope: &Scope<'_, 'a>) -> Vec<Node<'a>> {
+        let mut list = Vec::new();
+        for alternative in alternatives {
+            if let Source::From(paths) = &alternative.source
+                && let [path] = paths.as_slice()
+                && let Some(Found::Value(Value::List(values))) = Some(path.find(scope))
+            {
+                let texts = values.iter().filter_map(plain).map(|text| text::store(&text).into_owned());
+                list.extend(texts.filter(|text| !text.is_empty()).map(|text| Node::Text(text.into())));
+                continue;
+            }
+            let (_, node) = self.take(&super::shape::Kind::Text, std::slice::from_ref(alternative), scope);
+            let Some(Node::Text(text)) = node else { continue };
+            let mut parts = vec![&*text];
+            for separator in &alternative.split {
+                parts = parts.into_iter().flat_map(|part| part.split(separator.as_str())).collect();
+            }
+            let parts = parts.into_iter().map(text::trim).filter(|part| !part.is_empty());
+            list.extend(parts.map(|part| Node::Text(part.to_owned().into())));
+        }
+        list
+    }
+
+    fn switches(&mut self, switches: &'a [Switch], empty_is_off: bool, scope: &Scope<'_, 'a>, fields: &mut Fields<'a>) {
+        let mut reasons = Vec::new();
+        let mut certain = true;
+        for switch in switches {
+            let value = match switch.from.find(scope) {
+                Found::Missing if switch.optional || self.plan.missing_is_null => None,
+                Found::Missing => {
+                    self.missing(&switch.from);
+                    certain = false;
+                    continue;
+                }
+                Found::Value(value) => plain(value),
+                Found::Joined(text) => Some(Cow::Owned(text)),
+                Found::Several => None,
+            };
+            let value = value.map(|value| text::trim(&value).to_owned()).unwrap_or_default();
+            let off = if value.is_empty() { empty_is_off } else { switch.off.contains(&value) };
+            if off {
+                reasons.push(Node::Text(Cow::Borrowed(switch.reason.as_str())));
+            } else if !value.is_empty() && !switch.on.is_empty() && !switch.on.contains(&value) {
+                self.find(&rules::UNREADABLE_VALUE, "the switch is neither on nor off", Some(&value));
+                certain = false;
+            }
+        }
+        if certain {
+            fields.push(("enabled", Node::Bool(reasons.is_empty())));
+            if !reasons.is_empty() {
+                fields.push(("disabled_reasons", Node::List(reasons)));
+            }
+        }
+    }
+
+    /// The first alternative that applies and finds something.
+    pub(super) fn take(
+        &mut self,
+        kind: &'a super::shape::Kind,
+        alternatives: &'a [Alternative],
+        scope: &Scope<'_, 'a>,
+    ) -> Taken<'a> {
+        let mut seen = None;
+        for alternative in alternatives {
+            let Some(literal) = self.literal_if(alternative, scope) else { continue };
+            let literal = match literal {
+                Ok(literal) => literal,
+                Err(node) => return (seen, Some(node)),
+            };
+            if let Some(literal) = literal {
+                let listed = alternative.codes.as_ref().is_some_and(|codes| codes.codes.contains_key(&*literal.text));
+                if listed || !(literal.text.is_empty() || alternative.none.iter().any(|none| *none == *literal.text)) {
+                    let node = read::scalar(self, kind, alternative, &literal);
+                    return (Some(literal.text), node);
+                }
+                seen = Some(literal.text);
+            }
+            if let Some(default) = &alternative.default {
+                return (seen, Some(default.clone()));
+            }
+        }
+        (seen, None)
+    }
+
+    /// The literal of an alternative whose condition holds; `Err` for a constant.
+    #[expect(clippy::type_complexity, reason = "three outcomes that are told apart at one place")]
+    pub(super) fn literal_if(
+        &mut self,
+        alternative: &'a Alternative,
+        scope: &Scope<'_, 'a>,
+    ) -> Option<Result<Option<Literal<'a>>, Node<'a>>> {
+        if let Some(when) = &alternative.when
+            && self.holds(when, scope) != Some(true)
+        {
+            return None;
+        }
+        Some(match &alternative.source {
+            Source::Const(node) => Err(node.clone()),
+            Source::Nothing | Source::Bounds(..) => Ok(None),
+            Source::Expr(expression) => Ok(self.evaluate(expression, scope).and_then(|value| {
+                if value.is_none() || value.is_undefined() {
+                    return None;
+                }
+                let text = value.to_string();
+                Some(Literal { text: Cow::Owned(text::store(&text).into_owned()), typed: None })
+            })),
+            Source::From(paths) => Ok(self.first(paths, alternative.optional, scope)),
+        })
+    }
+
+    /// The first path that leads to something; an empty text where one is all there is.
+    pub(super) fn first(&mut self, paths: &'a [SourcePath], optional: bool, scope: &Scope<'_, 'a>) -> Option<Literal<'a>> {
+        let mut exists = false;
+        let mut empty = None;
+        for path in paths {
+            let literal = match path.find(scope) {
+                Found::Missing => continue,
+                Found::Several => {
+                    let message = format!("{} holds several values", path.text);
+                    self.find(&rules::NOT_A_SCALAR, &message, None);
+                    return None;
+                }
+                Found::Joined(text) => Literal { text: Cow::Owned(text::store(&text).into_owned()), typed: None },
+                Found::Value(Value::Null) => {
+                    exists = true;
+                    continue;
+                }
+                Found::Value(value) => match plain(value) {
+                    Some(Cow::Borrowed(text)) => Literal { text: text::store(text), typed: Some(value) },
+                    Some(Cow::Owned(text)) => Literal { text: Cow::Owned(text), typed: Some(value) },
+                    None => {
+                        let message = format!("{} is a {}", path.text, value.kind());
+                        self.find(&rules::NOT_A_SCALAR, &message, None);
+                        return None;
+                    }
+                },
+            };
+            exists = true;
+            if !literal.text.is_empty() {
+                return Some(literal);
+            }
+            empty = Some(literal);
+        }
+        if !exists && !optional && !self.plan.missing_is_null
+            && let Some(path) = paths.first()
+        {
+            self.missing(path);
+        }
+        empty
+    }
+
+    /// Whether a condition holds; `None`, with a finding, where that can't be worked out.
+    fn holds(&mut self, expression: &'a Expression, scope: &Scope<'_, 'a>) -> Option<bool> {
+        self.evaluate(expression, scope).map(|value| value.is_true())
+    }
+
+    fn evaluate(&mut self, expression: &'a Expression, scope: &Scope<'_, 'a>) -> Option<Operand> {
+        let mut bound: Vec<(&str, Operand)> = Vec::new();
+        let mut members: [(&str, Vec<(&str, Operand)>); 3] = [("row", vec![]), ("up", vec![]), ("root", vec![])];
+        for need in &expression.needs {
+            let (Need::Member(_, path) | Need::Bound(_, path)) = need;
+            let operand = match path.find(scope) {
+                Found::Missing => {
+                    if !self.plan.missing_is_null {
+                        self.missing(path);
+                        return None;
+                    }
+                    Operand::from(())
+                }
+                Found::Several => {
+                    self.find(&rules::NOT_A_SCALAR, &format!("{} holds several values", path.text), None);
+                    return None;
+                }
+                Found::Joined(text) => Operand::from(text),
+                Found::Value(value) => operand(value),
+            };
+            match need {
+                Need::Bound(name, _) => bound.push((name, operand)),
+                Need::Member(head, path) => {
+                    if let Some((_, list)) = members.iter_mut().find(|(name, _)| name == head) {
+                        list.push((&path.text, operand));
+                    }
+                }
+            }
+        }
+        for (head, list) in members {
+            bound.push((head, Operand::from_pairs(list)));
+        }
+        match expression.compiled.eval(Operand::from_pairs(bound)) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.find(&rules::EXPRESSION, "the expression can't be worked out", None);
+                None
+            }
+        }
+    }
+
+    fn list(&mut self, plan: &'a ListPlan, scope: &Scope<'_, 'a>) -> Vec<Node<'a>> {
+        let Some(rows) = plan.each.rows(scope) else {
+            if !self.plan.missing_is_null {
+                self.missing(&plan.each);
+            }
+            return Vec::new();
+        };
+        let rows = self.kept(plan, rows, scope);
+        let mut nodes: Vec<Node<'a>> = Vec::with_capacity(rows.len());
+        let groups = if plan.group_by.is_empty() {
+            rows.into_iter().map(|row| (row, None)).collect()
+        } else {
+            self.grouped(plan, rows, scope)
+        };
+        for (row, rows) in groups {
+            self.path.push(Step::Index(nodes.len()));
+            let inner = Scope { row, up: Some(scope), rows: rows.as_deref() };
+            if let Some(rows) = &rows {
+                self.agree(&plan.object, rows, scope);
+            }
+            let node = Node::Map(self.object(&plan.object, &inner));
+            self.path.pop();
+            if plan.leaf {
+                self.manifest.rows_read += 1;
+                if nodes.contains(&node) {
+                    self.manifest.duplicates += 1;
+                    continue;
+                }
+                self.manifest.mapped += 1;
+            }
+            nodes.push(node);
+        }
+        if plan.object.shape == "Conclusion" {
+            for (at, node) in (1..).zip(&mut nodes) {
+                if let Node::Map(fields) = node
+                    && node::field(fields, "seq").is_none()
+                {
+                    fields.push(("seq", Node::Integer(at)));
+                }
+            }
+        }
+        nodes
+    }
+
+    /// The rows that the list's condition keeps; the others are counted with their reason.
+    fn kept(&mut self, plan: &'a ListPlan, rows: Vec<Row<'a>>, scope: &Scope<'_, 'a>) -> Vec<Row<'a>> {
+        let Some(when) = &plan.when else { return rows };
+        let mut kept = Vec::with_capacity(rows.len());
+        for row in rows {
+            let inner = Scope { row, up: Some(scope), rows: None };
+            if self.holds(when, &inner) != Some(false) {
+                kept.push(row);
+                continue;
+            }
+            let count = if plan.group_by.is_empty() { leaves(plan, &inner) } else { 1 };
+            self.manifest.rows_read += count;
+            match self.manifest.excluded.iter_mut().find(|part| part.reason == plan.excluded) {
+                Some(part) => part.count += count,
+                None if count > 0 => self.manifest.excluded.push(Excluded { reason: plan.excluded.clone(), count }),
+                None => {}
+            }
+        }
+        kept
+    }
+
+    /// Flat rows by the values of their group's columns, in the order of first appearance.
+    #[expect(clippy::type_complexity, reason = "a group's first row and all of its rows")]
+    fn grouped(
+        &mut self,
+        plan: &'a ListPlan,
+        rows: Vec<Row<'a>>,
+        scope: &Scope<'_, 'a>,
+    ) -> Vec<(Row<'a>, Option<Vec<Row<'a>>>)> {
+        let mut groups: Vec<(Vec<String>, Vec<Row<'a>>)> = Vec::new();
+        for row in rows {
+            let inner = Scope { row, up: Some(scope), rows: None };
+            let key: Vec<String> = plan
+                .group_by
+                .iter()
+                .map(|path| self.first(std::slice::from_ref(path), false, &inner))
+                .map(|literal| literal.map_or_else(String::new, |literal| literal.text.into_owned()))
+                .collect();
+            match groups.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, rows)) => rows.push(row),
+                None => groups.push((key, vec![row])),
+            }
+        }
+        groups.into_iter().map(|(_, rows)| (rows[0], Some(rows))).collect()
+    }
+
+    /// What the rows of a group say about the group must be the same in each.
+    fn agree(&mut self, plan: &'a ObjectPlan, rows: &[Row<'a>], scope: &Scope<'_, 'a>) {
+        let paths = plan.fields.iter().filter_map(|field| match &field.read {
+            Read::Scalar(_, alternatives) => Some((field.name, alternatives)),
+            _ => None,
+        });
+        for (name, alternatives) in paths {
+            let sources = alternatives.iter().filter_map(|alternative| match &alternative.source {
+                Source::From(paths) => Some(paths),
+                _ => None,
+            });
+            for path in sources.flatten() {
+                let value = |row: &Row<'a>| match path.find(&Scope { row: *row, up: Some(scope), rows: None }) {
+                    Found::Value(value) => plain(value).map(|text| text::trim(&text).to_owned()),
+                    _ => None,
+                };
+                let first = value(&rows[0]);
+                if rows[1..].iter().any(|row| value(row) != first) {
+                    self.path.push(Step::Field(name));
+                    self.find(&rules::GROUP_DISAGREES, &format!("{} differs between rows of one group", path.text), None);
+                    self.path.pop();
+                }
+            }
+        }
+    }
+}
+
+/// The innermost rows that a left-out row stands for.
+fn leaves(plan: &ListPlan, scope: &Scope<'_, '_>) -> u32 {
+    if plan.leaf {
+        return 1;
+    }
+    let inner = plan.object.fields.iter().filter_map(|field| match &field.read {
+        Read::List(list) => Some(list),
+        _ => None,
+    });
+    inner
+        .map(|list| {
+            let rows = list.each.rows(scope).unwrap_or_default();
+            rows.into_iter().map(|row| leaves(list, &Scope { row, up: Some(scope), rows: None })).sum::<u32>()
+        })
+        .sum()
+}
+
+fn finish(
+    key: EntityKey,
+    wish: Wish,
+    data: Result<Vec<u8>, serde_json::Error>,
+    search: Vec<String>,
+    mut findings: Findings<'_>,
+) -> Outcome {
+    match data {
+        Ok(data) => Outcome::Mapped(Mapped { key, wish, data, search }),
+        Err(error) => {
+            findings.add_value(&rules::MODEL_MISMATCH, "", "the entity can't be written", &error.to_string());
+            held(key.entity, Some(key), findings.list, search)
+        }
+    }
+}
+
+/// The words by which a person looks for the entity.
+fn search_words(fields: &Fields<'_>, key: Option<&EntityKey>) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut add = |word: &str| {
+        if !word.is_empty() && !words.iter().any(|known| known == word) {
+            words.push(word.to_owned());
+        }
+    };
+    if let Some(Node::Map(visit)) = node::field(fields, "visit") {
+        node::text_of(visit, "exam_no").into_iter().for_each(&mut add);
+    }
+    for name in ["report_no", "package_code", "group_code", "item_code"] {
+        node::text_of(fields, name).into_iter().for_each(&mut add);
+    }
+    if let Some(natural) = key.and_then(|key| key.key.splitn(3, ':').nth(2)) {
+        natural.split('/').for_each(&mut add);
+    }
+    words
+}
+
+fn typed(entity: EntityType, mut fields: Fields<'_>) -> Result<Entity, serde_json::Error> {
+    // The envelope is set afterwards, typed; here it only has to be there.
+    let empty = || Node::text("");
+    fields.push((
+        "envelope",
+        Node::Map(vec![
+            ("hospital_id", empty()),
+            ("campus_id", empty()),
+            ("source_system", empty()),
+            ("entity_type", empty()),
+            ("business_key", empty()),
+            ("lifecycle", Node::text("active")),
+            ("provenance", Node::Map(vec![("source_ref", empty()), ("adapter", empty())])),
+            ("issues", Node::List(Vec::new())),
+            (
+                "manifest",
+                Node::Map(vec![
+                    ("rows_read", Node::Integer(0)),
+                    ("mapped", Node::Integer(0)),
+                    ("duplicates", Node::Integer(0)),
+                    ("excluded", Node::List(Vec::new())),
+                ]),
+            ),
+        ]),
+    ));
+    let node = Node::Map(fields);
+    Ok(match entity {
+        EntityType::ExamItem => Entity::ExamItem(Box::new(ExamItem::deserialize(node)?)),
+        EntityType::ExamItemGroup => Entity::ExamItemGroup(Box::new(ExamItemGroup::deserialize(node)?)),
+        EntityType::ExamPackage => Entity::ExamPackage(Box::new(ExamPackage::deserialize(node)?)),
+        EntityType::ExamReport => Entity::ExamReport(Box::new(ExamReport::deserialize(node)?)),
+    })
+}
+
+/// A single value as text; `None` for what is not single, and for null.
+fn plain(value: &Value) -> Option<Cow<'_, str>> {
+    Some(match value {
+        Value::Text(text) => Cow::Borrowed(text),
+        Value::Decimal(decimal) => Cow::Borrowed(decimal.as_str()),
+        Value::Integer(number) => Cow::Owned(number.to_string()),
+        Value::Bool(truth) => Cow::Borrowed(if *truth { "true" } else { "false" }),
+        Value::Time(time) => Cow::Owned(time.to_string()),
+        Value::Null | Value::Bytes(_) | Value::List(_) | Value::Map(_) => return None,
+    })
+}
+
+/// A value in an expression: always text, so that `'0'` and 0 are the same; null is `none`.
+fn operand(value: &Value) -> Operand {
+    match value {
+        Value::Bool(truth) => Operand::from(*truth),
+        value => plain(value).map_or_else(|| Operand::from(()), |text| Operand::from(text::trim(&text))),
+    }
+}

@@ -1,0 +1,145 @@
+//! Makes one entity from the parts that several streams gave.
+
+use super::apply::held;
+use super::rules::{self, Findings, Weights};
+use crate::model::entity::Manifest;
+use crate::model::{Entity, EntityKey, ExamReport, Mapped, Outcome, Part, Severity, Wish};
+
+/// The first part in stream order is the header; its wish decides, and the others' results,
+/// conclusions and attachments join it. One group has one source: where two parts differ about a
+/// group, a person has to look.
+pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
+    let weights = Weights::default();
+    let mut findings = Findings::new(&weights);
+    let read = |part: &Part<'_>| Entity::from_json(key.entity, part.data).ok();
+    let Some((at, mut whole)) = parts.iter().enumerate().find_map(|(at, part)| Some((at, read(part)?))) else {
+        return match parts.iter().find(|part| *part.wish != Wish::Present) {
+            Some(part) => Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[])),
+            None => {
+                findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
+                held(key.entity, Some(key.clone()), findings.list, Vec::new())
+            }
+        };
+    };
+    let wish = parts[at].wish.clone();
+    if wish != Wish::Present {
+        return Outcome::Mapped(mapped(key, wish, parts[at].data.to_vec(), &search(&whole)));
+    }
+    let others = parts.iter().enumerate().filter(|(other, part)| *other != at && *part.wish == Wish::Present);
+    for (_, part) in others {
+        match read(part) {
+            Some(other) => join(&mut whole, other, part.stream, &mut findings),
+            None => findings.add(&rules::PART_HEADER, "", format!("the part of {} can't be read", part.stream)),
+        }
+    }
+    if let Entity::ExamReport(report) = &whole {
+        rules::report::whole(report, &mut findings);
+    }
+    if !whole.envelope().manifest.adds_up() {
+        findings.add(&rules::MANIFEST_MISMATCH, "envelope.manifest", "rows read and rows mapped differ");
+    }
+    let words = search(&whole);
+    if findings.list.iter().any(|finding| finding.severity >= Severity::Hold) {
+        return held(key.entity, Some(key.clone()), findings.list, words);
+    }
+    let issues = &mut whole.envelope_mut().issues;
+    for finding in findings.list {
+        if !issues.contains(&finding) {
+            issues.push(finding);
+        }
+    }
+    match whole.to_canonical_json() {
+        Ok(data) => Outcome::Mapped(mapped(key, wish, data, &words)),
+        Err(_) => {
+            let mut findings = Findings::new(&weights);
+            findings.add(&rules::MODEL_MISMATCH, "", "the entity can't be written");
+            held(key.entity, Some(key.clone()), findings.list, words)
+        }
+    }
+}
+
+fn mapped(key: &EntityKey, wish: Wish, data: Vec<u8>, search: &[String]) -> Mapped {
+    Mapped { key: key.clone(), wish, data, search: search.to_vec() }
+}
+
+fn search(entity: &Entity) -> Vec<String> {
+    match entity {
+        Entity::ExamReport(report) => {
+            let number = std::iter::once(report.visit.exam_no.clone());
+            number.chain(report.report_no.clone()).collect()
+        }
+        Entity::ExamPackage(package) => vec![package.package_code.clone()],
+        Entity::ExamItemGroup(group) => vec![group.group_code.clone()],
+        Entity::ExamItem(item) => vec![item.item_code.clone()],
+    }
+}
+
+fn join(whole: &mut Entity, other: Entity, stream: &str, findings: &mut Findings<'_>) {
+    match (whole, other) {
+        (Entity::ExamReport(whole), Entity::ExamReport(other)) => {
+            if whole.examinee.sex != other.examinee.sex || whole.visit.exam_no != other.visit.exam_no {
+                findings.add(&rules::PARTS_DISAGREE, "examinee", format!("{stream} speaks of another person or visit"));
+            }
+            join_report(whole, *other, stream, findings);
+        }
+        (whole, other) => {
+            let same = {
+                let mut plain = other.clone();
+                *plain.envelope_mut() = whole.envelope().clone();
+                plain == *whole
+            };
+            if !same {
+                findings.add(&rules::PARTS_DISAGREE, "", format!("{stream} gives another content"));
+            }
+        }
+    }
+}
+
+fn join_report(whole: &mut ExamReport, other: ExamReport, stream: &str, findings: &mut Findings<'_>) {
+    let before = whole.groups.len();
+    for group in other.groups {
+        let same_code = whole.groups[..before].iter().position(|known| known.group_code == group.group_code);
+        match same_code {
+            None => whole.groups.push(group),
+            Some(at) if whole.groups[at] == group => {}
+            // A header often names the groups before their results are there.
+            Some(at) if whole.groups[at].items.is_empty() => whole.groups[at] = group,
+            Some(_) if group.items.is_empty() => {}
+            Some(at) => {
+                let path = format!("groups[{at}]");
+                findings.add_value(&rules::PARTS_DISAGREE, path, format!("{stream} gives another content"), &group.group_code);
+            }
+        }
+    }
+    for mut conclusion in other.conclusions {
+        let known = |mine: &crate::model::entity::Conclusion| mine.kind == conclusion.kind && mine.text == conclusion.text;
+        if !whole.conclusions.iter().any(known) {
+            let last = whole.conclusions.iter().map(|mine| mine.seq).max().unwrap_or(0);
+            conclusion.seq = last + 1;
+            whole.conclusions.push(conclusion);
+        }
+    }
+    for attachment in other.attachments {
+        if !whole.attachments.iter().any(|mine| mine.digest == attachment.digest) {
+            whole.attachments.push(attachment);
+        }
+    }
+    add(&mut whole.envelope.manifest, other.envelope.manifest);
+    for issue in other.envelope.issues {
+        if !whole.envelope.issues.contains(&issue) {
+            whole.envelope.issues.push(issue);
+        }
+    }
+}
+
+fn add(sum: &mut Manifest, part: Manifest) {
+    sum.rows_read += part.rows_read;
+    sum.mapped += part.mapped;
+    sum.duplicates += part.duplicates;
+    for excluded in part.excluded {
+        match sum.excluded.iter_mut().find(|known| known.reason == excluded.reason) {
+            Some(known) => known.count += excluded.count,
+            None => sum.excluded.push(excluded),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A compiled mapping: what [`super::apply`] follows for each record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+
+use super::node::Node;
+use super::readers::date::Grammar;
+use super::readers::number::Scale;
+use super::rules::Weights;
+use super::shape::Kind;
+use super::source::SourcePath;
+
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The list that holds the entities; the document itself where absent.
+    pub(super) each: Option<SourcePath>,
+    pub(super) key: Vec<Vec<Alternative>>,
+    pub(super) scope: Option<String>,
+    pub(super) hospital: Option<SourcePath>,
+    pub(super) campus: Option<SourcePath>,
+    pub(super) absent: Vec<(Expression, String)>,
+    /// Whether a column that a document lacks is as good as null.
+    pub(super) missing_is_null: bool,
+    pub(super) weights: Weights,
+    pub(super) fields: ObjectPlan,
+}
+
+#[derive(Debug)]
+pub(super) struct ObjectPlan {
+    /// The type's name in the model.
+    pub(super) shape: &'static str,
+    pub(super) fields: Vec<FieldPlan>,
+}
+
+#[derive(Debug)]
+pub(super) struct FieldPlan {
+    pub(super) name: &'static str,
+    /// The field that keeps the literal, where no line of the file fills it.
+    pub(super) raw: Option<&'static str>,
+    pub(super) required: bool,
+    pub(super) read: Read,
+}
+
+#[derive(Debug)]
+pub(super) enum Read {
+    Object(ObjectPlan),
+    List(Box<ListPlan>),
+    Texts(Vec<Alternative>),
+    Scalar(&'static Kind, Vec<Alternative>),
+    Enabled(Vec<Switch>, bool),
+    Composite(Composite, Vec<Alternative>),
+}
+
+/// The fields that one line of a mapping fills together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Composite {
+    Value,
+    Unit,
+    Reference,
+    /// Of a dictionary's item: a list of ranges.
+    References,
+    Flag,
+    Critical,
+}
+
+#[derive(Debug)]
+pub(super) struct ListPlan {
+    pub(super) each: SourcePath,
+    pub(super) when: Option<Expression>,
+    pub(super) excluded: String,
+    pub(super) group_by: Vec<SourcePath>,
+    pub(super) object: ObjectPlan,
+    /// Whether its rows are counted in the manifest: the rows of the innermost lists are.
+    pub(super) leaf: bool,
+}
+
+/// One way to get a value. The first one whose condition holds and that finds something is taken.
+#[derive(Debug)]
+pub(super) struct Alternative {
+    pub(super) source: Source,
+    pub(super) when: Option<Expression>,
+    pub(super) none: Vec<String>,
+    pub(super) optional: bool,
+    pub(super) codes: Option<Arc<CodeTable>>,
+    pub(super) grammars: Vec<Grammar>,
+    pub(super) zone: Option<Tz>,
+    pub(super) scale: Option<Scale>,
+    /// Words of a result that mean absence, beside the built-in ones.
+    pub(super) absent: HashMap<String, String>,
+    /// What an empty flag means.
+    pub(super) empty: Option<String>,
+    pub(super) split: Vec<String>,
+    /// Taken where the source has nothing.
+    pub(super) default: Option<Node<'static>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    From(Vec<SourcePath>),
+    Bounds(SourcePath, SourcePath),
+    Const(Node<'static>),
+    Expr(Expression),
+    /// Only a default.
+    Nothing,
+}
+
+/// One off switch of the source.
+#[derive(Debug)]
+pub(super) struct Switch {
+    pub(super) from: SourcePath,
+    pub(super) off: Vec<String>,
+    /// The values that mean "on"; where none are listed, all others do.
+    pub(super) on: Vec<String>,
+    pub(super) reason: String,
+    pub(super) optional: bool,
+}
+
+/// A minijinja expression with what it needs from the record.
+pub(super) struct Expression {
+    pub(super) compiled: minijinja::Expression<'static, 'static>,
+    pub(super) needs: Vec<Need>,
+}
+
+/// A name that an expression uses.
+#[derive(Debug)]
+pub(super) enum Need {
+    /// `row.NAME` or `root.NAME` (also `up`), which must exist.
+    Member(&'static str, SourcePath),
+    /// A name bound by `with`.
+    Bound(String, SourcePath),
+}
+
+impl std::fmt::Debug for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Expression").field("needs", &self.needs).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct CodeTable {
+    pub(super) name: String,
+    pub(super) codes: HashMap<String, String>,
+    /// Whether an unknown code leaves the field empty and is only told.
+    pub(super) flag: bool,
+}

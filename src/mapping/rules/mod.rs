@@ -1,0 +1,172 @@
+//! The rules that an entity is held to: one registry, so that `hisync explain CODE`, the documents
+//! and a site's own weights speak of the same things.
+
+pub(super) mod dictionary;
+pub(super) mod package;
+pub(super) mod report;
+
+use crate::model::{Entity, Finding, Severity};
+
+/// One rule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The stable word, in findings and in a mapping's `[rules]`.
+    pub code: &'static str,
+    /// What it weighs unless a mapping says otherwise.
+    pub severity: Severity,
+    /// Whether a mapping may not change its weight.
+    pub fixed: bool,
+    /// What it says, in one line.
+    pub title: &'static str,
+    /// What to do about it.
+    pub help: &'static str,
+}
+
+macro_rules! rules {
+    ($($name:ident $code:literal $severity:ident $fixed:literal $title:literal $help:literal;)*) => {
+        $(
+            #[doc = $title]
+            pub(super) static $name: Rule =
+                Rule { code: $code, severity: Severity::$severity, fixed: $fixed, title: $title, help: $help };
+        )*
+        static ALL: &[&Rule] = &[$(&$name),*];
+    };
+}
+
+rules! {
+    EMPTY_KEY "empty-key" Reject true "a part of the entity's key is empty"
+        "Without its key a record can't be told from others. See whether [key] names the right columns.";
+    MODEL_MISMATCH "model-mismatch" Hold true "what was read does not make an entity"
+        "A required value could not be read; the other findings say which. Alone, this is a fault of hisync.";
+    MANIFEST_MISMATCH "manifest-mismatch" Reject true "the children read and the children mapped don't add up"
+        "A fault of hisync: nothing was sent. Keep the record and report it.";
+    NO_ENTITY "no-entity" Hold true "the record holds none of the entities that the mapping looks for"
+        "See whether [mapping] each names the right list.";
+    HOSPITAL_MISMATCH "hospital-mismatch" Reject true "the record names another hospital"
+        "The source mixes hospitals, or the configuration names the wrong one.";
+    CAMPUS_MISMATCH "campus-mismatch" Hold false "the record names another campus"
+        "Give each campus its own source, or filter in the stream.";
+    MISSING_COLUMN "missing-column" Hold false "the source no longer has a column that the mapping reads"
+        "A renamed column must not look like no data. Correct the name, or write `optional = true`.";
+    MISSING_VALUE "missing-value" Hold false "a value that the entity needs is empty in the source"
+        "Correct it in the source, name another candidate in `from`, or justify a `default`.";
+    UNREADABLE_VALUE "unreadable-value" Hold false "a value is not written as its field expects"
+        "Give the field its `format`, a code table, or the words that mean none.";
+    NOT_A_SCALAR "not-a-scalar" Hold false "a single value is expected and the source has several"
+        "Name the component (`PID-5.1`), the repetition (`PID-3[2]`), or iterate with `each`.";
+    DAMAGED_TEXT "damaged-text" Hold false "characters of a text were lost before it was read"
+        "A rare character was stored as ? or U+FFFD. Only the source can repair it.";
+    IMPLAUSIBLE_DATE "implausible-date" Hold false "a date lies outside all plausible years"
+        "Programs write such days for none: list them in the field's `none`.";
+    UNKNOWN_CODE "unknown-code" Hold true "a local code is not in its code table"
+        "Add it to the table; what it concerns is mapped again. The table's `unknown` decides between hold and flag.";
+    MONEY_FRACTION "money-fraction" Hold false "a price has a part of a fen"
+        "See whether `scale` is right; hisync does not round prices.";
+    EXPRESSION "expression" Hold false "an expression can't be worked out for this record"
+        "See whether its columns exist and are of the kind that it expects.";
+    GROUP_DISAGREES "group-disagrees" Hold false "rows of one group say different things about the group"
+        "See whether `group_by` names every column that tells groups apart.";
+    UNIT_UNKNOWN "unit-unknown" Warn false "a unit is not certain"
+        "The literal is delivered. A unit is never guessed.";
+    FLAG_UNKNOWN "flag-unknown" Warn false "an abnormal flag is not known"
+        "Bind the source's flags with a code table.";
+    PRICE_NEGATIVE "price-negative" Reject false "a price is negative" "Correct it in the source.";
+    SALE_ABOVE_ORIGINAL "sale-above-original" Warn false "the price asked is above the original price"
+        "The two columns may be swapped.";
+    PACKAGE_EMPTY "package-empty" Hold false "a package has no items"
+        "A package without items can't be done. The child query may have failed to find them.";
+    DUPLICATE_ITEM "duplicate-item" Hold false "the same item stands twice in a list with different content"
+        "A join may fan out.";
+    CHOICE_IMPOSSIBLE "choice-impossible" Hold false "a choice can't be made as it is described"
+        "At most must not be below at least, nor above the number of items in the part.";
+    AGES_REVERSED "ages-reversed" Hold false "the lowest age is above the highest" "The columns may be swapped.";
+    DATES_REVERSED "dates-reversed" Hold false "the last day lies before the first" "The columns may be swapped.";
+    COMPANY_MISSING "company-missing" Hold false "a company's package does not say which company" "Map `org_code`.";
+    RANGE_REVERSED "range-reversed" Hold false "a lower bound is above its upper bound"
+        "The columns may be swapped, or the range may be read wrongly.";
+    NO_MEMBERS "no-members" Hold false "a group has no detail items"
+        "The child query may have failed to find them; a group without results of its own may weigh `warn`.";
+    ID_CHECKSUM "id-checksum" Warn false "the check digit of an identity number is wrong"
+        "The number is delivered and marked; never match people by it.";
+    ID_DISAGREES "id-disagrees" Hold false "a valid identity number disagrees with sex or date of birth"
+        "The code table of the sex may be inverted, or two people were mixed up.";
+    DATE_ORDER "date-order" Hold false "issue, exam, registration and birth are not in order"
+        "A date may be read by the wrong grammar.";
+    AGE_DISAGREES "age-disagrees" Warn false "the stated age is more than a year off the date of birth"
+        "The person or the date of birth may be wrong.";
+    SUBSTITUTE "substitute" Hold false "someone else came to the exam 替检"
+        "A person has to decide whose results these are.";
+    EMPTY_VALUE "empty-value" Hold false "a final report has a result without value and without reason"
+        "Map the words that mean absence, or correct the source.";
+    DUPLICATE_RESULT "duplicate-result" Hold false "one item has two different results in one group"
+        "Map `instance` (side, time point, specimen), or find out which one is right.";
+    FLAG_OPPOSITE "flag-opposite" Hold false "the source's flag contradicts value and range"
+        "Value, range or flag may come from a shifted column.";
+    FLAG_DISAGREES "flag-disagrees" Warn false "either the source's flag or the range calls the value normal"
+        "The hospital may judge by another range than it prints.";
+    GROUP_MISSING "group-missing" Hold false "an ordered group has no results and no reason for it"
+        "The results may not have arrived yet, or the view hides them.";
+    GROUP_UNORDERED "group-unordered" Warn false "a group has results and was not ordered"
+        "The order may have been changed on site.";
+    PARTS_DISAGREE "parts-disagree" Hold false "two streams give different content for the same group"
+        "Only one system may be the source of a group's results.";
+    PART_HEADER "part-header" Hold true "no part of the entity could be read"
+        "A fault of hisync, or a part was written by another version.";
+}
+
+/// All rules, in the order of the documents.
+pub fn all() -> &'static [&'static Rule] {
+    ALL
+}
+
+/// The rule of that code.
+pub fn find(code: &str) -> Option<&'static Rule> {
+    ALL.iter().copied().find(|rule| rule.code == code)
+}
+
+/// The weights that a mapping gives to rules.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Weights(pub(super) Vec<(&'static str, Severity)>);
+
+impl Weights {
+    pub(super) fn of(&self, rule: &Rule) -> Severity {
+        self.0.iter().find(|(code, _)| *code == rule.code).map_or(rule.severity, |(_, severity)| *severity)
+    }
+}
+
+/// Where rules put their findings.
+#[derive(Debug)]
+pub(super) struct Findings<'w> {
+    pub(super) weights: &'w Weights,
+    pub(super) list: Vec<Finding>,
+}
+
+impl<'w> Findings<'w> {
+    pub(super) fn new(weights: &'w Weights) -> Findings<'w> {
+        Findings { weights, list: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, rule: &Rule, path: impl Into<String>, message: impl Into<String>) {
+        self.list.push(Finding::new(rule.code, self.weights.of(rule), path, message));
+    }
+
+    pub(super) fn add_value(&mut self, rule: &Rule, path: impl Into<String>, message: impl Into<String>, value: &str) {
+        self.list.push(Finding::new(rule.code, self.weights.of(rule), path, message).value(value));
+    }
+}
+
+/// Fills what hisync derives, then holds the entity to the rules of its type.
+pub(super) fn settle(entity: &mut Entity, findings: &mut Findings<'_>) {
+    match entity {
+        Entity::ExamItem(item) => dictionary::item(item, findings),
+        Entity::ExamItemGroup(group) => dictionary::group(group, findings),
+        Entity::ExamPackage(package) => package::settle(package, findings),
+        Entity::ExamReport(report) => report::settle(report, findings),
+    }
+}
+
+/// The index of each element whose key an earlier element has.
+pub(super) fn repeated<'a, K: Eq + std::hash::Hash + 'a>(keys: impl Iterator<Item = K>) -> Vec<usize> {
+    let mut seen = std::collections::HashSet::new();
+    keys.enumerate().filter_map(|(at, key)| (!seen.insert(key)).then_some(at)).collect()
+}

@@ -1,0 +1,219 @@
+//! Walks the golden cases: `fixtures/mapping/<case>` (a mapping, inputs, what becomes of them) and
+//! `fixtures/mapping-mistakes/<mistake>` (a bad file and what is said about it).
+//! `HISYNC_BLESS=1` rewrites the expectations.
+
+use std::path::{Path, PathBuf};
+
+use connector_api::Document;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::model::{Mapped, Wish};
+
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+fn context() -> Context {
+    Context {
+        hospital: "demo-001".to_owned(),
+        campus: "main".to_owned(),
+        source: "peis".to_owned(),
+        adapter: "fixture".to_owned(),
+        timezone: chrono_tz::Asia::Shanghai,
+    }
+}
+
+fn entity_of(path: &Path) -> EntityType {
+    let text = std::fs::read_to_string(path).expect("a mapping");
+    let word = text.lines().find_map(|line| line.trim().strip_prefix("entity")).unwrap_or("= \"exam_report\"");
+    word.trim_matches([' ', '=', '"']).parse().unwrap_or(EntityType::ExamReport)
+}
+
+fn sorted(folder: impl AsRef<Path>) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Compares with the file, or writes it where expectations are blessed.
+fn expect(path: &Path, actual: &str) -> Result<(), String> {
+    if std::env::var_os("HISYNC_BLESS").is_some() {
+        std::fs::write(path, actual).expect("an expectation can be written");
+        return Ok(());
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
+    if expected == actual { Ok(()) } else { Err(format!("{}:\nexpected {expected}\nactual {actual}", path.display())) }
+}
+
+fn shown(outcome: &Outcome) -> Json {
+    match outcome {
+        Outcome::Mapped(mapped) => {
+            let data: Json = serde_json::from_slice(&mapped.data).expect("data is JSON");
+            let wish = match &mapped.wish {
+                Wish::Present => json!("present"),
+                Wish::Absent { reason } => json!({ "absent": reason }),
+            };
+            json!({ "mapped": { "key": mapped.key.subject(), "wish": wish, "search": mapped.search, "data": data } })
+        }
+        Outcome::Held(held) => json!({ "held": {
+            "entity": held.entity.as_str(), "key": held.key.as_ref().map(|key| key.subject()), "reason": held.reason,
+            "search": held.search, "findings": held.findings,
+        } }),
+    }
+}
+
+fn compiled(path: &Path) -> Mapping {
+    match Mapping::compile(path, entity_of(path), &Disk) {
+        Ok(mapping) => mapping,
+        Err(problems) => panic!("{}", rendered(&problems)),
+    }
+}
+
+fn outcomes(mapping: &Mapping, input: &Path) -> Vec<Outcome> {
+    let document = Document::from_bytes(&std::fs::read(input).expect("an input")).expect("an archived document");
+    mapping.apply(&context(), Input { document: &document, source_ref: "V_TEST", charset: None })
+}
+
+#[test]
+fn every_case_becomes_what_is_expected() {
+    let mut wrong = Vec::new();
+    let schema = |entity| {
+        jsonschema::validator_for(&crate::model::schema::entity_schema(entity).to_value()).expect("a valid schema")
+    };
+    for case in sorted("fixtures/mapping") {
+        let mapping = compiled(&case.join("mapping.toml"));
+        for input in sorted(&case) {
+            let name = input.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let Some(rest) = name.strip_prefix("input") else { continue };
+            let outcomes = outcomes(&mapping, &input);
+            assert!(!outcomes.is_empty(), "{} has an outcome", input.display());
+            for outcome in &outcomes {
+                if let Outcome::Mapped(Mapped { data, wish: Wish::Present, key, .. }) = outcome {
+                    let data: Json = serde_json::from_slice(data).expect("data is JSON");
+                    assert!(schema(key.entity).is_valid(&data), "{} breaks its schema", input.display());
+                }
+            }
+            let shown: Vec<Json> = outcomes.iter().map(shown).collect();
+            let text = serde_json::to_string_pretty(&shown).expect("JSON") + "\n";
+            wrong.extend(expect(&case.join(format!("expected{rest}")), &text).err());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn rendered(problems: &[Problem]) -> String {
+    let mut out = String::new();
+    for problem in problems {
+        let text = std::fs::read_to_string(&problem.file).unwrap_or_default();
+        let at = problem.span.as_ref().map(|span| {
+            let before = &text[..span.start.min(text.len())];
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            format!("{line}:{column}")
+        });
+        let file = problem.file.strip_prefix("fixtures/mapping-mistakes").unwrap_or(&problem.file).display();
+        let hint = problem.hint.as_deref().unwrap_or("-");
+        out.push_str(&format!("{file}:{} {} {} | {hint}\n", at.unwrap_or_default(), problem.code, problem.message));
+    }
+    out
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_and_a_hint() {
+    let mut wrong = Vec::new();
+    for mistake in sorted("fixtures/mapping-mistakes") {
+        let path = mistake.join("mapping.toml");
+        let problems = Mapping::compile(&path, EntityType::ExamPackage, &Disk).err().unwrap_or_default();
+        assert!(!problems.is_empty(), "{} compiles", path.display());
+        wrong.extend(expect(&mistake.join("expected.txt"), &rendered(&problems)).err());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_version_names_the_mapping_and_changes_with_any_of_its_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mapping.toml");
+    let source = std::fs::read_to_string("fixtures/mapping/package-three-levels/mapping.toml").expect("a mapping");
+    std::fs::write(&path, &source).expect("written");
+    let first = compiled(&path);
+    std::fs::write(&path, format!("{source}\n# another byte\n")).expect("written");
+    let second = compiled(&path);
+    assert_ne!(first.version(), second.version());
+    assert_eq!(first.version(), compiled(Path::new("fixtures/mapping/package-three-levels/mapping.toml")).version());
+    assert_eq!(first.files(), [path]);
+}
+
+#[test]
+fn every_rule_code_is_unique_and_explained() {
+    let codes: std::collections::BTreeSet<&str> = rules::all().iter().map(|rule| rule.code).collect();
+    assert_eq!(codes.len(), rules::all().len());
+    assert!(rules::all().iter().all(|rule| !rule.title.is_empty() && !rule.help.is_empty()));
+}
+
+#[test]
+fn every_example_of_the_guide_compiles() {
+    let guide = std::fs::read_to_string("docs/mapping.md").expect("the guide");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("codes")).expect("created");
+    let mut count = 0;
+    for example in guide.split("```toml\n").skip(1) {
+        let text = example.split("```").next().unwrap_or_default();
+        if !text.contains("[mapping]") {
+            continue;
+        }
+        for csv in guide.split("```csv\n").skip(1) {
+            let csv = csv.split("```").next().unwrap_or_default();
+            std::fs::write(folder.path().join("codes/state.csv"), csv).expect("written");
+        }
+        let path = folder.path().join(format!("example{count}.toml"));
+        std::fs::write(&path, text).expect("written");
+        if let Err(problems) = Mapping::compile(&path, entity_of(&path), &Disk) {
+            panic!("example {count}: {}", rendered(&problems));
+        }
+        count += 1;
+    }
+    assert!(count >= 2, "the guide has examples");
+}
+
+fn part<'a>(stream: &'a str, outcome: &'a Outcome) -> Part<'a> {
+    match outcome {
+        Outcome::Mapped(mapped) => Part { stream, wish: &mapped.wish, data: &mapped.data },
+        Outcome::Held(held) => panic!("held: {held:?}"),
+    }
+}
+
+#[test]
+fn parts_of_a_report_join_by_group_and_a_disagreement_is_held() {
+    let mapping = compiled(Path::new("fixtures/mapping/report-grouped/mapping.toml"));
+    let header = outcomes(&mapping, Path::new("fixtures/mapping/report-grouped/input.json")).remove(0);
+    let other = outcomes(&mapping, Path::new("fixtures/mapping/report-grouped/input-other-groups.json")).remove(0);
+    let key = match &header {
+        Outcome::Mapped(mapped) => mapped.key.clone(),
+        Outcome::Held(held) => panic!("held: {held:?}"),
+    };
+    let whole = Composer.compose(&key, &[part("peis/reports", &header), part("lis/results", &other)]);
+    let Outcome::Mapped(whole) = whole else { panic!("{whole:?}") };
+    let data: Json = serde_json::from_slice(&whole.data).expect("JSON");
+    assert_eq!(data["groups"].as_array().map(Vec::len), Some(3));
+    assert_eq!(data["envelope"]["manifest"]["rows_read"], 5);
+
+    let text = String::from_utf8(part("", &header).data.to_vec()).expect("UTF-8");
+    let changed = text.replace("\"5.30\"", "\"5.40\"").into_bytes();
+    let disagreeing = Part { stream: "lis/results", wish: &Wish::Present, data: &changed };
+    let Outcome::Held(held) = Composer.compose(&key, &[part("peis/reports", &header), disagreeing]) else {
+        panic!("two results for one group were joined")
+    };
+    assert_eq!(held.reason, "parts-disagree");
+
+    let absent = Wish::Absent { reason: "reversed".to_owned() };
+    let withdrawn = Part { stream: "peis/reports", wish: &absent, data: part("", &header).data };
+    let outcome = Composer.compose(&key, &[withdrawn, part("lis/results", &other)]);
+    assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Absent { .. }, .. })), "{outcome:?}");
+}

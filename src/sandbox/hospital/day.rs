@@ -1,0 +1,408 @@
+//! A day in the simulated hospital, as a script under a seed.
+//!
+//! ```no_run
+//! use hisync::sandbox::hospital::{Day, Peis};
+//! let mut peis = Peis::create("hospital.db".as_ref()).unwrap();
+//! let mut day = Day::new(7, 40);
+//! while let Some(step) = day.next(&mut peis).unwrap() {
+//!     // send step.letters through a LabSender, let every stream finish a poll that began now,
+//!     // and compare with step.produced
+//! }
+//! ```
+//!
+//! Each phase changes the PEIS in one transaction and hands out what the laboratory is to send. A
+//! phase makes at most one version of an entity, so a reader that polls once after each phase sees
+//! them all. Update times rise from phase to phase; inside a phase three reports share each second.
+
+use std::collections::BTreeMap;
+
+use chrono::{Duration, NaiveDate, NaiveDateTime};
+
+use super::catalogue::{GROUPS, PACKAGES, items};
+use super::lab::{Declared, LabMessage, Letter, Verified, oru};
+use super::ledger::{Flaw, Ledger};
+use super::peis::{Desk, Peis, PeisError, ReportState};
+use super::people::Sex;
+use super::visit::{Order, Visit};
+use crate::model::EntityType;
+
+/// The campus in the demo's configuration, and the first part of each business key.
+pub const CAMPUS: &str = "main";
+/// The id of the PEIS in the demo's configuration.
+pub const PEIS_SOURCE: &str = "peis";
+/// The id of the laboratory in the demo's configuration.
+pub const LAB_SOURCE: &str = "lab";
+/// Fewer people can't play all parts.
+pub const FEWEST_PEOPLE: usize = 12;
+
+// Who plays which part, by the visit's number.
+const CORRECTED: usize = 0;
+const UNKNOWN_SEX: usize = 1;
+const UNKNOWN_FLAG: usize = 2;
+const PRELIMINARY: usize = 3;
+const UNKNOWN_LAB_FLAG: usize = 4;
+const UNDECODABLE: usize = 5;
+const REVERSED: usize = 6;
+const NEVER_CONCLUDED: usize = 8;
+const RESENT: usize = 10;
+
+/// The group item whose results are corrected, and get a flag that nobody knows: blood counts are in every package.
+const CORRECTED_GROUP: &str = "002001";
+
+/// How long a phase is, in seconds: shorter than the hour between two phases.
+const PHASE_SECS: usize = 3_500;
+
+/// A part of the day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The catalogue is published.
+    Opening,
+    /// People are registered; one with a sex code that nobody knows.
+    Registration,
+    /// The first examinations have results.
+    FirstResults,
+    /// All other results are in, and the laboratory sends its reports: one with a flag that nobody
+    /// knows, one that can't be decoded, one that is not verified yet.
+    Laboratory,
+    /// Most reports are concluded 总检; the laboratory verifies what was preliminary.
+    Conclusions,
+    /// A package's price changes, another is taken off sale.
+    CatalogueChange,
+    /// A report is corrected in both systems; the laboratory sends an old message again.
+    Correction,
+    /// A delivered report is taken back 反审核.
+    Reversal,
+    /// The upstream fails while the remaining reports are concluded.
+    Outage,
+    /// The upstream is back, and the report that was taken back is final again, unchanged.
+    Recovery,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Phase; 10] = [
+        Phase::Opening,
+        Phase::Registration,
+        Phase::FirstResults,
+        Phase::Laboratory,
+        Phase::Conclusions,
+        Phase::CatalogueChange,
+        Phase::Correction,
+        Phase::Reversal,
+        Phase::Outage,
+        Phase::Recovery,
+    ];
+
+    /// What happens, for people who watch.
+    pub fn title(self) -> &'static str {
+        match self {
+            Phase::Opening => "the catalogue of items, groups and packages is published",
+            Phase::Registration => "people arrive and are registered",
+            Phase::FirstResults => "the first examinations have results",
+            Phase::Laboratory => "the laboratory sends its reports",
+            Phase::Conclusions => "the chief doctor concludes most reports",
+            Phase::CatalogueChange => "a package changes its price, another goes off sale",
+            Phase::Correction => "a report is corrected; the laboratory repeats a message",
+            Phase::Reversal => "a delivered report is taken back",
+            Phase::Outage => "the upstream fails while more reports are concluded",
+            Phase::Recovery => "the upstream is back; the report that was taken back is final again",
+        }
+    }
+
+    /// How the upstream is during this phase.
+    pub fn upstream(self) -> Upstream {
+        if self == Phase::Outage { Upstream::Down } else { Upstream::Up }
+    }
+
+    /// The hour at which it begins, on the hospital's wall clock.
+    fn hour(self) -> u32 {
+        match self {
+            Phase::Opening => 7,
+            Phase::Registration => 8,
+            Phase::FirstResults => 10,
+            Phase::Laboratory => 11,
+            Phase::Conclusions => 14,
+            Phase::CatalogueChange => 15,
+            Phase::Correction => 16,
+            Phase::Reversal => 17,
+            Phase::Outage => 18,
+            Phase::Recovery => 19,
+        }
+    }
+}
+
+/// Whether the upstream answers; for whoever plays it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upstream {
+    /// It does.
+    Up,
+    /// It fails.
+    Down,
+}
+
+/// What a phase did.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Which phase.
+    pub phase: Phase,
+    /// The versions that it made, those in `letters` included.
+    pub produced: Ledger,
+    /// What the laboratory sends, in order.
+    pub letters: Vec<LabMessage>,
+    /// How the upstream is to be while the phase is read.
+    pub upstream: Upstream,
+}
+
+/// The script.
+#[derive(Debug)]
+pub struct Day {
+    seed: u64,
+    people: usize,
+    date: NaiveDate,
+    played: usize,
+    /// Visits that are no longer as they were drawn.
+    changed: BTreeMap<usize, Visit>,
+    ledger: Ledger,
+}
+
+/// The day that is played unless another is asked for.
+pub(super) fn default_date() -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 11, 20).unwrap_or_default()
+}
+
+impl Day {
+    /// A day with so many people, [`FEWEST_PEOPLE`] at least.
+    pub fn new(seed: u64, people: usize) -> Day {
+        Day {
+            seed,
+            people: people.max(FEWEST_PEOPLE),
+            date: default_date(),
+            played: 0,
+            changed: BTreeMap::new(),
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// Plays another day of the calendar.
+    #[must_use]
+    pub fn on(mut self, date: NaiveDate) -> Day {
+        self.date = date;
+        self
+    }
+
+    /// How many people come.
+    pub fn people(&self) -> usize {
+        self.people
+    }
+
+    /// What all phases so far have produced.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// A visit as it stands now.
+    pub fn visit(&self, index: usize) -> Visit {
+        self.changed.get(&index).cloned().unwrap_or_else(|| Visit::draw(self.seed, index, self.people, self.date))
+    }
+
+    /// Plays the next phase; `None` when the day is over. A phase that fails may be played again.
+    pub fn next(&mut self, peis: &mut Peis) -> Result<Option<Step>, PeisError> {
+        let Some(phase) = Phase::ALL.get(self.played).copied() else { return Ok(None) };
+        let mut produced = Ledger::default();
+        let mut changed = BTreeMap::new();
+        peis.change(|desk| self.play(phase, desk, &mut produced, &mut changed))?;
+        self.changed.append(&mut changed);
+        let letters = self.letters(phase, &mut produced);
+        self.played += 1;
+        self.ledger.add(&produced);
+        Ok(Some(Step { phase, produced, letters, upstream: phase.upstream() }))
+    }
+
+    fn play(
+        &self,
+        phase: Phase,
+        desk: &Desk<'_>,
+        produced: &mut Ledger,
+        changed: &mut BTreeMap<usize, Visit>,
+    ) -> rusqlite::Result<()> {
+        match phase {
+            Phase::Opening => {
+                desk.publish_catalogue()?;
+                items().for_each(|(_, item)| produced.version(EntityType::ExamItem, peis_key(item.code)));
+                GROUPS.iter().for_each(|group| produced.version(EntityType::ExamItemGroup, peis_key(group.code)));
+                PACKAGES.iter().for_each(|package| produced.version(EntityType::ExamPackage, peis_key(package.code)));
+            }
+            Phase::Registration => {
+                for index in 0..self.people {
+                    let visit = self.visit(index);
+                    let code = match (index, visit.person.sex) {
+                        (UNKNOWN_SEX, _) => "9",
+                        (_, Sex::Male) => "1",
+                        (_, Sex::Female) => "2",
+                    };
+                    desk.register(&visit, code)?;
+                    report_version(produced, index, &visit, false);
+                }
+            }
+            Phase::FirstResults => {
+                for index in (0..self.people).step_by(2) {
+                    let visit = self.visit(index);
+                    for order in visit.orders.iter().filter(|order| order.group.specimen.is_none()) {
+                        desk.enter(&visit, order, None)?;
+                    }
+                    desk.visit_state(&visit, "3")?;
+                    desk.touch(&visit, self.at(phase, index))?;
+                    report_version(produced, index, &visit, false);
+                }
+            }
+            Phase::Laboratory => {
+                for index in 0..self.people {
+                    let visit = self.visit(index);
+                    for order in &visit.orders {
+                        let strange = index == UNKNOWN_FLAG && order.group.code == CORRECTED_GROUP;
+                        desk.enter(&visit, order, strange.then_some("※"))?;
+                    }
+                    desk.visit_state(&visit, "3")?;
+                    desk.touch(&visit, self.at(phase, index))?;
+                    report_version(produced, index, &visit, true);
+                }
+            }
+            Phase::Conclusions | Phase::Outage => {
+                let early = phase == Phase::Conclusions;
+                let now = |index: &usize| concluded_early(*index) == early && *index != NEVER_CONCLUDED;
+                for index in (0..self.people).filter(now) {
+                    let visit = self.visit(index);
+                    let at = self.at(phase, index);
+                    desk.conclude(&visit, ReportState::Concluded, at)?;
+                    desk.touch(&visit, at)?;
+                    report_version(produced, index, &visit, true);
+                }
+            }
+            Phase::CatalogueChange => {
+                desk.reprice("TC002", "458.80")?;
+                desk.switch_off("TC006")?;
+                produced.version(EntityType::ExamPackage, peis_key("TC002"));
+                produced.version(EntityType::ExamPackage, peis_key("TC006"));
+            }
+            Phase::Correction => {
+                let mut visit = self.visit(CORRECTED);
+                let sex = visit.person.sex;
+                if let Some(order) = visit.order_mut(CORRECTED_GROUP) {
+                    order.results[0].correct("11.20", sex);
+                }
+                visit.orders.iter().try_for_each(|order| desk.enter(&visit, order, None))?;
+                let at = self.at(phase, CORRECTED);
+                desk.conclude(&visit, ReportState::Revised, at)?;
+                desk.touch(&visit, at)?;
+                report_version(produced, CORRECTED, &visit, true);
+                changed.insert(CORRECTED, visit);
+            }
+            Phase::Reversal | Phase::Recovery => {
+                let visit = self.visit(REVERSED);
+                let taken_back = phase == Phase::Reversal;
+                desk.set_state(&visit, if taken_back { ReportState::Reversed } else { ReportState::Concluded })?;
+                desk.touch(&visit, self.at(phase, REVERSED))?;
+                report_version(produced, REVERSED, &visit, true);
+            }
+        }
+        Ok(())
+    }
+
+    fn letters(&self, phase: Phase, produced: &mut Ledger) -> Vec<LabMessage> {
+        match phase {
+            Phase::Laboratory => (0..self.people).map(|index| self.first_letter(index, produced)).collect(),
+            Phase::Conclusions => vec![self.later_letter(phase, PRELIMINARY, Verified::Final, produced)],
+            Phase::Correction => {
+                let corrected = self.later_letter(phase, CORRECTED, Verified::Corrected, produced);
+                // The laboratory lost the acknowledgement, hours later: the same bytes again.
+                let again = self.first_letter(RESENT, &mut Ledger::default());
+                vec![corrected, again]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn first_letter(&self, index: usize, produced: &mut Ledger) -> LabMessage {
+        let verified = if index == PRELIMINARY { Verified::Preliminary } else { Verified::Final };
+        let mut letter = self.letter(Phase::Laboratory, index, verified);
+        letter.strange_flag = (index == UNKNOWN_LAB_FLAG).then_some("ZZ");
+        let visit = self.visit(index);
+        let mut message = oru(&visit, visit.laboratory(), &letter);
+        if index == UNDECODABLE {
+            damage(&mut message.bytes);
+        }
+        match index {
+            // Nobody can tell how many reports are in what can't be read: it is one.
+            UNDECODABLE => produced.flawed(EntityType::ExamReport, lab_key(&letter.report_no), Flaw::Undecodable),
+            _ => {
+                for (place, report_no) in message.report_nos.iter().enumerate() {
+                    let key = lab_key(report_no);
+                    match (index, place) {
+                        (UNKNOWN_LAB_FLAG, 0) => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownLabFlag),
+                        _ => produced.version(EntityType::ExamReport, key),
+                    }
+                }
+            }
+        }
+        message
+    }
+
+    fn later_letter(&self, phase: Phase, index: usize, verified: Verified, produced: &mut Ledger) -> LabMessage {
+        let visit = self.visit(index);
+        // A correction brings the corrected report alone.
+        let concerned = |order: &&Order| verified != Verified::Corrected || order.group.code == CORRECTED_GROUP;
+        let message = oru(&visit, visit.laboratory().filter(concerned), &self.letter(phase, index, verified));
+        message.report_nos.iter().for_each(|report_no| produced.version(EntityType::ExamReport, lab_key(report_no)));
+        message
+    }
+
+    fn letter(&self, phase: Phase, index: usize, verified: Verified) -> Letter<'static> {
+        let day = self.date.format("%y%m%d");
+        Letter {
+            control_id: format!("L{day}{:02}{index:06}", phase.hour()),
+            report_no: format!("JY{day}{index:06}"),
+            sent_at: self.at(phase, index),
+            verified,
+            declared: if index.is_multiple_of(3) { Declared::Nothing } else { Declared::Gb18030 },
+            strange_flag: None,
+        }
+    }
+
+    /// When a phase comes to a visit: three visits share each moment, as a batch update has it.
+    fn at(&self, phase: Phase, index: usize) -> NaiveDateTime {
+        let start = self.date.and_hms_opt(phase.hour(), 0, 0).unwrap_or_default();
+        start + Duration::seconds((index / 3 * 3 * PHASE_SECS / self.people) as i64)
+    }
+}
+
+fn concluded_early(index: usize) -> bool {
+    index % 5 < 3
+}
+
+fn peis_key(natural: &str) -> String {
+    format!("{CAMPUS}:{PEIS_SOURCE}:{natural}")
+}
+
+fn lab_key(report_no: &str) -> String {
+    format!("{CAMPUS}:{LAB_SOURCE}:{report_no}")
+}
+
+/// Counts a report's version; `results` says whether all results are in it.
+fn report_version(produced: &mut Ledger, index: usize, visit: &Visit, results: bool) {
+    let key = peis_key(&visit.exam_no);
+    match index {
+        UNKNOWN_SEX => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownSex),
+        UNKNOWN_FLAG if results => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownFlag),
+        _ => produced.version(EntityType::ExamReport, key),
+    }
+}
+
+/// Breaks the person's name: 0xFF begins no character of GB18030.
+fn damage(bytes: &mut Vec<u8>) {
+    let name = bytes.windows(4).position(|window| window == b"PID|").map_or(bytes.len(), |pid| {
+        let mut fields = bytes[pid..].iter().enumerate().filter(|(_, byte)| **byte == b'|').map(|(at, _)| pid + at + 1);
+        fields.nth(4).unwrap_or(bytes.len())
+    });
+    bytes.splice(name..name, [0xFF, 0xFF]);
+}

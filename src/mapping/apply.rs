@@ -431,7 +431,12 @@ impl<'a> Run<'a> {
     }
 
     /// The first path that leads to something; an empty text where one is all there is.
-    pub(super) fn first(&mut self, paths: &'a [SourcePath], optional: bool, scope: &Scope<'_, 'a>) -> Option<Literal<'a>> {
+    pub(super) fn first(
+        &mut self,
+        paths: &'a [SourcePath],
+        optional: bool,
+        scope: &Scope<'_, 'a>,
+    ) -> Option<Literal<'a>> {
         let mut exists = false;
         let mut empty = None;
         for path in paths {
@@ -463,7 +468,9 @@ impl<'a> Run<'a> {
             }
             empty = Some(literal);
         }
-        if !exists && !optional && !self.plan.missing_is_null
+        if !exists
+            && !optional
+            && !self.plan.missing_is_null
             && let Some(path) = paths.first()
         {
             self.missing(path);
@@ -626,7 +633,11 @@ impl<'a> Run<'a> {
                 let first = value(&rows[0]);
                 if rows[1..].iter().any(|row| value(row) != first) {
                     self.path.push(Step::Field(name));
-                    self.find(&rules::GROUP_DISAGREES, &format!("{} differs between rows of one group", path.text), None);
+                    self.find(
+                        &rules::GROUP_DISAGREES,
+                        &format!("{} differs between rows of one group", path.text),
+                        None,
+                    );
                     self.path.pop();
                 }
             }

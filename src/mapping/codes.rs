@@ -50,7 +50,9 @@ fn read_csv(
     let skipped = text.len() - text.trim_start_matches('\u{feff}').len();
     let text = &text[skipped..];
     let spot = |from: usize| {
-        let line = text.get(from..).map_or(0, |rest| rest.trim_start_matches(['\r', '\n']).find(['\r', '\n']).unwrap_or(rest.len()));
+        let line = text
+            .get(from..)
+            .map_or(0, |rest| rest.trim_start_matches(['\r', '\n']).find(['\r', '\n']).unwrap_or(rest.len()));
         let lead = text.get(from..).map_or(0, |rest| rest.len() - rest.trim_start_matches(['\r', '\n']).len());
         Spot { file: Arc::clone(&file), span: from + lead + skipped..from + lead + line + skipped }
     };
@@ -85,7 +87,9 @@ fn read_csv(
             continue;
         }
         if codes.insert(local.to_owned(), standard.to_owned()).is_some() {
-            loader.problems.push(place.problem("duplicate-code", format!("the code {local:?} stands here a second time")));
+            loader
+                .problems
+                .push(place.problem("duplicate-code", format!("the code {local:?} stands here a second time")));
         }
         places.push((standard.to_owned(), place));
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use minijinja::{Environment, UndefinedBehavior};
 
+use super::Files;
 use super::codes;
 use super::node::Node;
 use super::plan::*;
@@ -16,7 +17,6 @@ use super::rules::{self, Weights};
 use super::shape::{self, Field, Kind, Shape};
 use super::source::SourcePath;
 use super::tree::{Entry, Leaf, Loader, Spot, Table, Tree};
-use super::Files;
 use crate::diagnose::Problem;
 use crate::model::{EntityType, Severity};
 
@@ -87,7 +87,11 @@ fn did_you_mean<'n>(problem: Problem, word: &str, names: impl IntoIterator<Item 
         None => {
             let mut all: Vec<&str> = names.into_iter().collect();
             all.sort_unstable();
-            problem.hint(format!("one of: {}", all.join(", ")))
+            match all.len() {
+                // A hint that is longer than the file helps nobody.
+                0..=19 => problem.hint(format!("one of: {}", all.join(", "))),
+                _ => problem.hint("`hisync schema` lists the fields of an entity"),
+            }
         }
     }
 }
@@ -172,7 +176,8 @@ impl Compiler<'_> {
         let entry = entry?;
         let table = entry.tree.table();
         if table.is_none() {
-            let problem = entry.tree.spot.problem("wrong-type", format!("a table is expected, not {}", entry.tree.kind()));
+            let problem =
+                entry.tree.spot.problem("wrong-type", format!("a table is expected, not {}", entry.tree.kind()));
             self.problem(problem);
         }
         table
@@ -216,7 +221,8 @@ impl Compiler<'_> {
             None => false,
             Some((Leaf::Bool(truth), _)) => *truth,
             Some((_, tree)) => {
-                let problem = tree.spot.problem("wrong-type", format!("true or false is expected, not {}", tree.kind()));
+                let problem =
+                    tree.spot.problem("wrong-type", format!("true or false is expected, not {}", tree.kind()));
                 self.problem(problem);
                 false
             }
@@ -249,7 +255,8 @@ impl Compiler<'_> {
         let mapping = self.expect_table(root.get("mapping")).unwrap_or(&empty);
         let known = ["entity", "name", "extends", "each", "absent_when", "hospital", "campus", "missing"];
         self.keys(mapping, &known, "unknown-key", "key of [mapping]");
-        self.check_entity(mapping, spot);
+        // Fields of another entity would drown the one problem that matters.
+        let right_entity = self.check_entity(mapping, spot);
         self.load_codes(root);
         let weights = self.weights(root);
         let missing_is_null = match self.text(mapping.get("missing")).as_deref() {
@@ -267,8 +274,8 @@ impl Compiler<'_> {
         let shape = shape::of(self.entity);
         let fields = match root.get("fields") {
             Some(entry) => match self.expect_table(Some(entry)) {
-                Some(table) => self.object(shape, table, &entry.key),
-                None => ObjectPlan { shape: "", fields: Vec::new() },
+                Some(table) if right_entity => self.object(shape, table, &entry.key),
+                _ => ObjectPlan { shape: "", fields: Vec::new() },
             },
             None => {
                 self.problem(Problem::new(&*spot.file, None, "missing-section", "there is no [fields]"));
@@ -288,21 +295,23 @@ impl Compiler<'_> {
         }
     }
 
-    fn check_entity(&mut self, mapping: &Table, spot: &Spot) {
+    fn check_entity(&mut self, mapping: &Table, spot: &Spot) -> bool {
         let wanted = self.entity.as_str();
         match self.text(mapping.get("entity")) {
-            Some(text) if text == wanted => {}
+            Some(text) if text == wanted => return true,
             Some(text) => {
                 let spot = mapping.get("entity").map_or(spot, |entry| &entry.tree.spot).clone();
                 let message = format!("this mapping makes {text:?}, and its stream wants {wanted}");
                 self.problem(spot.problem("wrong-entity", message));
+                return false;
             }
-            None if mapping.contains_key("entity") => {}
+            None if mapping.contains_key("entity") => return false,
             None => {
                 let problem = Problem::new(&*spot.file, None, "missing-key", "[mapping] does not say its entity");
                 self.problem(problem.hint(format!("write: entity = \"{wanted}\"")));
             }
         }
+        true
     }
 
     fn key(&mut self, root: &Table, spot: &Spot) -> (Vec<Vec<Alternative>>, Option<String>) {
@@ -366,7 +375,8 @@ impl Compiler<'_> {
                 Some("hold") => Severity::Hold,
                 Some("reject") => Severity::Reject,
                 Some(word) => {
-                    let problem = entry.tree.spot.problem("unknown-outcome", format!("{word:?} is no outcome of a rule"));
+                    let problem =
+                        entry.tree.spot.problem("unknown-outcome", format!("{word:?} is no outcome of a rule"));
                     self.problem(problem.hint("one of: info, warn, hold, reject"));
                     continue;
                 }
@@ -390,7 +400,8 @@ impl Compiler<'_> {
                 Some("flag") => true,
                 Some(word) => {
                     let spot = &table.get("unknown").map_or(&entry.key, |entry| &entry.tree.spot).clone();
-                    let problem = spot.problem("unknown-outcome", format!("{word:?} is nothing that an unknown code does"));
+                    let problem =
+                        spot.problem("unknown-outcome", format!("{word:?} is nothing that an unknown code does"));
                     self.problem(problem.hint("one of: hold, flag"));
                     false
                 }
@@ -421,8 +432,7 @@ impl Compiler<'_> {
             match shape.field(name).filter(|field| field.name != "envelope") {
                 Some(field) => fields.push(self.field(shape, field, table, entry)),
                 None => {
-                    let problem =
-                        entry.key.problem("unknown-field", format!("{} has no field `{name}`", shape.name));
+                    let problem = entry.key.problem("unknown-field", format!("{} has no field `{name}`", shape.name));
                     let known = shape.fields.iter().map(|field| field.name.as_str());
                     let known: Vec<&str> =
                         known.filter(|name| *name != "envelope").chain(extra.iter().map(|(name, _)| *name)).collect();
@@ -473,7 +483,8 @@ impl Compiler<'_> {
                     && !words.iter().any(|word| word == "unknown")
                 {
                     let table = alternative.codes.as_ref().map_or("", |codes| codes.name.as_str());
-                    let message = format!("`{name}` can't be empty, so unknown codes of `{table}` can't only be flagged");
+                    let message =
+                        format!("`{name}` can't be empty, so unknown codes of `{table}` can't only be flagged");
                     self.problem(entry.key.problem("flag-impossible", message).hint("write: unknown = \"hold\""));
                 }
                 Read::Scalar(kind, alternatives)
@@ -529,7 +540,9 @@ impl Compiler<'_> {
         };
         for tree in list {
             let Some(table) = tree.table() else {
-                self.problem(tree.spot.problem("wrong-type", "write: { from = \"TYBZ\", is = [\"1\"], reason = \"stopped\" }"));
+                self.problem(
+                    tree.spot.problem("wrong-type", "write: { from = \"TYBZ\", is = [\"1\"], reason = \"stopped\" }"),
+                );
                 continue;
             };
             self.keys(table, &["from", "is", "on", "reason", "optional"], "unknown-key", "key of an off switch");
@@ -584,7 +597,8 @@ impl Compiler<'_> {
                 table
             }
             _ => {
-                let problem = tree.spot.problem("wrong-type", format!("a name of the source is expected, not {}", tree.kind()));
+                let problem =
+                    tree.spot.problem("wrong-type", format!("a name of the source is expected, not {}", tree.kind()));
                 self.problem(problem.hint("a fixed value is written: { const = …, reason = \"…\" }"));
                 return None;
             }
@@ -602,8 +616,10 @@ impl Compiler<'_> {
         let ways = ["from", "const", "expr"].into_iter().filter(|way| table.contains_key(*way)).count();
         let bounds = table.contains_key("low") && table.contains_key("high");
         if ways + usize::from(bounds) > 1 {
-            let problem = tree.spot.problem("two-sources", "a field has one of `from`, `const`, `expr`, `low` with `high`");
+            let problem =
+                tree.spot.problem("two-sources", "a field has one of `from`, `const`, `expr`, `low` with `high`");
             self.problem(problem.hint("several ways are a list: [ { from = … }, { const = … } ]"));
+            return;
         }
         if ways == 0 && !bounds && !table.contains_key("default") {
             let problem = tree.spot.problem("missing-key", "nothing says where the value comes from");
@@ -664,7 +680,10 @@ impl Compiler<'_> {
                 Ok(zone) => plan.zone = Some(zone),
                 Err(_) => {
                     let spot = &table.get("zone").map_or(&tree.spot, |entry| &entry.tree.spot).clone();
-                    self.problem(spot.problem("unknown-zone", format!("{zone:?} is no time zone")).hint("for example \"Asia/Shanghai\""));
+                    self.problem(
+                        spot.problem("unknown-zone", format!("{zone:?} is no time zone"))
+                            .hint("for example \"Asia/Shanghai\""),
+                    );
                 }
             }
         }
@@ -674,11 +693,15 @@ impl Compiler<'_> {
             Some("fen") => Some(Scale::Fen),
             Some(word) => {
                 let spot = &table.get("scale").map_or(&tree.spot, |entry| &entry.tree.spot).clone();
-                self.problem(spot.problem("bad-word", format!("{word:?} is no scale of money")).hint("one of: yuan, fen"));
+                self.problem(
+                    spot.problem("bad-word", format!("{word:?} is no scale of money")).hint("one of: yuan, fen"),
+                );
                 None
             }
             None => {
-                if matches!(target, Target::Kind(Kind::Money)) && !matches!(plan.source, Source::Const(_) | Source::Nothing) {
+                if matches!(target, Target::Kind(Kind::Money))
+                    && !matches!(plan.source, Source::Const(_) | Source::Nothing)
+                {
                     let problem = tree.spot.problem("missing-scale", "a price says what it is counted in");
                     self.problem(problem.hint("write: { from = \"…\", scale = \"yuan\" } or \"fen\""));
                 }
@@ -715,7 +738,10 @@ impl Compiler<'_> {
                 }
                 Some("unknown") | None => {}
                 Some(_) => self.problem(
-                    entry.key.problem("bad-word", "`empty` says what an empty flag means").hint("one of: normal, unknown"),
+                    entry
+                        .key
+                        .problem("bad-word", "`empty` says what an empty flag means")
+                        .hint("one of: normal, unknown"),
                 ),
             }
         }
@@ -739,7 +765,15 @@ impl Compiler<'_> {
             Target::Kind(Kind::Enum(words)) => words.iter().map(String::as_str).collect(),
             Target::Kind(Kind::Bool) | Target::Composite(Composite::Critical) => vec!["true", "false"],
             Target::Composite(Composite::Flag) => vec![
-                "normal", "low", "high", "critical_low", "critical_high", "abnormal", "negative", "positive", "indeterminate",
+                "normal",
+                "low",
+                "high",
+                "critical_low",
+                "critical_high",
+                "abnormal",
+                "negative",
+                "positive",
+                "indeterminate",
             ],
             _ => return,
         };
@@ -751,7 +785,8 @@ impl Compiler<'_> {
             .iter()
             .filter(|(standard, _)| !words.contains(&standard.as_str()))
             .map(|(standard, spot)| {
-                let problem = spot.problem("unknown-word", format!("{standard:?} is no value of the field that uses `{name}`"));
+                let problem =
+                    spot.problem("unknown-word", format!("{standard:?} is no value of the field that uses `{name}`"));
                 did_you_mean(problem, standard, words.iter().copied())
             })
             .collect();
@@ -778,9 +813,10 @@ impl Compiler<'_> {
             (Kind::Text | Kind::Name | Kind::IdNumber | Kind::Texts, Leaf::Text(text)) => (owned(text), ""),
             (Kind::Bool, Leaf::Bool(truth)) => (Some(Node::Bool(*truth)), ""),
             (Kind::Integer | Kind::Money | Kind::Age, Leaf::Integer(number)) => (Some(Node::Integer(*number)), ""),
-            (Kind::Decimal, Leaf::Text(text)) => {
-                (matches!(result::read(text), result::Reading::Numeric(_)).then(|| owned(text)).flatten(), "a number in quotes")
-            }
+            (Kind::Decimal, Leaf::Text(text)) => (
+                matches!(result::read(text), result::Reading::Numeric(_)).then(|| owned(text)).flatten(),
+                "a number in quotes",
+            ),
             (Kind::Date, Leaf::Text(text)) => {
                 (text.parse::<chrono::NaiveDate>().ok().and_then(|_| owned(text)), "a date as \"2026-11-22\"")
             }

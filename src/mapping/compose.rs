@@ -107,12 +107,18 @@ fn join_report(whole: &mut ExamReport, other: ExamReport, stream: &str, findings
             Some(_) if group.items.is_empty() => {}
             Some(at) => {
                 let path = format!("groups[{at}]");
-                findings.add_value(&rules::PARTS_DISAGREE, path, format!("{stream} gives another content"), &group.group_code);
+                findings.add_value(
+                    &rules::PARTS_DISAGREE,
+                    path,
+                    format!("{stream} gives another content"),
+                    &group.group_code,
+                );
             }
         }
     }
     for mut conclusion in other.conclusions {
-        let known = |mine: &crate::model::entity::Conclusion| mine.kind == conclusion.kind && mine.text == conclusion.text;
+        let known =
+            |mine: &crate::model::entity::Conclusion| mine.kind == conclusion.kind && mine.text == conclusion.text;
         if !whole.conclusions.iter().any(known) {
             let last = whole.conclusions.iter().map(|mine| mine.seq).max().unwrap_or(0);
             conclusion.seq = last + 1;

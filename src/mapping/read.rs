@@ -186,7 +186,11 @@ impl<'a> Run<'a> {
             return;
         };
         if text::is_damaged(&literal.text) {
-            self.find(&rules::DAMAGED_TEXT, "characters of this result were lost before it was read", Some(&literal.text));
+            self.find(
+                &rules::DAMAGED_TEXT,
+                "characters of this result were lost before it was read",
+                Some(&literal.text),
+            );
             return;
         }
         let own = plan.and_then(|plan| plan.absent.get(&*literal.text));

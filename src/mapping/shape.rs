@@ -103,7 +103,8 @@ fn kind(root: &Json, schema: &Json) -> Kind {
             None => kind(root, definition),
         };
     }
-    let is = |word: &str| schema["type"] == word || schema["type"].as_array().is_some_and(|t| t.iter().any(|t| t == word));
+    let is =
+        |word: &str| schema["type"] == word || schema["type"].as_array().is_some_and(|t| t.iter().any(|t| t == word));
     if let Some(words) = schema["enum"].as_array() {
         return Kind::Enum(words.iter().filter_map(|word| Some(word.as_str()?.to_owned())).collect());
     }

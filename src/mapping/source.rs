@@ -151,13 +151,14 @@ impl SourcePath {
         {
             return Some(rows.to_vec());
         }
-        let value = match (&self.kind, scope.row) {
+        let value = match &self.kind {
+            Kind::Itself => return Some(vec![scope.row]),
+            Kind::Segment(_) => return None,
             // Segments that repeat (`NTE`) are named without a field.
-            (Kind::Names(_), _) | (Kind::Itself, _) => match self.find(scope) {
+            Kind::Names(_) => match self.find(scope) {
                 Found::Value(value) => value,
                 _ => return None,
             },
-            (Kind::Segment(_), _) => return None,
         };
         Some(match value {
             Value::Null => Vec::new(),

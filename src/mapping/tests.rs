@@ -129,7 +129,7 @@ fn every_mistake_is_told_with_its_place_and_a_hint() {
     let mut wrong = Vec::new();
     for mistake in sorted("fixtures/mapping-mistakes") {
         let path = mistake.join("mapping.toml");
-        let problems = Mapping::compile(&path, EntityType::ExamPackage, &Disk).err().unwrap_or_default();
+        let problems = Mapping::compile(&path, entity_of(&path), &Disk).err().unwrap_or_default();
         assert!(!problems.is_empty(), "{} compiles", path.display());
         wrong.extend(expect(&mistake.join("expected.txt"), &rendered(&problems)).err());
     }
@@ -202,7 +202,7 @@ fn parts_of_a_report_join_by_group_and_a_disagreement_is_held() {
     let Outcome::Mapped(whole) = whole else { panic!("{whole:?}") };
     let data: Json = serde_json::from_slice(&whole.data).expect("JSON");
     assert_eq!(data["groups"].as_array().map(Vec::len), Some(3));
-    assert_eq!(data["envelope"]["manifest"]["rows_read"], 5);
+    assert_eq!(data["envelope"]["manifest"]["rows_read"], 7);
 
     let text = String::from_utf8(part("", &header).data.to_vec()).expect("UTF-8");
     let changed = text.replace("\"5.30\"", "\"5.40\"").into_bytes();

@@ -170,8 +170,10 @@ impl<'a> Loader<'a> {
                 return None;
             }
         };
-        let own =
-            Tree { spot: Spot { file: Arc::clone(&file), span: 0..0 }, leaf: Leaf::Table(table_of(parsed.get_ref(), &file)) };
+        let own = Tree {
+            spot: Spot { file: Arc::clone(&file), span: 0..0 },
+            leaf: Leaf::Table(table_of(parsed.get_ref(), &file)),
+        };
         let extends = own
             .table()
             .and_then(|root| root.get("mapping"))

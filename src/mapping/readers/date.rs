@@ -1,7 +1,7 @@
 //! Dates and times by given grammars and zones.
 
-use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
 use chrono::format::{Item, StrftimeItems};
+use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use connector_api::SourceTime;
 

@@ -63,7 +63,8 @@ pub fn read(text: &str) -> Reading {
     if polarity(text).is_some() || WORDS.contains(&text) { Reading::Coded } else { Reading::Text }
 }
 
-const WORDS: &[&str] = &["未见", "未见异常", "未见明显异常", "正常", "异常", "无", "有", "清", "混浊", "透明", "淡黄色", "黄色"];
+const WORDS: &[&str] =
+    &["未见", "未见异常", "未见明显异常", "正常", "异常", "无", "有", "清", "混浊", "透明", "淡黄色", "黄色"];
 
 /// The comparator at the start of a folded text, and what follows it.
 pub fn comparator(text: &str) -> Option<(&'static str, &str)> {
@@ -106,7 +107,9 @@ pub fn number_end(text: &str) -> Option<usize> {
 pub fn polarity(text: &str) -> Option<Polarity> {
     let inner = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(text);
     Some(match inner {
-        "-" | "−" | "阴性" | "阴性(-)" | "未检出" | "Negative" | "NEGATIVE" | "negative" | "NEG" | "Neg" => Polarity::Negative,
+        "-" | "−" | "阴性" | "阴性(-)" | "未检出" | "Negative" | "NEGATIVE" | "negative" | "NEG" | "Neg" => {
+            Polarity::Negative
+        }
         "±" | "+-" | "+/-" | "弱阳性" | "可疑" => Polarity::Between,
         "阳性" | "阳性(+)" | "Positive" | "POSITIVE" | "positive" | "POS" | "Pos" | "1+" | "2+" | "3+" | "4+" => {
             Polarity::Positive

@@ -9,7 +9,12 @@ use super::text::{fold, trim};
 const TABLE: &str = include_str!("units.csv");
 
 static UNITS: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
-    TABLE.lines().skip(1).filter_map(|line| line.split_once(',')).map(|(spelling, ucum)| (key(spelling), ucum)).collect()
+    TABLE
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(','))
+        .map(|(spelling, ucum)| (key(spelling), ucum))
+        .collect()
 });
 
 /// The UCUM code of a unit, only where there is no doubt.

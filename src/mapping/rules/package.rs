@@ -16,7 +16,8 @@ pub(super) fn settle(package: &ExamPackage, findings: &mut Findings<'_>) {
         findings.add(&DUPLICATE_ITEM, format!("items[{at}].group_code"), "the group is in the package twice");
     }
     for (at, choice) in package.choice_groups.iter().enumerate() {
-        let members = package.items.iter().filter(|item| item.choice_group_id.as_ref() == Some(&choice.group_id)).count();
+        let members =
+            package.items.iter().filter(|item| item.choice_group_id.as_ref() == Some(&choice.group_id)).count();
         let most = i64::try_from(members).unwrap_or(i64::MAX);
         if choice.min_pick < 0 || choice.max_pick < choice.min_pick || choice.max_pick > most {
             let message = format!("{} to {} of {most} can't be chosen", choice.min_pick, choice.max_pick);
@@ -41,7 +42,8 @@ pub(super) fn settle(package: &ExamPackage, findings: &mut Findings<'_>) {
 }
 
 fn prices(package: &ExamPackage, findings: &mut Findings<'_>) {
-    let named = [("original_price_minor", package.original_price_minor), ("sale_price_minor", package.sale_price_minor)];
+    let named =
+        [("original_price_minor", package.original_price_minor), ("sale_price_minor", package.sale_price_minor)];
     let parts = package.items.iter().enumerate().filter_map(|(at, item)| Some((at, item.price_minor?)));
     for (path, price) in named {
         if price < 0 {

@@ -32,12 +32,22 @@ pub(super) fn settle(report: &mut ExamReport, findings: &mut Findings<'_>) {
         }
         for index in repeated(group.items.iter().map(|item| (&item.item_code, &item.instance))) {
             let path = format!("groups[{at}].items[{index}].item_code");
-            findings.add_value(&DUPLICATE_RESULT, path, "another result of this item differs", &group.items[index].item_code);
+            findings.add_value(
+                &DUPLICATE_RESULT,
+                path,
+                "another result of this item differs",
+                &group.items[index].item_code,
+            );
         }
     }
     for at in repeated(report.groups.iter().map(|group| (&group.group_code, &group.specimen_no))) {
         let path = format!("groups[{at}].group_code");
-        findings.add_value(&DUPLICATE_RESULT, path, "the group stands in the report twice", &report.groups[at].group_code);
+        findings.add_value(
+            &DUPLICATE_RESULT,
+            path,
+            "the group stands in the report twice",
+            &report.groups[at].group_code,
+        );
     }
     whole(report, findings);
 }
@@ -91,7 +101,10 @@ fn check_item(item: &ResultItem) -> Option<((&'static super::Rule, &'static str)
     let (source, derived) = (item.flag_source?, item.flag_derived?);
     let opposite = matches!(
         (source, derived),
-        (Low | CriticalLow, High) | (High | CriticalHigh, Low) | (Positive | High | CriticalHigh, Negative) | (Negative, Positive)
+        (Low | CriticalLow, High)
+            | (High | CriticalHigh, Low)
+            | (Positive | High | CriticalHigh, Negative)
+            | (Negative, Positive)
     );
     if opposite {
         return Some(((&FLAG_OPPOSITE, "flag_source"), "flag and value point to opposite sides"));

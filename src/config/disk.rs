@@ -1,7 +1,7 @@
 //! Reads the files of a configuration and keeps a digest of all of them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
@@ -49,7 +49,7 @@ impl Disk {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hash = Sha256::new();
         for (path, text) in read.iter() {
-            let name = path.strip_prefix(base_dir).unwrap_or(path).to_string_lossy();
+            let name = relative(path, base_dir);
             for part in [name.as_bytes(), text.as_bytes()] {
                 hash.update(part.len().to_be_bytes());
                 hash.update(part);
@@ -57,4 +57,27 @@ impl Disk {
         }
         hex::encode(hash.finalize())
     }
+}
+
+/// The path from a folder to a file, so that the digest does not depend on where both lie.
+fn relative(path: &Path, base_dir: &Path) -> String {
+    let (path, base_dir) = (plain(path), plain(base_dir));
+    let shared = path.iter().zip(base_dir.iter()).take_while(|(left, right)| left == right).count();
+    let up = base_dir.iter().skip(shared).map(|_| std::ffi::OsStr::new(".."));
+    up.chain(path.iter().skip(shared)).collect::<PathBuf>().to_string_lossy().into_owned()
+}
+
+/// The path without `a/..` in it, by its words alone.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for step in path.components() {
+        match step {
+            Component::ParentDir if plain.file_name().is_some() => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }

@@ -114,3 +114,65 @@ fn the_editors_schema_accepts_the_example_and_refuses_an_unknown_key() {
         assert!(!validator.is_valid(&wrong), "{pointer}/{key} is accepted");
     }
 }
+
+/// A copy of the sound configuration with its mapping, to be changed.
+fn sound_copy() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["check/sound", "mapping/code-flag", "mapping/code-flag/codes"] {
+        let to = folder.path().join(part);
+        std::fs::create_dir_all(&to).unwrap();
+        for entry in std::fs::read_dir(Path::new("fixtures").join(part)).unwrap() {
+            let from = entry.unwrap().path();
+            if from.is_file() {
+                std::fs::copy(&from, to.join(from.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+    let path = folder.path().join("check/sound/hisync.toml");
+    (folder, path)
+}
+
+#[test]
+fn a_sound_configuration_loads_whole() {
+    let config = super::load(Path::new("fixtures/check/sound/hisync.toml")).unwrap();
+    assert_eq!((config.agent.campus.as_str(), config.agent.disk_floor_bytes), ("main", 1 << 30));
+    assert!(config.agent.data_dir.is_absolute() && config.agent.data_dir.ends_with("sound/data"));
+    let streams: Vec<_> = config.sources.iter().flat_map(|source| &source.streams).collect();
+    let ids: Vec<&str> = streams.iter().map(|stream| stream.id.as_str()).collect();
+    assert_eq!(ids, ["peis/reports", "lis/results"]);
+    let [reports, results] = streams[..] else { panic!("two streams") };
+    assert!(reports.schedule.is_some() && results.schedule.is_none());
+    assert_eq!(reports.expect.as_ref().map(|expect| (expect.within.as_secs(), expect.days[6])), Some((7200, false)));
+    assert_eq!(reports.sweep.as_ref().map(|sweep| sweep.window.as_secs()), Some(30 * 86_400));
+    assert!(std::sync::Arc::ptr_eq(&reports.mapping, &results.mapping), "a mapping is compiled once");
+    assert_eq!(config.secrets.len(), 1);
+    for source in &config.sources {
+        assert!(source.build(&config.base_dir).is_ok(), "{} is not built", source.id);
+    }
+}
+
+#[test]
+fn the_digest_changes_with_any_byte_of_any_file_and_with_nothing_else() {
+    let (folder, path) = sound_copy();
+    let digest = || super::load(&path).unwrap().digest;
+    let before = digest();
+    assert_eq!(before, digest());
+    assert_eq!(before, super::load(&sound_copy().1).unwrap().digest, "the folder does not matter");
+    for file in ["check/sound/hisync.toml", "check/sound/lab.toml", "mapping/code-flag/mapping.toml"] {
+        let file = folder.path().join(file);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\n# changed")).unwrap();
+        assert_ne!(before, digest(), "{} is not in the digest", file.display());
+        std::fs::write(&file, text).unwrap();
+    }
+}
+
+#[test]
+fn a_mapping_of_another_entity_is_refused() {
+    let (_folder, path) = sound_copy();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("exam_report", "exam_package")).unwrap();
+    let problems = super::load(&path).unwrap_err();
+    let refused = problems.iter().any(|problem| problem.code == "wrong-entity");
+    assert!(refused, "{}", render(&problems, false));
+}

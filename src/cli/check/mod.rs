@@ -56,7 +56,12 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         }
     };
     if args.json {
-        terminal.json(&json!({ "problems": [], "sources": sources, "upstream": upstream }));
+        terminal.json(&json!({
+            "problems": [],
+            "digest": config.digest,
+            "sources": sources,
+            "upstream": upstream,
+        }));
     } else {
         terminal.data(&summary(&config));
         sources.iter().for_each(|source| terminal.data(&source.to_string()));
@@ -77,9 +82,6 @@ fn tell_problems(problems: &[Problem], as_json: bool, terminal: &Terminal) {
 
 fn summary(config: &Config) -> String {
     let streams: usize = config.sources.iter().map(|source| source.streams.len()).sum();
-    let (sources, digest) = (config.sources.len(), config.digest.get(..12).unwrap_or_default());
-    format!(
-        "configuration fine: hospital {}, {sources} source(s), {streams} stream(s), digest {digest}",
-        config.agent.hospital
-    )
+    let (hospital, sources) = (&config.agent.hospital, config.sources.len());
+    format!("configuration fine: hospital {hospital}, {sources} source(s), {streams} stream(s)")
 }

@@ -129,15 +129,13 @@ impl Agent {
     pub async fn start(config: Config, clock: Clock) -> Result<Agent, StartError> {
         let config = Arc::new(config);
         let data_dir = config.agent.data_dir.clone();
-        std::fs::create_dir_all(&data_dir)
-            .map_err(|cause| StartError::Folder { path: data_dir.clone(), cause })?;
+        std::fs::create_dir_all(&data_dir).map_err(|cause| StartError::Folder { path: data_dir.clone(), cause })?;
         let options = store::Options {
             hospital: config.agent.hospital.clone(),
             agent_version: VERSION.to_owned(),
             lane: config.agent.lane.clone(),
         };
-        let store =
-            Store::open(&data_dir, options, Arc::new(Composer), clock.clone()).map_err(StartError::Store)?;
+        let store = Store::open(&data_dir, options, Arc::new(Composer), clock.clone()).map_err(StartError::Store)?;
         let listener = TcpListener::bind(config.admin.listen)
             .await
             .map_err(|cause| StartError::Admin { address: config.admin.listen, cause })?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use connector_api::{Connector, Flow, Intake as _, SettingsProblem, StreamId, StreamPoller};
+use connector_api::{Connector, Flow, SettingsProblem, StreamId, StreamPoller};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 

@@ -38,7 +38,8 @@ impl Client {
 
     pub(super) async fn get<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Json, Error> {
         let query = serde_json::to_value(query).unwrap_or_default();
-        let mut url = url::Url::parse(&format!("{}{path}", self.base)).map_err(|error| Error::Refused(error.to_string()))?;
+        let mut url =
+            url::Url::parse(&format!("{}{path}", self.base)).map_err(|error| Error::Refused(error.to_string()))?;
         for (name, value) in query.as_object().into_iter().flatten() {
             match value {
                 Json::Null => {}

@@ -38,7 +38,13 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
                 "rule": { "code": rule.code, "default": rule.severity.as_str(), "title": rule.title, "help": rule.help },
             }));
         } else {
-            terminal.data(&format!("{}: {}\nby default: {}\n\n{}", rule.code, rule.title, rule.severity.as_str(), rule.help));
+            terminal.data(&format!(
+                "{}: {}\nby default: {}\n\n{}",
+                rule.code,
+                rule.title,
+                rule.severity.as_str(),
+                rule.help
+            ));
         }
         return Exit::Fine;
     }
@@ -47,7 +53,8 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
 
 async fn life(args: &Args, terminal: &Terminal) -> Result<Exit, Error> {
     let access = args.which.open().await?;
-    let found = access.read("/api/explain", &json!({ "q": args.key }), |reader: &Reader| reader.explain(&args.key)).await?;
+    let found =
+        access.read("/api/explain", &json!({ "q": args.key }), |reader: &Reader| reader.explain(&args.key)).await?;
     let nothing =
         list(&found, "entities").is_empty() && list(&found, "held").is_empty() && !found["record"].is_object();
     if args.json {
@@ -73,7 +80,10 @@ fn text(found: &Json) -> String {
                 field(part, "archive_id"),
                 short(&field(part, "raw_digest")),
                 field(part, "mapping_version"),
-                part["absent_reason"].as_str().map(|reason| format!(", not to be upstream: {reason}")).unwrap_or_default()
+                part["absent_reason"]
+                    .as_str()
+                    .map(|reason| format!(", not to be upstream: {reason}"))
+                    .unwrap_or_default()
             );
         }
         for version in list(entity, "versions") {
@@ -89,10 +99,22 @@ fn text(found: &Json) -> String {
                 short(&field(entry, "content_hash"))
             );
             for attempt in list(version, "history") {
-                let _ = writeln!(text, "    attempt {} at {}: {}", field(attempt, "n"), time(attempt, "at"), field(attempt, "code"));
+                let _ = writeln!(
+                    text,
+                    "    attempt {} at {}: {}",
+                    field(attempt, "n"),
+                    time(attempt, "at"),
+                    field(attempt, "code")
+                );
             }
             if entry["done_at"].is_string() {
-                let _ = writeln!(text, "    {} at {} ({})", field(entry, "state"), time(entry, "done_at"), field(entry, "last_code"));
+                let _ = writeln!(
+                    text,
+                    "    {} at {} ({})",
+                    field(entry, "state"),
+                    time(entry, "done_at"),
+                    field(entry, "last_code")
+                );
             } else if entry["next_try_at"].is_string() {
                 let _ = writeln!(text, "    next try at {}", time(entry, "next_try_at"));
             }

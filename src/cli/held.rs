@@ -217,7 +217,14 @@ fn detail(view: &Json) -> String {
     }
     let _ = writeln!(text, "{:16} {}", "since", time(item, "opened_at"));
     if item["closed_at"].is_string() {
-        let _ = writeln!(text, "{:16} {} by {}: {}", "closed", time(item, "closed_at"), field(item, "closed_by"), field(item, "note"));
+        let _ = writeln!(
+            text,
+            "{:16} {} by {}: {}",
+            "closed",
+            time(item, "closed_at"),
+            field(item, "closed_by"),
+            field(item, "note")
+        );
     }
     if view["record"].is_object() {
         let record = &view["record"];
@@ -245,7 +252,14 @@ fn detail(view: &Json) -> String {
         let _ = writeln!(text, "\nevent\n{}", serde_json::to_string_pretty(&view["event"]).unwrap_or_default());
     }
     for entry in list(view, "history") {
-        let _ = writeln!(text, "{} {} {} {}", time(entry, "at"), field(entry, "who"), field(entry, "act"), field(entry, "detail"));
+        let _ = writeln!(
+            text,
+            "{} {} {} {}",
+            time(entry, "at"),
+            field(entry, "who"),
+            field(entry, "act"),
+            field(entry, "detail")
+        );
     }
     text
 }

@@ -8,14 +8,24 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod access;
 mod check;
+mod client;
 mod completions;
 mod connectors;
+mod demo;
+mod explain;
+mod held;
 mod logging;
 pub mod openapi;
+mod outbox;
 mod panics;
+mod preview;
+mod run;
 pub mod sandbox;
 mod schema;
+mod status;
+mod table;
 mod terminal;
 
 pub use panics::guarded;
@@ -94,7 +104,14 @@ enum LogFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    Run(run::Args),
     Check(check::Args),
+    Preview(preview::Args),
+    Status(status::Args),
+    Held(held::Args),
+    Outbox(outbox::Args),
+    Explain(explain::Args),
     Connectors(connectors::Args),
     Schema(schema::Args),
     #[command(after_help = "Examples:
@@ -113,8 +130,15 @@ impl Command {
     /// tells its result and is otherwise quiet.
     fn log_level(&self) -> &'static str {
         match self {
-            Command::Sandbox(_) => "info",
+            Command::Run(_) | Command::Sandbox(_) => "info",
+            // The demo breaks things on purpose and tells what it does itself.
+            Command::Demo(_) => "off",
             Command::Check(_)
+            | Command::Preview(_)
+            | Command::Status(_)
+            | Command::Held(_)
+            | Command::Outbox(_)
+            | Command::Explain(_)
             | Command::Connectors(_)
             | Command::Schema(_)
             | Command::Openapi(_)
@@ -131,7 +155,14 @@ pub async fn run(cli: Cli) -> ExitCode {
         return Exit::Usage.into();
     }
     match cli.command {
+        Command::Demo(args) => demo::run(args, &terminal).await.into(),
+        Command::Run(args) => run::run(args, &terminal).await.into(),
         Command::Check(args) => check::run(args, &terminal).await.into(),
+        Command::Preview(args) => preview::run(args, &terminal).await.into(),
+        Command::Status(args) => status::run(args, &terminal).await.into(),
+        Command::Held(args) => held::run(args, &terminal).await.into(),
+        Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
+        Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Connectors(args) => connectors::run(&args, &terminal).into(),
         Command::Schema(args) => schema::run(&args, &terminal).into(),
         Command::Openapi(args) => openapi::run(args).await,

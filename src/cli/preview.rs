@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use chrono::Utc;
 use connector_api::{Connector, Flow, Mode, Raw, Record, Request, StreamId, Watermark};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -133,12 +132,7 @@ async fn records(
 ) -> Result<Vec<Record>, String> {
     if let Some(path) = &args.file {
         let body = std::fs::read(path).map_err(|error| format!("read {path:?}: {error}"))?;
-        let format = match stream.mode {
-            // What a listener hands over has its own format; the decoder knows the name.
-            Mode::Push => connector.decoder.format().to_owned(),
-            _ => connector_api::DOCUMENT_FORMAT.to_owned(),
-        };
-        let raw = Raw { format, charset: None, body: Bytes::from(body) };
+        let raw = Raw { format: connector.decoder.format().to_owned(), charset: None, body: Bytes::from(body) };
         let document = connector.decoder.decode(&raw);
         return Ok(vec![Record { raw, document, source_ref: path.display().to_string(), resend_key: None }]);
     }
@@ -148,7 +142,8 @@ async fn records(
             let poller = pollers.into_iter().find(|poller| poller.stream == stream.id);
             let mut poller = poller.ok_or("the connector made no poller for the stream")?.poller;
             let start = Watermark::start();
-            let since = (Clock::system().now() - chrono::Days::new(30)).with_timezone(&config.agent.timezone).naive_local();
+            let since =
+                (Clock::system().now() - chrono::Days::new(30)).with_timezone(&config.agent.timezone).naive_local();
             let first = match stream.mode {
                 Mode::Snapshot => Request::Snapshot { after: None },
                 _ => Request::Window { since, after: None },
@@ -249,7 +244,13 @@ fn text(number: usize, record: &Shown) -> String {
         for finding in outcome.findings.as_array().into_iter().flatten() {
             let field = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
             let mark = if field("severity") == Severity::Info.as_str() { " " } else { "!" };
-            text += &format!("  {mark} {} {} at {}: {}\n", field("severity"), field("code"), field("path"), field("message"));
+            text += &format!(
+                "  {mark} {} {} at {}: {}\n",
+                field("severity"),
+                field("code"),
+                field("path"),
+                field("message")
+            );
         }
     }
     text

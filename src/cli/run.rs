@@ -81,7 +81,8 @@ async fn live(signals: &mut Signals, path: &std::path::Path) -> Option<Box<Confi
     let mut ticks = tokio::time::interval(beat.unwrap_or(std::time::Duration::from_secs(3600)));
     loop {
         tokio::select! {
-            () = signals.stop() => return None,
+            _ = signals.terminate.recv() => return None,
+            _ = signals.interrupt.recv() => return None,
             _ = ticks.tick() => if beat.is_some() { told(&[NotifyState::Watchdog]) },
             _ = signals.hangup.recv() => match load(path) {
                 Ok(config) => {

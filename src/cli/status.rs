@@ -112,8 +112,10 @@ fn text(report: &Json) -> String {
     let oldest = time(store, "oldest_undelivered_at");
     let _ = write!(text, "\noutbox: {} waiting", field(store, "outbox_depth"));
     let _ = writeln!(text, "{}", if oldest == "-" { String::new() } else { format!(", the oldest since {oldest}") });
-    let held: Vec<String> =
-        list(store, "held_open").iter().map(|held| format!("{} {}", field(held, "count"), field(held, "reason"))).collect();
+    let held: Vec<String> = list(store, "held_open")
+        .iter()
+        .map(|held| format!("{} {}", field(held, "count"), field(held, "reason")))
+        .collect();
     let _ = writeln!(text, "held: {}", if held.is_empty() { "none".to_owned() } else { held.join(", ") });
     text
 }

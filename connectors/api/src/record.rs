@@ -105,6 +105,11 @@ impl DecodeFailure {
 pub trait Decoder: Send + Sync {
     /// Decodes one archived body.
     fn decode(&self, raw: &Raw) -> Result<Document, DecodeFailure>;
+
+    /// The format of a whole record as its source sends it: what a file with one such record holds.
+    fn format(&self) -> &'static str {
+        crate::DOCUMENT_FORMAT
+    }
 }
 
 /// One item as received.

@@ -173,6 +173,10 @@ impl Hl7Decoder {
 }
 
 impl Decoder for Hl7Decoder {
+    fn format(&self) -> &'static str {
+        FORMAT
+    }
+
     fn decode(&self, raw: &Raw) -> Result<Document, DecodeFailure> {
         if raw.format != FORMAT {
             return Err(DecodeFailure::new("format", format!("a {} body is not an HL7 v2 message", raw.format)));

@@ -1,0 +1,324 @@
+//! `hisync demo`: a hospital, the agent and an upstream in one process, living through a day.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use connector_api::StreamId;
+use serde::Serialize;
+
+use super::table::table;
+use super::{Exit, Terminal};
+use crate::agent::Agent;
+use crate::clock::Clock;
+use crate::config;
+use crate::delivery::signature::Keys;
+use crate::model::EntityType;
+use crate::sandbox::hospital::{
+    Day, DemoConfig, LabSender, Ledger, Patience, Peis, Phase, Step, Upstream as Expected, write_config,
+};
+use crate::sandbox::upstream::{Fault, Options, Upstream};
+use crate::store::Reader;
+
+/// Signs the demo's events; it protects nothing, both ends are in this process.
+const SECRET: &str = "whsec_aGlzeW5jLWRlbW8tc2VjcmV0LW5vdC1mb3ItdXNl";
+
+/// How long the demo waits for one step to be finished: far longer than it takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs a simulated hospital, the agent, an upstream and the status page, and prints their addresses.
+///
+/// People arrive, results come in, a package changes, a report is corrected, another is taken back, codes are
+/// unknown, the upstream fails for a while. No server is needed. All people are synthetic.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hisync demo                    goes on until Ctrl-C; look at the addresses that it prints
+  hisync demo --once             plays one day as fast as it goes, and reconciles it
+  hisync demo --once --json      for scripts
+
+Exit codes: 0 source = delivered + unchanged + held for every entity; 1 it does not add up; 3 something could not be
+started.")]
+pub(super) struct Args {
+    /// Where to keep its files; a temporary folder without it.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Plays one compressed day, reconciles, and ends.
+    #[arg(long)]
+    once: bool,
+    /// Prints the reconciliation as one JSON object (with --once).
+    #[arg(long, requires = "once")]
+    json: bool,
+    /// The same seed gives the same day.
+    #[arg(long, default_value_t = 20261122)]
+    seed: u64,
+    /// How many people come.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(12..=5000))]
+    people: u32,
+    /// Where the status page listens; a free port with --once, 127.0.0.1:8686 otherwise.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+}
+
+/// The reconciliation of one day.
+#[derive(Debug, Serialize)]
+struct Reconciliation {
+    /// Every entity adds up, and upstream holds what was delivered.
+    reconciled: bool,
+    /// By entity type.
+    entities: BTreeMap<&'static str, Sums>,
+    /// What does not add up, in words; empty where all does.
+    problems: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Sums {
+    /// Versions that the simulated hospital produced.
+    source: i64,
+    /// Versions that upstream has.
+    delivered: i64,
+    /// Versions that say what was said before, and drafts that upstream never saw.
+    unchanged: i64,
+    /// Versions held for a person.
+    held: i64,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
+    let temporary = match &args.dir {
+        Some(_) => None,
+        None => match tempdir() {
+            Ok(folder) => Some(folder),
+            Err(error) => {
+                terminal.note(&format!("error: make a temporary folder: {error}"));
+                return Exit::Unreachable;
+            }
+        },
+    };
+    let folder = args.dir.clone().or_else(|| temporary.as_ref().map(|folder| folder.0.clone())).unwrap_or_default();
+    match play(&args, &folder, terminal).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut next = error.source();
+            while let Some(cause) = next {
+                text = format!("{text}: {cause}");
+                next = cause.source();
+            }
+            terminal.note(&format!("error: {text}"));
+            Exit::Unreachable
+        }
+    }
+}
+
+/// A folder that is removed at the end.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What can't be removed is the system's to clean: it is in its temporary folder.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tempdir() -> std::io::Result<Temporary> {
+    let folder = std::env::temp_dir().join(format!("hisync-demo-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&folder)?;
+    Ok(Temporary(folder))
+}
+
+/// Everything that the demo runs.
+struct Stage {
+    peis: Peis,
+    lab: LabSender,
+    upstream: Upstream,
+    agent: Agent,
+    day: Day,
+}
+
+async fn play(args: &Args, folder: &Path, terminal: &Terminal) -> Result<Exit, Failure> {
+    std::fs::create_dir_all(folder)?;
+    if folder.join("data").exists() || folder.join("peis.db").exists() {
+        return Err(format!("{} holds an earlier demo; name an empty folder", folder.display()).into());
+    }
+    let mut stage = set_up(args, folder).await?;
+    if !args.once {
+        terminal.data(
+            &format!(
+                "status page   http://{}/\nupstream      {}/\nconfiguration {}\n\n\
+             The day begins; Ctrl-C ends it. In another terminal:\n  hisync status -c {1}\n  hisync held list -c {1}\n",
+                stage.agent.admin_address(),
+                stage.upstream.url(),
+                folder.join("hisync.toml").display(),
+            )
+            .replace("{1}", &folder.join("hisync.toml").display().to_string()),
+        );
+    }
+    let began = tokio::time::Instant::now();
+    while let Some(step) = stage.day.next(&mut stage.peis)? {
+        terminal.note(&format!("{:>5.1} s  {}", began.elapsed().as_secs_f32(), step.phase.title()));
+        act(&mut stage, &step).await?;
+        if !args.once {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => return end(stage).await,
+                () = tokio::time::sleep(Duration::from_secs(6)) => {}
+            }
+        }
+    }
+    settle(&stage).await?;
+    let reconciliation = reconcile(&stage).await?;
+    if args.json {
+        terminal.json(&reconciliation);
+    } else {
+        terminal.data(&text(&reconciliation));
+    }
+    let exit = if reconciliation.reconciled { Exit::Fine } else { Exit::NotFine };
+    if !args.once {
+        terminal.note("the day is over; the agent goes on until Ctrl-C");
+        tokio::signal::ctrl_c().await?;
+    }
+    end(stage).await?;
+    Ok(exit)
+}
+
+async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let peis = Peis::create(&folder.join("peis.db"))?;
+    let options = Options {
+        listen: free,
+        dir: Some(folder.join("upstream")),
+        keys: Some(Keys::parse(SECRET)?),
+        clock: Clock::system(),
+    };
+    let upstream = Upstream::start(options).await?;
+    let page = if args.once { free } else { SocketAddr::from(([127, 0, 0, 1], 8686)) };
+    let demo = DemoConfig {
+        upstream_url: upstream.url(),
+        secret: SECRET.to_owned(),
+        admin_listen: args.admin.unwrap_or(page),
+        mllp_listen: free,
+        database: std::path::absolute(folder.join("peis.db"))?,
+        data_dir: std::path::absolute(folder.join("data"))?,
+    };
+    let path = write_config(folder, &demo)?;
+    let config = config::load(&path).map_err(|problems| crate::diagnose::render(&problems, false))?;
+    let agent = Agent::start(config, Clock::system()).await?;
+    let receiver = within("the laboratory's receiver", async {
+        loop {
+            let listening = agent.board().all().into_iter().find_map(|stream| stream.endpoint);
+            if let Some(address) = listening.and_then(|endpoint| endpoint.parse().ok()) {
+                return Ok(address);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await?;
+    let day = Day::new(args.seed, args.people as usize);
+    Ok(Stage { peis, lab: LabSender::new(receiver, Patience::default()), upstream, agent, day })
+}
+
+/// Plays what a step asks of the laboratory and the upstream, and waits until the agent has seen it.
+async fn act(stage: &mut Stage, step: &Step) -> Result<(), Failure> {
+    match step.upstream {
+        Expected::Down => stage.upstream.put_faults(vec![Fault { status: Some(503), ..Fault::default() }]),
+        Expected::Up => {
+            stage.upstream.put_faults(Vec::new());
+            stage.agent.reset_breaker();
+        }
+    }
+    for letter in &step.letters {
+        stage.lab.send(letter).await;
+    }
+    read_all(&stage.agent).await?;
+    // A report can only be taken back after it was delivered.
+    if step.upstream == Expected::Up && step.phase != Phase::Outage {
+        settle(stage).await?;
+    }
+    Ok(())
+}
+
+/// Lets every polled stream finish a round that begins now.
+async fn read_all(agent: &Agent) -> Result<(), Failure> {
+    let streams: Vec<StreamId> = agent.polled_streams();
+    for stream in streams {
+        within("a stream's round", async { Ok(agent.poll_now(&stream).await?) }).await?;
+    }
+    Ok(())
+}
+
+/// Waits until everything is delivered or held.
+async fn settle(stage: &Stage) -> Result<(), Failure> {
+    stage.upstream.put_faults(Vec::new());
+    stage.agent.reset_breaker();
+    within("the outbox to empty", async {
+        loop {
+            let overview = stage.agent.store().read(Reader::overview).await?;
+            if overview.outbox_depth == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}
+
+async fn within<T>(what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => done,
+        Err(_) => Err(format!("waited {} s for {what}", PATIENCE.as_secs()).into()),
+    }
+}
+
+/// Compares what the hospital produced, what the store accounts for, and what upstream holds.
+async fn reconcile(stage: &Stage) -> Result<Reconciliation, Failure> {
+    let overview = stage.agent.store().read(Reader::overview).await?;
+    let ledger: &Ledger = stage.day.ledger();
+    let mut entities = BTreeMap::new();
+    let mut problems = Vec::new();
+    for entity in EntityType::ALL {
+        let totals = overview.totals.get(entity.as_str()).copied().unwrap_or_default();
+        let source = i64::try_from(ledger.source(entity))?;
+        let sums = Sums { source, delivered: totals.delivered, unchanged: totals.unchanged, held: totals.held };
+        let accounted = sums.delivered + sums.unchanged + sums.held;
+        if accounted != source {
+            problems.push(format!("{entity}: the hospital produced {source} versions, {accounted} are accounted for"));
+        }
+        let received = stage.upstream.received().iter().filter(|line| subject_is(line, entity)).count();
+        if i64::try_from(received)? != sums.delivered {
+            problems.push(format!("{entity}: {} versions are delivered, upstream applied {received}", sums.delivered));
+        }
+        entities.insert(entity.as_str(), sums);
+    }
+    if overview.outbox_depth != 0 {
+        problems.push(format!("{} events are not delivered yet", overview.outbox_depth));
+    }
+    Ok(Reconciliation { reconciled: problems.is_empty(), entities, problems })
+}
+
+fn subject_is(line: &crate::sandbox::upstream::Line, entity: EntityType) -> bool {
+    let subject = line.event["subject"].as_str().unwrap_or_default();
+    subject.split('/').next() == Some(entity.as_str())
+}
+
+fn text(reconciliation: &Reconciliation) -> String {
+    let rows = reconciliation.entities.iter().map(|(entity, sums)| {
+        let numbers = [sums.source, sums.delivered, sums.unchanged, sums.held];
+        std::iter::once((*entity).to_owned()).chain(numbers.map(|n| n.to_string())).collect()
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let mut text = table(&["entity", "source#", "delivered#", "unchanged#", "held#"], &rows);
+    if reconciliation.reconciled {
+        text.push_str("\nreconciled: source = delivered + unchanged + held for every entity\n");
+    } else {
+        text.push_str("\nNOT RECONCILED\n");
+        reconciliation.problems.iter().for_each(|problem| text.push_str(&format!("  {problem}\n")));
+    }
+    text
+}
+
+async fn end(stage: Stage) -> Result<Exit, Failure> {
+    stage.agent.stop().await;
+    stage.upstream.stop().await;
+    Ok(Exit::Fine)
+}

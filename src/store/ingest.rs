@@ -129,6 +129,9 @@ fn mapping_row(tx: &mut Tx<'_>, version: &str) -> Result<i64, Error> {
 }
 
 fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> Result<RecordReceipt, Error> {
+    if record.outcomes.is_empty() {
+        return Err(Error::Refused("a record came without an outcome"));
+    }
     if let Some(archive_id) = record.archived {
         again(tx, stream, record, archive_id, mapping)?;
         return Ok(RecordReceipt::Stored { archive_id });
@@ -344,6 +347,10 @@ fn apply_good(
         None => ledger::create(tx, &good.key)?,
     };
     let same = known.part.as_ref().filter(|part| part.hash == good.hash);
+    // Mapping an old record again does not bring back what snapshots no longer have.
+    let again = record.archived.is_some();
+    let gone = again && known.part.as_ref().is_some_and(|part| part.absent.as_deref() == Some(snapshot::MISSING));
+    let absent = if gone { Some(snapshot::MISSING.to_owned()) } else { good.absent.clone() };
     let content = match same {
         Some(part) => part.content,
         None => {
@@ -357,13 +364,14 @@ fn apply_good(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT DO UPDATE SET archive_id = excluded.archive_id, digest = excluded.digest,
            mapping_id = excluded.mapping_id, absent = excluded.absent, hash = excluded.hash,
-           content_id = excluded.content_id, seen_scan = max(seen_scan, excluded.seen_scan), missing = 0",
-        (ledger.id, stream.id, archive, record.digest, origin.mapping, &good.absent, good.hash, content, stream.scan),
+           content_id = excluded.content_id, seen_scan = max(seen_scan, excluded.seen_scan),
+           missing = iif(?10, missing, 0)",
+        (ledger.id, stream.id, archive, record.digest, origin.mapping, &absent, good.hash, content, stream.scan, again),
     )?;
     let whole = if known.shared {
         ledger::compose(tx, &good.key, ledger.id)?
     } else {
-        Ok(ledger::Whole { absent: good.absent.clone(), hash: good.hash, content, size: good.data.size })
+        Ok(ledger::Whole { absent, hash: good.hash, content, size: good.data.size })
     };
     match whole {
         Err(doubtful) => {

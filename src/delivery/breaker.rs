@@ -82,7 +82,15 @@ pub(super) struct Breaker {
 
 impl Breaker {
     pub(super) fn new(policy: Policy) -> Breaker {
-        Breaker { policy, state: State::Closed, cause: None, failures: 0, opened: 0, paused_until: None, retry_at: None }
+        Breaker {
+            policy,
+            state: State::Closed,
+            cause: None,
+            failures: 0,
+            opened: 0,
+            paused_until: None,
+            retry_at: None,
+        }
     }
 
     /// Whether something may be sent now.
@@ -210,7 +218,10 @@ mod tests {
         let (now, wall) = bench.at(0);
         assert!(bench.breaker.misconfigured("http-401", now, wall));
         let status = bench.breaker.status();
-        assert_eq!((status.state, status.reason, status.code.as_deref()), ("open", Some(Reason::Configuration), Some("http-401")));
+        assert_eq!(
+            (status.state, status.reason, status.code.as_deref()),
+            ("open", Some(Reason::Configuration), Some("http-401"))
+        );
         assert_eq!(status.since, Some(wall));
         assert_eq!(bench.permit(2), Permit::Probe);
         bench.breaker.begin_probe();

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use backoff::SystemClock;
 use backoff::backoff::Backoff;
 use backoff::exponential::ExponentialBackoffBuilder;
-use backoff::SystemClock;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::settings::RetrySettings;
@@ -27,10 +27,7 @@ pub struct Policy {
 impl Policy {
     /// The policy of the settings.
     pub fn new(settings: RetrySettings) -> Policy {
-        Policy {
-            initial: Duration::from_millis(settings.initial_ms),
-            max: Duration::from_millis(settings.max_ms),
-        }
+        Policy { initial: Duration::from_millis(settings.initial_ms), max: Duration::from_millis(settings.max_ms) }
     }
 
     /// A random wait between nothing and `initial × 2^failures`, at most the longest interval.

@@ -19,13 +19,13 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::Resets;
 use super::breaker::{Breaker, Permit};
 use super::classify::{Answer, EventReceipt, Failure, Reply, classify};
 use super::client::{BATCH_MEDIA_TYPE, Client, Outgoing, join_events};
 use super::retry::Policy;
 use super::signature::batch_id;
 use super::status::{LastFailure, Status, explain};
-use super::Resets;
 use crate::store::{ClaimLimit, Entry, Settlement, Store, Verdict};
 
 /// So often a batch is sent as it is before its entries go back to the outbox.
@@ -425,7 +425,8 @@ mod tests {
             attempts: *attempts,
         });
         let batches = arrange(entries.collect(), 16, Instant::now());
-        let ids: Vec<Vec<i64>> = batches.iter().map(|batch| batch.entries.iter().map(|entry| entry.id).collect()).collect();
+        let ids: Vec<Vec<i64>> =
+            batches.iter().map(|batch| batch.entries.iter().map(|entry| entry.id).collect()).collect();
         assert_eq!(ids, [vec![1, 2, 4], vec![3, 5, 6, 7], vec![8], vec![9], vec![10], vec![11]]);
     }
 }

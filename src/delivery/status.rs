@@ -57,7 +57,9 @@ pub(super) fn explain(code: &str) -> &'static str {
         "http-413" => "upstream takes only smaller batches: lower upstream.batch_max_bytes",
         "http-415" => "upstream does not read this format or compression: try upstream.compression = \"none\"",
         "http-429" => "upstream asks for fewer requests; delivery slows down by itself",
-        "tls-failed" => "the TLS connection is refused: check the certificate's name, its authority (upstream.ca), dates",
+        "tls-failed" => {
+            "the TLS connection is refused: check the certificate's name, its authority (upstream.ca), dates"
+        }
         "request-not-made" => "a secret can't be read: the log names it",
         "unreachable" => "no connection: check the address, the network, the proxy and the firewall",
         "timeout" => "no answer within upstream.timeout_secs; sent again under the same ids",

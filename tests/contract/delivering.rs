@@ -98,7 +98,12 @@ async fn an_upstream_that_fails_for_a_while_gets_the_same_batch_under_the_same_i
         Fault { cut: true, count: Some(1), ..Fault::default() },
         Fault { cut: true, when: When::After, count: Some(1), ..Fault::default() },
         Fault { garbage: true, count: Some(1), ..Fault::default() },
-        Fault { status: Some(429), headers: [("retry-after".into(), "0".into())].into(), count: Some(1), ..Fault::default() },
+        Fault {
+            status: Some(429),
+            headers: [("retry-after".into(), "0".into())].into(),
+            count: Some(1),
+            ..Fault::default()
+        },
     ];
     for fault in faults {
         let upstream = sandbox(None).await;

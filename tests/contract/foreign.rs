@@ -22,9 +22,8 @@ except WebhookVerificationError:
 "#;
 
 fn verify(headers: &serde_json::Value, body: &str) -> String {
-    let python = std::env::var("HISYNC_PYTHON").expect(
-        "HISYNC_PYTHON must name a Python with standardwebhooks==1.1.0; the project's test command sets it up",
-    );
+    let python = std::env::var("HISYNC_PYTHON")
+        .expect("HISYNC_PYTHON must name a Python with standardwebhooks==1.1.0; the project's test command sets it up");
     let mut child = Command::new(python)
         .args(["-c", SCRIPT])
         .stdin(Stdio::piped())

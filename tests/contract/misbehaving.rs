@@ -148,7 +148,8 @@ async fn a_batch_is_halved_until_the_bad_event_stands_alone() {
         assert_eq!((done.counts.accepted, done.counts.rejected), (6, 1), "{code}");
         assert_eq!(done.breaker.state, "closed", "a bad event is no fault of upstream");
         let requests = server.requests.lock().unwrap().clone();
-        let alone = requests.iter().filter(|wire| ids(wire).len() == 1 && wire.body.windows(11).any(|w| w == b"main:peis:D"));
+        let alone =
+            requests.iter().filter(|wire| ids(wire).len() == 1 && wire.body.windows(11).any(|w| w == b"main:peis:D"));
         assert_eq!(alone.count(), 1, "{code}");
         assert!(requests.len() <= 7, "{} requests", requests.len());
     }
@@ -207,13 +208,21 @@ async fn a_tls_failure_is_the_configurations_fault() {
     agent.commit(&["A"]).await;
     agent.start();
     let status = agent.until(|status| status.breaker.state == "open").await;
-    assert_eq!((status.breaker.reason, status.breaker.code.as_deref()), (Some(Reason::Configuration), Some("tls-failed")));
+    assert_eq!(
+        (status.breaker.reason, status.breaker.code.as_deref()),
+        (Some(Reason::Configuration), Some("tls-failed"))
+    );
 }
 
 #[tokio::test]
 async fn a_probe_says_what_is_wrong_and_sends_no_event() {
-    let cases: [(u16, bool, &str); 5] =
-        [(200, true, "http-200"), (400, true, "http-400"), (401, false, "http-401"), (404, false, "http-404"), (503, false, "http-503")];
+    let cases: [(u16, bool, &str); 5] = [
+        (200, true, "http-200"),
+        (400, true, "http-400"),
+        (401, false, "http-401"),
+        (404, false, "http-404"),
+        (503, false, "http-503"),
+    ];
     for (status, accepted, code) in cases {
         let server = RawServer::start(move |_, _| http(status, "date: Sun, 01 Mar 2026 08:00:00 GMT\r\n", "")).await;
         let agent = plain(&server.url);

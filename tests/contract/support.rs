@@ -44,10 +44,8 @@ impl Agent {
     pub(crate) fn new(url: &str) -> Agent {
         let dir = TempDir::new().unwrap();
         std::fs::write(dir.path().join("secret"), SECRET).unwrap();
-        let mut settings = Settings::new(
-            url.parse().unwrap(),
-            Auth::WebhookSignature { secret: Secret::File("secret".into()) },
-        );
+        let mut settings =
+            Settings::new(url.parse().unwrap(), Auth::WebhookSignature { secret: Secret::File("secret".into()) });
         settings.retry = RetrySettings { initial_ms: 2, max_ms: 20 };
         let clock = Clock::system();
         let store = open_store(dir.path(), &clock);
@@ -123,7 +121,8 @@ impl Agent {
 
     /// Waits until so many events have been settled for good.
     pub(crate) async fn settled(&self, events: u64) -> Status {
-        let done = |status: &Status| status.counts.accepted + status.counts.duplicate + status.counts.rejected >= events;
+        let done =
+            |status: &Status| status.counts.accepted + status.counts.duplicate + status.counts.rejected >= events;
         self.until(move |status| done(status) && status.in_flight == 0).await
     }
 }

@@ -39,7 +39,9 @@ fn receipts_say_what_became_of_each_event() {
     ]));
     let rejected = EventReceipt::Rejected { code: "unknown-package".into(), message: "no such package".into() };
     assert_eq!(answer, Answer::Receipts(vec![EventReceipt::Delivered("duplicate"), rejected]));
-    let answer = receipts(json!([{ "id": A.to_string(), "status": "accepted" }, { "id": B.to_string(), "status": "retry", "code": "busy" }]));
+    let answer = receipts(
+        json!([{ "id": A.to_string(), "status": "accepted" }, { "id": B.to_string(), "status": "retry", "code": "busy" }]),
+    );
     assert_eq!(answer, Answer::Receipts(vec![delivered(), again("busy")]));
 }
 
@@ -62,7 +64,8 @@ fn events_that_were_never_sent_and_unreadable_elements_change_nothing() {
 #[test]
 fn words_that_are_not_understood_mean_again() {
     for status in [json!("ok"), json!("ACCEPTED"), json!(true), json!(1), json!(null)] {
-        let answer = receipts(json!([{ "id": A.to_string(), "status": status }, { "id": B.to_string(), "status": "accepted" }]));
+        let answer =
+            receipts(json!([{ "id": A.to_string(), "status": status }, { "id": B.to_string(), "status": "accepted" }]));
         assert_eq!(answer, Answer::Receipts(vec![again("receipt-unknown-status"), delivered()]), "{status}");
     }
 }

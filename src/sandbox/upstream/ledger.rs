@@ -56,14 +56,16 @@ impl Ledger {
         let path = dir.join(FILE);
         let failed = |cause| Error::Disk { path: path.clone(), cause };
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let mut file =
-            OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(failed)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(failed)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         for text in bytes[..whole].split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {
-            let line: Line = serde_json::from_slice(text)
-                .map_err(|cause| Error::Line { path: path.clone(), number: ledger.lines.len() + 1, cause })?;
+            let line: Line = serde_json::from_slice(text).map_err(|cause| Error::Line {
+                path: path.clone(),
+                number: ledger.lines.len() + 1,
+                cause,
+            })?;
             ledger.remember(line);
         }
         if whole < bytes.len() {
@@ -82,9 +84,11 @@ impl Ledger {
         };
         let Checked { id, subject, sequence, content_hash } = checked;
         let earlier = pending.iter().filter(|line| line.applied && line.event["id"] == id);
-        let seen = self.seen.get(id).map(String::as_str).or_else(|| {
-            earlier.into_iter().find_map(|line| line.event["contenthash"].as_str())
-        });
+        let seen = self
+            .seen
+            .get(id)
+            .map(String::as_str)
+            .or_else(|| earlier.into_iter().find_map(|line| line.event["contenthash"].as_str()));
         match seen {
             Some(hash) if hash == content_hash => return (ReceiptStatus::Duplicate, Verdict::default()),
             Some(_) => {

@@ -84,7 +84,11 @@ impl Validator {
         must(has_exact_numbers(data), "number", "data holds a number that is no integer of 53 bits")?;
         let inside = if kind.ends_with("withdrawn") { data.get("key") } else { data.pointer("/envelope/business_key") };
         must(inside.and_then(Json::as_str) == Some(&key.key), "data-key", "data is about another key than subject")?;
-        must(content_hash(data).as_deref() == Some(attribute("contenthash")), "contenthash", "contenthash is not data's")?;
+        must(
+            content_hash(data).as_deref() == Some(attribute("contenthash")),
+            "contenthash",
+            "contenthash is not data's",
+        )?;
         Ok(Checked {
             id: attribute("id"),
             subject: attribute("subject"),

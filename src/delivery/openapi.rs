@@ -70,7 +70,10 @@ fn signed_parameters() -> Vec<Json> {
 }
 
 fn parameters() -> Json {
-    let header = |name: &str, required: bool, description: &str, schema: Json| json!({ "name": name, "in": "header", "required": required, "description": description, "schema": schema });
+    let header = |name: &str, required: bool, description: &str, schema: Json| {
+        let place = "header";
+        json!({ "name": name, "in": place, "required": required, "description": description, "schema": schema })
+    };
     json!({
         "WebhookId": header(ID_HEADER, true,
             "The batch's id: the same on every attempt of the same batch.", json!({ "type": "string" })),

@@ -113,8 +113,13 @@ impl<'a> Run<'a> {
         }
         let typed = typed(entity, fields);
         if let Wish::Absent { .. } = wish {
-            // What is taken back must go at once, whatever else is wrong with it.
-            let heavy = self.findings.list.iter().any(|finding| finding.severity == Severity::Reject);
+            // What is taken back must go at once, whatever else is wrong with it; but not where it
+            // may be somebody else's.
+            let heavy = self
+                .findings
+                .list
+                .iter()
+                .any(|finding| finding.severity == Severity::Reject || finding.code == rules::CAMPUS_MISMATCH.code);
             if !heavy {
                 let data = match typed {
                     Ok(mut typed) => {
@@ -268,6 +273,11 @@ impl<'a> Run<'a> {
                 fields.push(("visit_key", Node::Text(key.into())));
             }
             "ResultItem" => {
+                // An empty flag may mean "normal", but not of a result that is not there.
+                let absent = node::text_of(fields, "value_kind") == Some("absent");
+                if absent && node::text_of(fields, "flag_source_raw").is_none_or(str::is_empty) {
+                    fields.retain(|(name, _)| *name != "flag_source");
+                }
                 if lacks(fields, "instance") {
                     fields.push(("instance", Node::text("1")));
                 }
@@ -405,7 +415,6 @@ impl<'a> Run<'a> {
     }
 
     /// The literal of an alternative whose condition holds; `Err` for a constant.
-    #[expect(clippy::type_complexity, reason = "three outcomes that are told apart at one place")]
     pub(super) fn literal_if(
         &mut self,
         alternative: &'a Alternative,
@@ -479,8 +488,23 @@ impl<'a> Run<'a> {
     }
 
     /// Whether a condition holds; `None`, with a finding, where that can't be worked out.
-    fn holds(&mut self, expression: &'a Expression, scope: &Scope<'_, 'a>) -> Option<bool> {
-        self.evaluate(expression, scope).map(|value| value.is_true())
+    fn holds(&mut self, condition: &'a Condition, scope: &Scope<'_, 'a>) -> Option<bool> {
+        match condition {
+            Condition::Expression(expression) => self.evaluate(expression, scope).map(|value| value.is_true()),
+            Condition::Words { from, words, inside } => {
+                let before = self.findings.list.len();
+                let literal = self.first(std::slice::from_ref(from), false, scope);
+                if self.findings.list.len() > before {
+                    return None;
+                }
+                let text = literal.as_ref().map_or("", |literal| &*literal.text);
+                // A name that was told before is missing still.
+                if matches!(from.find(scope), Found::Missing) && !self.plan.missing_is_null {
+                    return None;
+                }
+                Some(words.iter().any(|word| word == text) == *inside)
+            }
+        }
     }
 
     fn evaluate(&mut self, expression: &'a Expression, scope: &Scope<'_, 'a>) -> Option<Operand> {
@@ -512,7 +536,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        for (head, list) in members {
+        for (head, list) in members.into_iter().filter(|(_, list)| !list.is_empty()) {
             bound.push((head, Operand::from_pairs(list)));
         }
         match expression.compiled.eval(Operand::from_pairs(bound)) {
@@ -531,6 +555,7 @@ impl<'a> Run<'a> {
             }
             return Vec::new();
         };
+        let rows = if plan.pivot.is_empty() { rows } else { columns(plan, rows) };
         let rows = self.kept(plan, rows, scope);
         let mut nodes: Vec<Node<'a>> = Vec::with_capacity(rows.len());
         let groups = if plan.group_by.is_empty() {
@@ -590,7 +615,6 @@ impl<'a> Run<'a> {
     }
 
     /// Flat rows by the values of their group's columns, in the order of first appearance.
-    #[expect(clippy::type_complexity, reason = "a group's first row and all of its rows")]
     fn grouped(
         &mut self,
         plan: &'a ListPlan,
@@ -627,11 +651,12 @@ impl<'a> Run<'a> {
             });
             for path in sources.flatten() {
                 let value = |row: &Row<'a>| match path.find(&Scope { row: *row, up: Some(scope), rows: None }) {
-                    Found::Value(value) => plain(value).map(|text| text::trim(&text).to_owned()),
+                    Found::Value(value) => plain(value),
                     _ => None,
                 };
                 let first = value(&rows[0]);
-                if rows[1..].iter().any(|row| value(row) != first) {
+                let first = first.as_deref().map(text::trim);
+                if rows[1..].iter().any(|row| value(row).as_deref().map(text::trim) != first) {
                     self.path.push(Step::Field(name));
                     self.find(
                         &rules::GROUP_DISAGREES,
@@ -643,6 +668,15 @@ impl<'a> Run<'a> {
             }
         }
     }
+}
+
+/// The rows that a wide table's rows stand for: one for each column of the dictionary.
+fn columns<'a>(plan: &'a ListPlan, rows: Vec<Row<'a>>) -> Vec<Row<'a>> {
+    let wide = rows.into_iter().filter_map(|row| match row {
+        Row::Map(map) | Row::Column(map, _) => Some(map),
+        Row::Value(_) => None,
+    });
+    wide.flat_map(|map| plan.pivot.iter().map(move |line| Row::Column(map, line))).collect()
 }
 
 /// The innermost rows that a left-out row stands for.

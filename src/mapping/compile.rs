@@ -337,7 +337,7 @@ impl Compiler<'_> {
         (parts, self.text(table.get("scope")))
     }
 
-    fn absent_when(&mut self, mapping: &Table) -> Vec<(Expression, String)> {
+    fn absent_when(&mut self, mapping: &Table) -> Vec<(Condition, String)> {
         let Some(entry) = mapping.get("absent_when") else { return Vec::new() };
         let list = match &entry.tree.leaf {
             Leaf::List(list) => list.as_slice(),
@@ -350,7 +350,7 @@ impl Compiler<'_> {
                 continue;
             };
             self.keys(table, &["when", "reason", "with"], "unknown-key", "key of absent_when");
-            let when = self.expression(table, "when");
+            let when = self.condition(table);
             match (when, self.text(table.get("reason"))) {
                 (Some(when), Some(reason)) => all.push((when, reason)),
                 (_, None) => self.problem(tree.spot.problem("missing-key", "absent_when needs a `reason`")),
@@ -468,6 +468,12 @@ impl Compiler<'_> {
                 Some(table) => Read::Object(self.object(inner, table, &entry.key)),
                 None => Read::Texts(Vec::new()),
             },
+            Kind::Objects(_) if entry.tree.table().is_none() => {
+                let problem =
+                    entry.tree.spot.problem("wrong-type", format!("`{name}` is a list, not {}", entry.tree.kind()));
+                self.problem(problem.hint(format!("write a table [fields.….{name}] with `each` and `fields`")));
+                Read::Texts(Vec::new())
+            }
             Kind::Objects(inner) => match self.list(inner, entry) {
                 Some(list) => Read::List(Box::new(list)),
                 None => Read::Texts(Vec::new()),
@@ -495,13 +501,18 @@ impl Compiler<'_> {
 
     fn list(&mut self, shape: &'static Shape, entry: &Entry) -> Option<ListPlan> {
         let table = self.expect_table(Some(entry))?;
-        self.keys(table, &["each", "group_by", "when", "with", "excluded", "fields"], "unknown-key", "key of a list");
+        self.keys(
+            table,
+            &["each", "group_by", "pivot", "when", "with", "excluded", "fields"],
+            "unknown-key",
+            "key of a list",
+        );
         let each = self.path_entry(table.get("each"));
         if !table.contains_key("each") {
             let problem = entry.key.problem("missing-key", "a list says what it iterates over");
             self.problem(problem.hint("write: each = \"NAME OF THE CHILD LIST\""));
         }
-        let when = self.expression(table, "when");
+        let when = self.condition(table);
         let excluded = self.text(table.get("excluded"));
         if table.contains_key("when") && excluded.is_none() {
             let spot = &table.get("when").map_or(&entry.key, |entry| &entry.key).clone();
@@ -509,6 +520,10 @@ impl Compiler<'_> {
             self.problem(problem.hint("write: excluded = \"why they are left out\""));
         }
         let group_by = table.get("group_by").map(|entry| self.paths(&entry.tree)).unwrap_or_default();
+        let pivot = match table.get("pivot") {
+            Some(entry) => codes::load_pivot(&entry.tree, &mut self.loader),
+            None => Vec::new(),
+        };
         let Some(fields) = table.get("fields") else {
             self.problem(entry.key.problem("missing-key", "a list has a table `fields`"));
             return None;
@@ -516,7 +531,7 @@ impl Compiler<'_> {
         let inner = self.expect_table(Some(fields))?;
         let object = self.object(shape, inner, &fields.key);
         let leaf = !object.fields.iter().any(|field| matches!(field.read, Read::List(_)));
-        Some(ListPlan { each: each?, when, excluded: excluded.unwrap_or_default(), group_by, object, leaf })
+        Some(ListPlan { each: each?, pivot, when, excluded: excluded.unwrap_or_default(), group_by, object, leaf })
     }
 
     fn switches(&mut self, entry: &Entry) -> Read {
@@ -647,7 +662,7 @@ impl Compiler<'_> {
                 self.problem(problem.hint("add: reason = \"why this is true where the source says nothing\""));
             }
         }
-        plan.when = self.expression(table, "when");
+        plan.when = self.condition(table);
         plan.optional = self.truth(table.get("optional"));
         plan.none = self.plain_texts(table.get("none"));
         plan.split = self.plain_texts(table.get("split"));
@@ -834,6 +849,21 @@ impl Compiler<'_> {
             self.problem(tree.spot.problem("wrong-type", format!("{expected} is expected, not {}", tree.kind())));
         }
         node
+    }
+
+    /// `when`: an expression, or `{ from = "COLUMN", is = ["1"] }`.
+    fn condition(&mut self, table: &Table) -> Option<Condition> {
+        let entry = table.get("when")?;
+        let Some(words) = entry.tree.table() else { return self.expression(table, "when").map(Condition::Expression) };
+        self.keys(words, &["from", "is", "is_not"], "unknown-key", "key of a condition");
+        if words.contains_key("is") == words.contains_key("is_not") || !words.contains_key("from") {
+            let problem = entry.tree.spot.problem("bad-condition", "a condition has `from` and one of `is`, `is_not`");
+            self.problem(problem.hint("for example: when = { from = \"SFYX\", is_not = [\"0\"] }"));
+            return None;
+        }
+        let inside = words.contains_key("is");
+        let list = self.plain_texts(words.get(if inside { "is" } else { "is_not" }));
+        Some(Condition::Words { from: self.path_entry(words.get("from"))?, words: list, inside })
     }
 
     /// The expression under `key`, with what it needs from a record.

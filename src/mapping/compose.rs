@@ -32,7 +32,10 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
             None => findings.add(&rules::PART_HEADER, "", format!("the part of {} can't be read", part.stream)),
         }
     }
-    if let Entity::ExamReport(report) = &whole {
+    if let Entity::ExamReport(report) = &mut whole {
+        // What a part lacked may be in another one: the rules of the whole speak anew.
+        let anew = |code: &str| rules::report::OF_THE_WHOLE.iter().any(|rule| rule.code == code);
+        report.envelope.issues.retain(|issue| !anew(&issue.code));
         rules::report::whole(report, &mut findings);
     }
     if !whole.envelope().manifest.adds_up() {
@@ -97,10 +100,15 @@ fn join(whole: &mut Entity, other: Entity, stream: &str, findings: &mut Findings
 
 fn join_report(whole: &mut ExamReport, other: ExamReport, stream: &str, findings: &mut Findings<'_>) {
     let before = whole.groups.len();
+    let mut places = Vec::with_capacity(other.groups.len());
     for group in other.groups {
         let same_code = whole.groups[..before].iter().position(|known| known.group_code == group.group_code);
         match same_code {
-            None => whole.groups.push(group),
+            None => {
+                whole.groups.push(group);
+                places.push(Some(whole.groups.len() - 1));
+                continue;
+            }
             Some(at) if whole.groups[at] == group => {}
             // A header often names the groups before their results are there.
             Some(at) if whole.groups[at].items.is_empty() => whole.groups[at] = group,
@@ -131,10 +139,20 @@ fn join_report(whole: &mut ExamReport, other: ExamReport, stream: &str, findings
         }
     }
     add(&mut whole.envelope.manifest, other.envelope.manifest);
-    for issue in other.envelope.issues {
+    for mut issue in other.envelope.issues {
+        issue.path = moved(&issue.path, &places);
         if !whole.envelope.issues.contains(&issue) {
             whole.envelope.issues.push(issue);
         }
+    }
+}
+
+/// The path of a finding after its group took another place.
+fn moved(path: &str, places: &[Option<usize>]) -> String {
+    let group = path.strip_prefix("groups[").and_then(|rest| rest.split_once(']'));
+    match group.and_then(|(at, rest)| Some((places.get(at.parse::<usize>().ok()?).copied().flatten()?, rest))) {
+        Some((place, rest)) => format!("groups[{place}]{rest}"),
+        None => path.to_owned(),
     }
 }
 

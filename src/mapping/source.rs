@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use connector_api::{Map, Value};
 
+use super::plan::PivotLine;
+
 /// A parsed name.
 #[derive(Clone, Debug)]
 pub(super) struct SourcePath {
@@ -46,6 +48,8 @@ struct Segment {
 pub(super) enum Row<'d> {
     Map(&'d Map),
     Value(&'d Value),
+    /// One column of a wide row, with its line in the dictionary.
+    Column(&'d Map, &'d PivotLine),
 }
 
 /// A row with the rows around it.
@@ -132,6 +136,12 @@ impl SourcePath {
             (Kind::Itself, Row::Value(value)) => Found::Value(value),
             (Kind::Names(names), Row::Map(map)) => member(map, names),
             (Kind::Names(names), Row::Value(Value::Map(map))) => member(map, names),
+            (Kind::Names(names), Row::Column(map, line)) if names.len() == 1 => {
+                let name = names[0].as_str();
+                let cell = line.cells.iter().find(|(column, _)| column == name).map(|(_, cell)| cell);
+                let value = if name == "value" { map.get(&line.column) } else { cell };
+                value.map_or(Found::Missing, Found::Value)
+            }
             (Kind::Segment(segment), Row::Map(map)) => match map.get(&segment.name) {
                 Some(value) => segment.find(value, is_text_type(map)),
                 // A segment may be left out of a message; one that stands further out is a mistake.

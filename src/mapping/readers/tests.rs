@@ -38,6 +38,8 @@ fn results_are_read_by_their_form() {
         ("12:30:00", Reading::Text),
         ("9.4×1\n.5mm", Reading::Text),
         ("Ⅲ°", Reading::Text),
+        ("2026-11", Reading::Text),
+        ("120/80", Reading::Text),
     ] {
         assert_eq!(result::read(text), expected, "{text}");
     }

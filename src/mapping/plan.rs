@@ -73,6 +73,8 @@ pub(super) struct ListPlan {
     pub(super) when: Option<Condition>,
     pub(super) excluded: String,
     pub(super) group_by: Vec<SourcePath>,
+    /// Whether a record may lack the list altogether.
+    pub(super) optional: bool,
     pub(super) object: ObjectPlan,
     /// Whether its rows are counted in the manifest: the rows of the innermost lists are.
     pub(super) leaf: bool,

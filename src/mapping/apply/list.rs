@@ -12,7 +12,7 @@ use crate::model::entity::Excluded;
 impl<'a> Run<'a> {
     pub(super) fn list(&mut self, plan: &'a ListPlan, scope: &Scope<'_, 'a>) -> Vec<Node<'a>> {
         let Some(rows) = plan.each.rows(scope) else {
-            if !self.plan.missing_is_null {
+            if !self.plan.missing_is_null && !plan.optional {
                 self.missing(&plan.each);
             }
             return Vec::new();

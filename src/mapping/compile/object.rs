@@ -140,7 +140,7 @@ impl Compiler<'_> {
         let table = self.expect_table(Some(entry))?;
         self.keys(
             table,
-            &["each", "group_by", "pivot", "when", "with", "excluded", "fields"],
+            &["each", "group_by", "pivot", "optional", "when", "with", "excluded", "fields"],
             "unknown-key",
             "key of a list",
         );
@@ -168,7 +168,17 @@ impl Compiler<'_> {
         let inner = self.expect_table(Some(fields))?;
         let object = self.object(shape, inner, &fields.key);
         let leaf = !object.fields.iter().any(|field| matches!(field.read, Read::List(_)));
-        Some(ListPlan { each: each?, pivot, when, excluded: excluded.unwrap_or_default(), group_by, object, leaf })
+        let optional = self.truth(table.get("optional"));
+        Some(ListPlan {
+            optional,
+            each: each?,
+            pivot,
+            when,
+            excluded: excluded.unwrap_or_default(),
+            group_by,
+            object,
+            leaf,
+        })
     }
 
     fn switches(&mut self, entry: &Entry) -> Read {

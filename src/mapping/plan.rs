@@ -98,6 +98,8 @@ pub(super) struct Alternative {
     pub(super) codes: Option<Arc<CodeTable>>,
     pub(super) grammars: Vec<Grammar>,
     pub(super) zone: Option<Tz>,
+    /// The column with the time of day, where date and time stand apart.
+    pub(super) time: Option<SourcePath>,
     pub(super) scale: Option<Scale>,
     /// Words of a result that mean absence, beside the built-in ones.
     pub(super) absent: HashMap<String, String>,

@@ -60,6 +60,8 @@ pub(super) struct Run<'a> {
     manifest: Manifest,
     /// Names that were told to be missing, so that a thousand rows tell it once.
     missing: Vec<&'a str>,
+    /// How often a name was missing, told or not.
+    misses: usize,
     /// The person's sex, as soon as it is known.
     pub(super) sex: Option<Sex>,
 }
@@ -77,7 +79,16 @@ pub(super) type Taken<'a> = (Option<Cow<'a, str>>, Option<Node<'a>>);
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan, context: &'a Context) -> Run<'a> {
         let findings = Findings::new(&plan.weights);
-        Run { plan, context, findings, path: Vec::new(), manifest: Manifest::default(), missing: Vec::new(), sex: None }
+        Run {
+            plan,
+            context,
+            findings,
+            path: Vec::new(),
+            manifest: Manifest::default(),
+            missing: Vec::new(),
+            misses: 0,
+            sex: None,
+        }
     }
 
     fn entity(mut self, entity: EntityType, input: Input<'_>, scope: &Scope<'_, 'a>) -> Outcome
@@ -240,6 +251,7 @@ impl<'a> Run<'a> {
     }
 
     fn missing(&mut self, path: &'a SourcePath) {
+        self.misses += 1;
         if !self.missing.contains(&&*path.text) {
             self.missing.push(&path.text);
             let message = format!("the source has no {}", path.text);
@@ -251,9 +263,9 @@ impl<'a> Run<'a> {
         let mut fields: Fields<'a> = Vec::with_capacity(plan.fields.len() + 4);
         for field in &plan.fields {
             self.path.push(Step::Field(field.name));
-            let before = (self.findings.list.len(), fields.len());
+            let before = (self.findings.list.len() + self.misses, fields.len());
             self.field(field, scope, &mut fields);
-            if field.required && fields.len() == before.1 && self.findings.list.len() == before.0 {
+            if field.required && fields.len() == before.1 && self.findings.list.len() + self.misses == before.0 {
                 self.find(&rules::MISSING_VALUE, "the source has no value, and the entity needs one", None);
             }
             self.path.pop();

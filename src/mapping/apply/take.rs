@@ -63,7 +63,20 @@ impl<'a> Run<'a> {
                 let text = value.to_string();
                 Some(Literal { text: Cow::Owned(text::store(&text).into_owned()), typed: None })
             })),
-            Source::From(paths) => Ok(self.first(paths, alternative.optional, scope)),
+            Source::From(paths) => {
+                let literal = self.first(paths, alternative.optional, scope);
+                match (&alternative.time, literal) {
+                    (Some(time), Some(date)) if !date.text.is_empty() => {
+                        let time = self.first(std::slice::from_ref(time), alternative.optional, scope);
+                        let time = time.filter(|time| !time.text.is_empty());
+                        Ok(Some(time.map_or(Literal { text: date.text.clone(), typed: date.typed }, |time| Literal {
+                            text: Cow::Owned(format!("{} {}", date.text, time.text)),
+                            typed: None,
+                        })))
+                    }
+                    (_, literal) => Ok(literal),
+                }
+            }
         })
     }
 

@@ -31,6 +31,7 @@ impl Compiler<'_> {
             codes: None,
             grammars: Vec::new(),
             zone: None,
+            time: None,
             scale: None,
             absent: HashMap::new(),
             empty: None,
@@ -61,7 +62,7 @@ impl Compiler<'_> {
     fn source(&mut self, table: &Table, tree: &Tree, target: Target, plan: &mut Alternative) {
         const KNOWN: &[&str] = &[
             "from", "const", "expr", "with", "low", "high", "default", "reason", "when", "codes", "format", "zone",
-            "none", "scale", "absent", "empty", "optional", "split",
+            "time", "none", "scale", "absent", "empty", "optional", "split",
         ];
         self.keys(table, KNOWN, "unknown-key", "key of a field");
         let ways = ["from", "const", "expr"].into_iter().filter(|way| table.contains_key(*way)).count();
@@ -122,6 +123,10 @@ impl Compiler<'_> {
                     self.problem(problem.hint("for example \"%Y-%m-%d %H:%M:%S\", \"%Y%m%d\" or \"epoch_ms\""));
                 }
             }
+        }
+        plan.time = self.path_entry(table.get("time"));
+        if table.contains_key("time") && !matches!(target, Target::Kind(Kind::Time)) {
+            self.problem(tree.spot.problem("useless-key", "`time` is for points in time only"));
         }
         if table.contains_key("format") && !matches!(target, Target::Kind(Kind::Date | Kind::Time)) {
             self.problem(tree.spot.problem("useless-key", "`format` is for dates and times only"));

@@ -2,25 +2,28 @@
 
 use super::apply::held;
 use super::rules::{self, Findings, Weights};
-use crate::model::entity::Manifest;
+use crate::model::entity::{Examinee, Manifest, ReportKind, Sex};
 use crate::model::{Entity, EntityKey, ExamReport, Mapped, Outcome, Part, Severity, Wish};
 
-/// The first part in stream order is the header; its wish decides, and the others' results,
-/// conclusions and attachments join it. One group has one source: where two parts differ about a
-/// group, a person has to look.
+/// The header's wish decides, and the others' results, conclusions and attachments join it. One
+/// group has one source: where two parts differ about a group, a person has to look.
 pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     let weights = Weights::default();
     let mut findings = Findings::new(&weights);
     let read = |part: &Part<'_>| Entity::from_json(key.entity, part.data).ok();
-    let Some((at, mut whole)) = parts.iter().enumerate().find_map(|(at, part)| Some((at, read(part)?))) else {
-        return match parts.iter().find(|part| *part.wish != Wish::Present) {
-            Some(part) => Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[])),
-            None => {
-                findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
-                held(key.entity, Some(key.clone()), findings.list, Vec::new())
-            }
-        };
-    };
+    let mut readable: Vec<(usize, Entity)> =
+        parts.iter().enumerate().filter_map(|(at, part)| Some((at, read(part)?))).collect();
+    // The report of the whole checkup is the header; without one, the first part in stream order is.
+    let of_the_visit = readable.iter().position(|(_, entity)| is_of_the_visit(entity));
+    let unreadable_absent = parts.iter().find(|part| *part.wish != Wish::Present && read(part).is_none());
+    if let (None, Some(part)) = (of_the_visit, unreadable_absent) {
+        return Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[]));
+    }
+    if readable.is_empty() {
+        findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
+        return held(key.entity, Some(key.clone()), findings.list, Vec::new());
+    }
+    let (at, mut whole) = readable.swap_remove(of_the_visit.unwrap_or(0));
     let wish = parts[at].wish.clone();
     if wish != Wish::Present {
         return Outcome::Mapped(mapped(key, wish, parts[at].data.to_vec(), &search(&whole)));
@@ -61,6 +64,24 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     }
 }
 
+/// Whether this is the report of a whole visit, and not one department's.
+fn is_of_the_visit(entity: &Entity) -> bool {
+    matches!(entity, Entity::ExamReport(report)
+        if matches!(report.report_kind, ReportKind::Health | ReportKind::Occupational))
+}
+
+/// Whether two parts may speak of one person; what only one of them says is no contradiction.
+fn same_person(one: &Examinee, other: &Examinee) -> bool {
+    fn agree<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+        one.is_none() || other.is_none() || one == other
+    }
+    let told = |sex: Sex| matches!(sex, Sex::Male | Sex::Female).then_some(sex);
+    one.name == other.name
+        && agree(&told(one.sex), &told(other.sex))
+        && agree(&one.birth_date, &other.birth_date)
+        && agree(&one.id_number, &other.id_number)
+}
+
 fn mapped(key: &EntityKey, wish: Wish, data: Vec<u8>, search: &[String]) -> Mapped {
     Mapped { key: key.clone(), wish, data, search: search.to_vec() }
 }
@@ -80,7 +101,7 @@ fn search(entity: &Entity) -> Vec<String> {
 fn join(whole: &mut Entity, other: Entity, stream: &str, findings: &mut Findings<'_>) {
     match (whole, other) {
         (Entity::ExamReport(whole), Entity::ExamReport(other)) => {
-            if whole.examinee.sex != other.examinee.sex || whole.visit.exam_no != other.visit.exam_no {
+            if !same_person(&whole.examinee, &other.examinee) || whole.visit.exam_no != other.visit.exam_no {
                 findings.add(&rules::PARTS_DISAGREE, "examinee", format!("{stream} speaks of another person or visit"));
             }
             join_report(whole, *other, stream, findings);

@@ -266,6 +266,11 @@ fn parts_of_a_report_join_by_group_and_a_disagreement_is_held() {
     };
     assert_eq!(held.reason, "parts-disagree");
 
+    let changed = text.replace("张试一", "张试二").into_bytes();
+    let stranger = Part { stream: "lis/results", wish: &Wish::Present, data: &changed };
+    let outcome = Composer.compose(&key, &[part("peis/reports", &header), stranger]);
+    assert!(matches!(outcome, Outcome::Held(_)), "another person's results were joined");
+
     let absent = Wish::Absent { reason: "reversed".to_owned() };
     let withdrawn = Part { stream: "peis/reports", wish: &absent, data: part("", &header).data };
     let outcome = Composer.compose(&key, &[withdrawn, part("lis/results", &other)]);

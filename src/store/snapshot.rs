@@ -45,7 +45,10 @@ pub(super) fn infer(tx: &mut Tx<'_>, origin: Origin<'_>, scan: i64, policy: Snap
     )?;
     let count = missing.len() as i64;
     let due = || missing.iter().filter(|(_, reads)| *reads >= i64::from(policy.reads)).map(|(entity, _)| *entity);
-    let bulk = count > i64::from(policy.min_bulk) && count * 100 > i64::from(policy.max_share_percent) * active;
+    // A catalogue that turns empty is a lost permission or a dropped filter, however small it was.
+    let all = count == active;
+    let share = count > i64::from(policy.min_bulk) && count * 100 > i64::from(policy.max_share_percent) * active;
+    let bulk = all || share;
     if !bulk {
         reappeared(tx, open)?;
         let mut withdrawn = 0;

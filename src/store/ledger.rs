@@ -149,7 +149,8 @@ pub(super) fn settle_entity(
         Some(reason) if ledger.present => {
             let taken_back =
                 Withdrawal { key: key.key.clone(), last_sequence: ledger.sequence.to_string(), reason: reason.clone() };
-            let data = serde_json_canonicalizer::to_vec(&taken_back).map_err(|_| Error::Unreadable("a withdrawal"))?;
+            let data = crate::model::canonical::to_canonical_json(&taken_back)
+                .map_err(|_| Error::Unreadable("a withdrawal"))?;
             let whole = Whole {
                 absent: whole.absent.clone(),
                 hash: Sha256::digest(&data).into(),

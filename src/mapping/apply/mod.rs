@@ -141,7 +141,7 @@ impl<'a> Run<'a> {
                         *typed.envelope_mut() = envelope;
                         typed.to_canonical_json()
                     }
-                    Err(_) => serde_json_canonicalizer::to_vec(&serde_json::json!({ "envelope": envelope })),
+                    Err(_) => crate::model::canonical::to_canonical_json(&serde_json::json!({ "envelope": envelope })),
                 };
                 return finish(key, wish, data, search, self.findings);
             }

@@ -5,6 +5,7 @@
 use connector_api::{Connector, ConnectorKind, Mode, SettingsProblem, SourceSpec, StreamSpec};
 use connector_mllp::Mllp;
 use connector_sqlite::Sqlite;
+use connector_webhook::Webhook;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -58,7 +59,7 @@ pub const fn entry<K: ConnectorKind>() -> Kind {
 
 /// Every connector kind of this build, by name.
 pub fn all() -> &'static [Kind] {
-    static ALL: &[Kind] = &[entry::<Mllp>(), entry::<Sqlite>()];
+    static ALL: &[Kind] = &[entry::<Mllp>(), entry::<Sqlite>(), entry::<Webhook>()];
     ALL
 }
 

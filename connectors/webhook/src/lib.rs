@@ -6,7 +6,7 @@
 //!
 //! The parts: `server` owns the sockets, `desk` takes one request from its head to the answer,
 //! `auth` knows who sends, `body` reads within bounds, `reading` makes records of bodies,
-//! `multipart` cuts form data.
+//! `multipart` cuts form data, `tls` sets up HTTPS.
 
 mod auth;
 mod body;
@@ -16,6 +16,7 @@ mod multipart;
 mod reading;
 mod server;
 mod settings;
+mod tls;
 
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ impl ConnectorKind for Webhook {
         let usual = source.streams.iter().find_map(|stream| stream.settings.format).unwrap_or(Format::Json);
         let reader = Arc::new(reading::Reader::new(source.settings.charset, source.settings.xml.clone(), usual));
         let desk = Arc::new(desk::Desk::new(&source, checked.limits, Arc::clone(&reader)));
-        let listener = server::WebhookListener::new(source.id, checked, desk);
+        let listener = server::WebhookListener::new(&source, checked, desk);
         Ok(Connector { decoder: reader, flow: Flow::Listen(Box::new(listener)) })
     }
 }

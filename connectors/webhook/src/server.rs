@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use connector_api::{CancellationToken, Endpoint, FaultClass, Intake, Listener, SourceError, SourceId, async_trait};
+use connector_api::{CancellationToken, Endpoint, FaultClass, Intake, Listener, SourceError, SourceId, SourceSpec, async_trait};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,11 +16,12 @@ use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use crate::auth::is_allowed;
 use crate::body::STOP_WAIT;
 use crate::desk::Desk;
-use crate::settings::{Checked, Limits};
+use crate::settings::{Checked, Limits, Settings, Stream, Tls};
 
 /// A pause after the system refused a connection (no descriptors left), so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,17 +33,40 @@ pub(crate) struct WebhookListener {
     limits: Limits,
     peers: Vec<IpNet>,
     desk: Arc<Desk>,
-    socket: Option<TcpListener>,
+    tls: Option<Tls>,
+    base_dir: PathBuf,
+    opened: Option<Opened>,
+}
+
+/// An open port, and how what comes to it is decrypted.
+struct Opened {
+    socket: TcpListener,
+    acceptor: Option<TlsAcceptor>,
 }
 
 impl WebhookListener {
-    pub(crate) fn new(source: SourceId, checked: Checked, desk: Arc<Desk>) -> WebhookListener {
+    pub(crate) fn new(source: &SourceSpec<Settings, Stream>, checked: Checked, desk: Arc<Desk>) -> WebhookListener {
         let Checked { address, limits, peers } = checked;
-        WebhookListener { source, address, limits, peers, desk, socket: None }
+        WebhookListener {
+            source: source.id.clone(),
+            address,
+            limits,
+            peers,
+            desk,
+            tls: source.settings.tls.clone(),
+            base_dir: source.base_dir.clone(),
+            opened: None,
+        }
     }
 
-    async fn bind(&self) -> Result<TcpListener, SourceError> {
-        TcpListener::bind(self.address).await.map_err(|error| {
+    /// Reads the secret and the certificate, so that their absence shows now and not at the first
+    /// request, and binds the port.
+    async fn bind(&self) -> Result<Opened, SourceError> {
+        self.desk.guard.try_secret().map_err(|error| {
+            SourceError::retry(FaultClass::Login, "read the secret that senders must know").because(error)
+        })?;
+        let acceptor = self.tls.as_ref().map(|tls| crate::tls::acceptor(tls, &self.base_dir)).transpose()?;
+        let socket = TcpListener::bind(self.address).await.map_err(|error| {
             let operation = format!("listen on {}", self.address);
             let fault = match error.kind() {
                 io::ErrorKind::PermissionDenied => SourceError::stop(FaultClass::Bind, operation)
@@ -51,25 +76,24 @@ impl WebhookListener {
                 _ => SourceError::retry(FaultClass::Bind, operation).hint("the address must be one of this machine"),
             };
             fault.because(error)
-        })
+        })?;
+        Ok(Opened { socket, acceptor })
     }
 }
 
 #[async_trait]
 impl Listener for WebhookListener {
     async fn open(&mut self) -> Result<Endpoint, SourceError> {
-        self.desk.guard.try_secret().map_err(|error| {
-            SourceError::retry(FaultClass::Login, "read the secret that senders must know").because(error)
-        })?;
-        let socket = self.bind().await?;
-        let address = socket.local_addr().unwrap_or(self.address);
-        self.socket = Some(socket);
-        Ok(Endpoint(format!("http://{address}")))
+        let opened = self.bind().await?;
+        let address = opened.socket.local_addr().unwrap_or(self.address);
+        let scheme = if opened.acceptor.is_some() { "https" } else { "http" };
+        self.opened = Some(opened);
+        Ok(Endpoint(format!("{scheme}://{address}")))
     }
 
     async fn serve(mut self: Box<Self>, intake: Arc<dyn Intake>, stop: CancellationToken) -> Result<(), SourceError> {
-        let socket = match self.socket.take() {
-            Some(socket) => socket,
+        let Opened { socket, acceptor } = match self.opened.take() {
+            Some(opened) => opened,
             None => self.bind().await?,
         };
         let WebhookListener { source, limits, peers, desk, .. } = *self;
@@ -89,7 +113,7 @@ impl Listener for WebhookListener {
                     Ok((stream, peer)) => {
                         let connection =
                             Connection { desk: Arc::clone(&desk), intake: Arc::clone(&intake), limits, peer };
-                        connections.spawn(connection.serve(stream, stop.clone()));
+                        connections.spawn(connection.serve(stream, acceptor.clone(), stop.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%source, %error, "accept a connection");
@@ -124,10 +148,19 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, stop: CancellationToken) {
+    async fn serve(self, stream: TcpStream, acceptor: Option<TlsAcceptor>, stop: CancellationToken) {
         // An answer must not wait for the next one to fill a packet.
         let _ = stream.set_nodelay(true);
-        self.converse(stream, stop).await;
+        let Some(acceptor) = acceptor else { return self.converse(stream, stop).await };
+        let shaken = tokio::select! {
+            () = stop.cancelled() => return,
+            shaken = tokio::time::timeout(self.limits.header, acceptor.accept(stream)) => shaken,
+        };
+        match shaken {
+            Ok(Ok(stream)) => self.converse(stream, stop).await,
+            Ok(Err(error)) => self.desk.gripes.warn("tls", self.peer.ip(), &format!("no TLS handshake: {error}")),
+            Err(_) => self.desk.gripes.warn("tls", self.peer.ip(), "no TLS handshake in time"),
+        }
     }
 
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, stop: CancellationToken) {

@@ -21,7 +21,8 @@ pub struct Settings {
     /// What the paths of all streams begin with, e.g. `/hisync`; nothing where left out.
     #[serde(default)]
     pub path_prefix: String,
-    /// How senders prove who they are. May be left out only where `listen` is a loopback address.
+    /// How senders prove who they are. May be left out only where `listen` is a loopback address,
+    /// or where `tls.client_ca` asks senders for certificates.
     #[serde(default)]
     pub auth: Option<Auth>,
     /// Networks whose addresses may connect, e.g. `10.2.0.0/16` or `10.2.3.4`; every address
@@ -285,10 +286,14 @@ impl Settings {
         }
         match &self.auth {
             Some(auth) => auth.check(&mut problems),
-            None if address.as_ref().is_ok_and(|address| !address.ip().is_loopback()) => problems.push(
+            None if address.as_ref().is_ok_and(|address| !address.ip().is_loopback())
+                && self.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()) =>
+            {
+                problems.push(
                 SettingsProblem::new("settings.auth", "is missing, and other machines can reach this address")
                     .hint("add `auth = { type = \"token\", secret = { file = \"…\" } }`, or listen on 127.0.0.1"),
-            ),
+                );
+            }
             None => {}
         }
         let mut peers = Vec::with_capacity(self.allowed_peers.len());

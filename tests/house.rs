@@ -38,6 +38,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["src/delivery/", "src/cli/client.rs"]),
     ("connector_sqlite", &["src/registry.rs"]),
     ("connector_mllp", &["src/registry.rs"]),
+    ("connector_webhook", &["src/registry.rs"]),
     ("backoff::", &["src/retry.rs"]),
 ];
 

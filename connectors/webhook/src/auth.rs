@@ -46,7 +46,9 @@ impl Guard {
             }
             Some(Auth::Basic { user, secret }) => {
                 let value = only(headers, AUTHORIZATION.as_str());
-                let pair = value.and_then(|value| after(value, "Basic ")).and_then(|text| STANDARD.decode(text.trim_ascii()).ok());
+                let pair = value
+                    .and_then(|value| after(value, "Basic "))
+                    .and_then(|text| STANDARD.decode(text.trim_ascii()).ok());
                 self.same(secret, pair.as_deref(), &format!("{user}:"))
             }
             Some(Auth::Hmac { header, .. }) => Ok(only(headers, header).is_some()),

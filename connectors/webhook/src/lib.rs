@@ -31,7 +31,8 @@ pub struct Webhook;
 
 impl ConnectorKind for Webhook {
     const NAME: &'static str = "webhook";
-    const SUMMARY: &'static str = "receives JSON, XML or HL7 v2 over HTTP and answers success for what is safely stored";
+    const SUMMARY: &'static str =
+        "receives JSON, XML or HL7 v2 over HTTP and answers success for what is safely stored";
     const SAMPLE: &'static str = include_str!("../sample.toml");
     const MODES: &'static [Mode] = &[Mode::Push];
     type Settings = Settings;

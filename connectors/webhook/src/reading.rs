@@ -69,11 +69,7 @@ pub(crate) enum Form<'a> {
         records: Option<&'a str>,
     },
     /// As parts of which one is the document.
-    Multipart {
-        boundary: String,
-        part: &'a str,
-        format: Option<Format>,
-    },
+    Multipart { boundary: String, part: &'a str, format: Option<Format> },
 }
 
 /// Reads bodies of one source.
@@ -159,7 +155,10 @@ impl Reader {
         let text = text::decode(charset, body)?;
         let one = |element: &str, document| {
             let (charset, body) = encoded(charset, element);
-            record((Raw { format: format.media_type().to_owned(), charset: Some(charset.name().to_owned()), body }, document))
+            record((
+                Raw { format: format.media_type().to_owned(), charset: Some(charset.name().to_owned()), body },
+                document,
+            ))
         };
         Ok(match format {
             Format::Xml => {
@@ -211,7 +210,10 @@ impl Reader {
             let (main, others) = split(&body, boundary, name)?;
             let format = format.or_else(|| main.media_type.as_ref().and_then(Format::of));
             let format = format.ok_or_else(|| {
-                DecodeFailure::new("multipart-format", "neither the part nor the stream says what the record is written in")
+                DecodeFailure::new(
+                    "multipart-format",
+                    "neither the part nor the stream says what the record is written in",
+                )
             })?;
             *written = Some(format);
             let (raw, document) = self.receive(format, Bytes::copy_from_slice(main.bytes), charset_of(&main));
@@ -231,9 +233,8 @@ impl Reader {
             return Err(DecodeFailure::new("format", "the archived form does not say how to read it"));
         };
         let (main, others) = split(&raw.body, &boundary, &name)?;
-        let stated = parameter("format").or_else(|| {
-            main.media_type.as_ref().and_then(Format::of).map(|format| format.media_type().to_owned())
-        });
+        let stated = parameter("format")
+            .or_else(|| main.media_type.as_ref().and_then(Format::of).map(|format| format.media_type().to_owned()));
         let body = Bytes::copy_from_slice(main.bytes);
         let format = [Format::Json, Format::Xml, Format::Hl7]
             .into_iter()
@@ -241,9 +242,7 @@ impl Reader {
             .ok_or_else(|| DecodeFailure::new("multipart-format", "nothing says what the record is written in"))?;
         let document = match &raw.charset {
             None => self.receive(format, body, charset_of(&main)).1,
-            Some(_) => {
-                self.decode(&Raw { format: format.media_type().to_owned(), charset: raw.charset.clone(), body })
-            }
+            Some(_) => self.decode(&Raw { format: format.media_type().to_owned(), charset: raw.charset.clone(), body }),
         };
         attach(document?, others)
     }

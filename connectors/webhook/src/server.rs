@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use connector_api::{CancellationToken, Endpoint, FaultClass, Intake, Listener, SourceError, SourceId, SourceSpec, async_trait};
+use connector_api::{
+    CancellationToken, Endpoint, FaultClass, Intake, Listener, SourceError, SourceId, SourceSpec, async_trait,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -290,8 +290,8 @@ impl Settings {
                 && self.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()) =>
             {
                 problems.push(
-                SettingsProblem::new("settings.auth", "is missing, and other machines can reach this address")
-                    .hint("add `auth = { type = \"token\", secret = { file = \"…\" } }`, or listen on 127.0.0.1"),
+                    SettingsProblem::new("settings.auth", "is missing, and other machines can reach this address")
+                        .hint("add `auth = { type = \"token\", secret = { file = \"…\" } }`, or listen on 127.0.0.1"),
                 );
             }
             None => {}
@@ -301,8 +301,11 @@ impl Settings {
             match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
                 Ok(net) => peers.push(net),
                 Err(_) => problems.push(
-                    SettingsProblem::new(format!("settings.allowed_peers[{at}]"), "is neither an address nor a network")
-                        .hint("write `10.2.3.4` or `10.2.0.0/16`"),
+                    SettingsProblem::new(
+                        format!("settings.allowed_peers[{at}]"),
+                        "is neither an address nor a network",
+                    )
+                    .hint("write `10.2.3.4` or `10.2.0.0/16`"),
                 ),
             }
         }

@@ -121,7 +121,10 @@ async fn the_answers_are_those_that_the_vendor_demands() {
     let running = Running::start(&config("path_prefix = \"/v1/\"", stream), Kept::all()).await;
     let put = |body: &str| request("PUT /v1/reports/?x=1", "Content-Type: application/json\r\n", body.as_bytes());
     let good = ask(&running, &put("{}")).await;
-    assert_eq!((good.status, &*good.body, good.header("content-type")), (200, "{\"code\":0}", Some("application/json")));
+    assert_eq!(
+        (good.status, &*good.body, good.header("content-type")),
+        (200, "{\"code\":0}", Some("application/json"))
+    );
     let bad = ask(&running, &put("{")).await;
     assert_eq!((bad.status, &*bad.body, bad.header("content-type")), (422, "{\"code\":1}", Some("application/json")));
     running.stopped().await;
@@ -187,7 +190,8 @@ async fn a_request_that_is_sent_again_is_known_by_its_key_and_content() {
     let running = Running::start(&config("", stream), intake.clone()).await;
     let mut peer = Peer::connect(&running).await;
     let long = "x".repeat(1000);
-    for (key, body) in [("7", "[{},{}]"), ("7", "[{},{}]"), ("7", "[{},{\"no\":1}]"), ("8", "[{},{}]"), (&long, "[{}]")] {
+    for (key, body) in [("7", "[{},{}]"), ("7", "[{},{}]"), ("7", "[{},{\"no\":1}]"), ("8", "[{},{}]"), (&long, "[{}]")]
+    {
         let answer = peer.ask(&json(&format!("X-Request-Id: {key}\r\n"), body)).await;
         assert_eq!((answer.status, answer.header("content-length")), (204, None));
     }
@@ -248,7 +252,10 @@ async fn a_body_that_is_too_long_is_refused_and_its_beginning_held() {
     let mut peer = Peer::connect(&running).await;
     assert_eq!(peer.ask(&json("", &body)).await.status, 413);
     assert_eq!(peer.ask(&json("", "{}")).await.status, 200, "the connection goes on");
-    let chunked = format!("POST /reports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let chunked = format!(
+        "POST /reports HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
     assert_eq!(peer.ask(chunked.as_bytes()).await.status, 413);
     let bomb = {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

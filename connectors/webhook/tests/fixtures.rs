@@ -3,8 +3,6 @@
 //! `request.txt` holds the request's line and headers, `input.*` its body. Everything stored is
 //! decoded from the archive's form as well, and must give the same.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
-
 mod support;
 
 use connector_api::{Decoder, Record, Value};
@@ -29,7 +27,8 @@ async fn every_case_is_stored_and_answered_as_expected() {
             .calls()
             .iter()
             .map(|call| {
-                let records: Vec<Json> = call.records.iter().map(|record| shown(record, &*decoder, &case.name)).collect();
+                let records: Vec<Json> =
+                    call.records.iter().map(|record| shown(record, &*decoder, &case.name)).collect();
                 json!({ "stream": call.stream.as_ref().map(|stream| stream.as_str()), "records": records })
             })
             .collect();

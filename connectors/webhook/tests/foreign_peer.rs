@@ -142,10 +142,11 @@ async fn a_python_sender_is_answered_and_its_records_are_kept() {
 
 /// An authority with a certificate for 127.0.0.1 and one for a sender, as PEM files.
 fn certificates(folder: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     write("ca.pem", &params.self_signed(&key).unwrap().pem());
     let issuer = Issuer::new(params, key);
@@ -155,6 +156,7 @@ fn certificates(folder: &Path) {
     ] {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages.push(usage);
         write(&format!("{name}.pem"), &params.signed_by(&key, &issuer).unwrap().pem());
         write(&format!("{name}.key"), &key.serialize_pem());
@@ -173,7 +175,8 @@ async fn curl_sends_over_https_with_its_own_certificate_and_not_without() {
     let send = ["-H", "Content-Type: application/json", "-d", BODY, "--cacert", "ca.pem", &url];
     let own = ["--cert", "sender.pem", "--key", "sender.key"];
     assert_eq!(curl(folder.path(), &[&send[..], &own].concat()).await, "200");
-    let refused = Command::new("curl").args(["--silent", "--noproxy", "*"]).args(send).current_dir(folder.path()).status();
+    let refused =
+        Command::new("curl").args(["--silent", "--noproxy", "*"]).args(send).current_dir(folder.path()).status();
     assert!(!refused.await.unwrap().success());
     assert_eq!(intake.records().len(), 1);
     running.stopped().await;

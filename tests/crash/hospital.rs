@@ -8,8 +8,8 @@ use fastrand::Rng;
 use hisync::clock::Clock;
 use hisync::sandbox::hospital::catalogue::{PACKAGES, items};
 use hisync::sandbox::hospital::lab::{Declared, Letter, Verified, oru};
-use hisync::sandbox::hospital::people::Sex;
 use hisync::sandbox::hospital::peis::ReportState;
+use hisync::sandbox::hospital::people::Sex;
 use hisync::sandbox::hospital::{LabMessage, Peis, Visit};
 use rusqlite::Connection;
 
@@ -148,12 +148,15 @@ impl Hospital {
                 self.console.execute(sql, [item.code, &name]).unwrap();
             }
             // One at most is gone at a time: more at once would rightly be held as a bulk withdrawal.
-            6 => drop(self.console.execute_batch(&format!(
-                "BEGIN IMMEDIATE; INSERT INTO 套餐 SELECT * FROM 下架; DELETE FROM 下架;
+            6 => drop(
+                self.console
+                    .execute_batch(&format!(
+                        "BEGIN IMMEDIATE; INSERT INTO 套餐 SELECT * FROM 下架; DELETE FROM 下架;
                  INSERT INTO 下架 SELECT * FROM 套餐 WHERE 套餐编码 = '{package}';
                  DELETE FROM 套餐 WHERE 套餐编码 = '{package}'; COMMIT"
-            ))
-            .unwrap()),
+                    ))
+                    .unwrap(),
+            ),
             _ => self
                 .console
                 .execute_batch("BEGIN IMMEDIATE; INSERT INTO 套餐 SELECT * FROM 下架; DELETE FROM 下架; COMMIT")
@@ -165,12 +168,11 @@ impl Hospital {
     pub(crate) fn wanted(&self) -> Wanted {
         let mut wanted: Wanted = self.lab.reports.iter().map(|(no, facts)| (lab_subject(no), facts.clone())).collect();
         wanted.extend(self.catalogue("exam_item", "SELECT 明细编码, 明细名称, '', 停用标志 IS NULL FROM 明细项目"));
-        wanted.extend(self.catalogue("exam_item_group", "SELECT 组合编码, 组合名称, '', 停用标志 IS NULL FROM 组合项目"));
+        wanted
+            .extend(self.catalogue("exam_item_group", "SELECT 组合编码, 组合名称, '', 停用标志 IS NULL FROM 组合项目"));
         wanted.extend(self.catalogue("exam_package", "SELECT 套餐编码, 套餐名称, 售价, 停用标志 IS NULL FROM 套餐"));
-        let mut statement = self
-            .console
-            .prepare("SELECT 体检号, 报告号, 报告状态, trim(姓名), 更新时间 FROM V_体检报告")
-            .unwrap();
+        let mut statement =
+            self.console.prepare("SELECT 体检号, 报告号, 报告状态, trim(姓名), 更新时间 FROM V_体检报告").unwrap();
         let text = |row: &rusqlite::Row<'_>, at: usize| row.get::<_, String>(at).unwrap();
         let mut rows = statement.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
@@ -333,22 +335,14 @@ impl Laboratory {
     }
 }
 
-fn lab_facts(
-    visit: &Visit,
-    order: &hisync::sandbox::hospital::visit::Order,
-    report_no: &str,
-    status: &str,
-) -> Facts {
+fn lab_facts(visit: &Visit, order: &hisync::sandbox::hospital::visit::Order, report_no: &str, status: &str) -> Facts {
     let mut facts = Facts::from([
         ("status".to_owned(), status.to_owned()),
         ("number".to_owned(), report_no.to_owned()),
         ("name".to_owned(), visit.person.name.clone()),
     ]);
     facts.extend(
-        order
-            .results
-            .iter()
-            .map(|row| (format!("result {}/{}", order.group.code, row.item.short), plain(&row.value))),
+        order.results.iter().map(|row| (format!("result {}/{}", order.group.code, row.item.short), plain(&row.value))),
     );
     facts
 }

@@ -54,11 +54,12 @@ fn faults(rng: &mut Rng) -> Json {
     }
 }
 
-/// Lets an agent live for a while, and kills it.
-fn life(stage: &Stage, rng: &mut Rng) {
+/// Lets an agent live for a while, with trouble at upstream meanwhile, and kills it.
+fn life(stage: &Stage, rng: &mut Rng, upstream: &mut Upstream) {
     let mut agent = stage.agent();
     let began = Instant::now();
     if rng.u8(0..6) == 0 {
+        upstream.trouble(stage, rng);
         sleep(Duration::from_millis(rng.u64(0..80)));
     } else {
         let before = stage.progress();
@@ -66,25 +67,39 @@ fn life(stage: &Stage, rng: &mut Rng) {
             assert!(agent.ended().is_none(), "the agent ended by itself");
             sleep(Duration::from_millis(2));
         }
-        sleep(Duration::from_millis(rng.u64(0..300)));
+        sleep(Duration::from_millis(rng.u64(0..150)));
+        upstream.trouble(stage, rng);
+        sleep(Duration::from_millis(rng.u64(0..150)));
     }
     agent.kill();
 }
 
-/// Trouble at upstream, beside the agent's own.
-fn trouble(stage: &Stage, rng: &mut Rng, sandbox: &mut Option<Process>) {
-    match rng.u8(0..10) {
-        0 => {
-            if let Some(running) = sandbox.take() {
+/// The upstream with its own trouble, beside the agent's.
+struct Upstream {
+    sandbox: Option<Process>,
+    kills: usize,
+}
+
+impl Upstream {
+    fn trouble(&mut self, stage: &Stage, rng: &mut Rng) {
+        match self.sandbox.take() {
+            Some(running) if rng.u8(0..8) == 0 => {
                 running.kill();
+                self.kills += 1;
+                // Away for a moment, or for some lives of the agent.
+                if rng.bool() {
+                    self.sandbox = Some(stage.sandbox());
+                }
             }
+            Some(running) => {
+                if rng.u8(0..5) < 2 {
+                    assert!(stage.put_faults(&faults(rng)));
+                }
+                self.sandbox = Some(running);
+            }
+            None if rng.u8(0..3) == 0 => {}
+            None => self.sandbox = Some(stage.sandbox()),
         }
-        1..5 if sandbox.is_some() => assert!(stage.put_faults(&faults(rng))),
-        _ => {}
-    }
-    // It is away during one life of the agent at most in most cases, and sometimes for some.
-    if sandbox.is_none() && rng.u8(0..3) > 0 {
-        *sandbox = Some(stage.sandbox());
     }
 }
 
@@ -97,10 +112,9 @@ fn nothing_is_lost_or_applied_twice_however_often_the_agent_is_killed() {
     let stage = Stage::new(&mut rng);
     let _told = Told(seed, &stage);
     let mut hospital = Hospital::open(&stage, seed);
-    let mut sandbox = Some(stage.sandbox());
+    let mut upstream = Upstream { sandbox: Some(stage.sandbox()), kills: 0 };
     let mut sender = stage.sender();
     let killed = AtomicBool::new(false);
-    let mut outages = 0;
 
     scope(|scope| {
         // Whatever ends the scope ends the thread as well.
@@ -120,15 +134,12 @@ fn nothing_is_lost_or_applied_twice_however_often_the_agent_is_killed() {
             }
         });
         for _ in 0..kills {
-            let was = sandbox.is_some();
-            trouble(stage, &mut rng, &mut sandbox);
-            outages += usize::from(was && sandbox.is_none());
-            life(stage, &mut rng);
+            life(stage, &mut rng, &mut upstream);
             assert!(sender.ended().is_none(), "the sender ended by itself");
         }
     });
     stage.post_nothing_more();
-    let mut sandbox = sandbox.unwrap_or_else(|| stage.sandbox());
+    let mut sandbox = upstream.sandbox.unwrap_or_else(|| stage.sandbox());
     assert!(stage.put_faults(&json!([])));
     let mut agent = stage.agent();
     assert_eq!(sender.code(), Some(0), "the sender has sent everything");
@@ -136,11 +147,11 @@ fn nothing_is_lost_or_applied_twice_however_often_the_agent_is_killed() {
 
     let wanted = hospital.wanted();
     let since = Instant::now();
-    let store = loop {
+    loop {
         let store = until("the agent's status", || stage.live_status())["store"].take();
         let differences = verify::differences(&stage.received(""), &wanted);
         if store["outbox_depth"] == 0 && differences.is_empty() {
-            break store;
+            break;
         }
         assert!(
             since.elapsed() < PATIENCE,
@@ -150,18 +161,18 @@ fn nothing_is_lost_or_applied_twice_however_often_the_agent_is_killed() {
             differences[..differences.len().min(20)].join("\n")
         );
         sleep(Duration::from_millis(200));
-    };
-    drop(store);
+    }
     agent.signal(rustix::process::Signal::TERM);
     assert_eq!(agent.code(), Some(0));
     let status = stage.status().expect("the store tells without an agent");
-    verify::sums(&stage, &status["store"], hospital.held());
+    verify::sums(&stage, &status["store"], Some(hospital.held()));
     let (applied, duplicates) = verify::history(&stage);
     verify::integrity(&stage);
     assert!(sandbox.ended().is_none());
     println!(
-        "kills {kills}, restarts {kills}, outages {outages}, messages acknowledged {}, events applied {applied}, \
+        "kills {kills}, restarts {kills}, upstream's kills {}, messages acknowledged {}, events applied {applied}, \
          duplicates answered {duplicates}",
+        upstream.kills,
         hospital.offered().len()
     );
 }

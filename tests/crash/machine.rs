@@ -173,7 +173,8 @@ impl Stage {
 
     /// JSON lines that the sandbox shows.
     pub(crate) fn received(&self, query: &str) -> Vec<Json> {
-        let (code, body) = http(self.upstream, "GET", &format!("/v1/received{query}"), "").expect("the sandbox answers");
+        let (code, body) =
+            http(self.upstream, "GET", &format!("/v1/received{query}"), "").expect("the sandbox answers");
         assert_eq!(code, 200);
         body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -361,7 +361,9 @@ async fn drain(store: &Store, delivery: &DeliverySlot, clock: &Clock) {
         let due: Option<DateTime<Utc>> = store.next_due().await.ok().flatten();
         let status = delivery.status();
         let nothing_due = due.is_none_or(|at| at > clock.now());
-        if status.breaker.state != "closed" || (nothing_due && status.in_flight == 0) {
+        // A batch that waits for its next attempt is claimed: the store does not call it due.
+        let idle = status.in_flight == 0 && status.waiting == 0;
+        if status.breaker.state != "closed" || (nothing_due && idle) {
             return;
         }
         let mut handle = delivery.get();

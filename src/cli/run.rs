@@ -55,14 +55,21 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         };
         tracing::info!(version = VERSION, admin = %agent.admin_address(), "hisync runs");
         told(&[NotifyState::Ready]);
-        let next = live(&mut signals, &args.config).await;
+        let mut next = live(&mut signals, &args.config).await;
         told(&[NotifyState::Stopping]);
-        tokio::select! {
-            () = agent.stop() => {}
-            () = signals.stop() => {
-                tracing::warn!("stopped at once by a second signal; nothing acknowledged is lost");
-                // Not an orderly way out, on purpose: whoever sends two signals wants the process gone.
-                std::process::exit(130);
+        let mut stopped = std::pin::pin!(agent.stop());
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                () = signals.stop() => match next.take() {
+                    // The first signal to stop: what was under way was a change of the configuration.
+                    Some(_) => {}
+                    None => {
+                        tracing::warn!("stopped at once by a second signal; nothing acknowledged is lost");
+                        // Not an orderly way out, on purpose: whoever sends two signals wants the process gone.
+                        std::process::exit(130);
+                    }
+                },
             }
         }
         match next {

@@ -27,6 +27,7 @@ use crate::store::{self, HeldDetail, HeldFilter, Reader};
 
 const PAGE: &str = include_str!("web/page.html");
 const STYLE: &str = include_str!("web/page.css");
+const WORDS: &str = include_str!("web/page.words.js");
 const SCRIPT: &str = include_str!("web/page.js");
 
 /// The header that a request which changes something must carry.
@@ -38,6 +39,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
     let router = Router::new()
         .route("/", get(|| asset("text/html; charset=utf-8", PAGE)))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", STYLE)))
+        .route("/page.words.js", get(|| asset("text/javascript; charset=utf-8", WORDS)))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/live", get(|| async { "alive\n" }))
         .route("/ready", get(ready))
@@ -93,22 +95,32 @@ fn host_is_local(headers: &HeaderMap) -> bool {
 }
 
 /// A failure as the API answers it.
-struct Failure(store::Error);
+enum Failure {
+    /// The request lacks something that the audit log needs, or says too little on what to act.
+    Incomplete(&'static str),
+    Store(store::Error),
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match self.0 {
+        let error = match self {
+            Failure::Incomplete(text) => {
+                return (StatusCode::BAD_REQUEST, Json(json!({ "error": text }))).into_response();
+            }
+            Failure::Store(error) => error,
+        };
+        let status = match error {
             store::Error::NotFound { .. } => StatusCode::NOT_FOUND,
             store::Error::Superseded | store::Error::Refused(_) => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, Json(json!({ "error": self.0.to_string() }))).into_response()
+        (status, Json(json!({ "error": error.to_string() }))).into_response()
     }
 }
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Failure {
-        Failure(error)
+        Failure::Store(error)
     }
 }
 
@@ -149,7 +161,7 @@ pub struct Selection {
     pub stream: Option<String>,
     /// Only for this reason.
     pub reason: Option<String>,
-    /// Closed ones too.
+    /// Closed ones too; for an act, whatever is open, where nothing else narrows it.
     pub all: bool,
     /// At most so many.
     pub limit: Option<usize>,
@@ -191,6 +203,18 @@ pub struct Look {
     pub who: Option<String>,
 }
 
+impl Look {
+    /// Who wants to see personal data and why; `None` where nobody does.
+    fn audited(&self) -> Result<Option<(&str, &str)>, Failure> {
+        let Some(reason) = self.personal.as_deref() else { return Ok(None) };
+        let who = self.who.as_deref().unwrap_or_default();
+        if reason.trim().is_empty() || who.trim().is_empty() {
+            return Err(Failure::Incomplete("personal data needs a name (who) and a reason (personal)"));
+        }
+        Ok(Some((who, reason)))
+    }
+}
+
 /// A held item with its raw record as text.
 #[derive(Debug, Serialize)]
 pub struct HeldView {
@@ -207,8 +231,7 @@ async fn held_show(
     Query(look): Query<Look>,
 ) -> Result<Json<HeldView>, Failure> {
     let detail = state.store.read(move |reader| reader.held_show(id)).await?;
-    if let Some(reason) = &look.personal {
-        let who = look.who.as_deref().unwrap_or("unnamed");
+    if let Some((who, reason)) = look.audited()? {
         state.store.audit(who, "show-personal", &format!("held/{id}"), reason).await?;
     }
     Ok(Json(view(&state.again, detail, look.personal.is_some())))
@@ -248,32 +271,72 @@ pub fn view(again: &crate::intake::Again, detail: HeldDetail, personal: bool) ->
     HeldView { detail: json, raw_text }
 }
 
-async fn retry(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+impl Act {
+    /// An act on the items that `on` selects, which has to say something: an empty body never means "all".
+    fn group(self) -> Result<Act, Failure> {
+        let on = &self.on;
+        if on.id.is_none() && on.stream.is_none() && on.reason.is_none() && !on.all {
+            return Err(Failure::Incomplete("say on what: on.id, on.stream, on.reason or on.all"));
+        }
+        self.signed()
+    }
+
+    /// An act on the item that the path names.
+    fn one(mut self, id: i64) -> Result<Act, Failure> {
+        self.on = Selection { id: Some(id), ..Selection::default() };
+        self.signed()
+    }
+
+    fn signed(self) -> Result<Act, Failure> {
+        match self.who.trim().is_empty() {
+            true => Err(Failure::Incomplete("say who acts: the audit log keeps it")),
+            false => Ok(self),
+        }
+    }
+
+    fn reasoned(self) -> Result<Act, Failure> {
+        match self.because.trim().is_empty() {
+            true => Err(Failure::Incomplete("say why (because): the audit log keeps it")),
+            false => Ok(self),
+        }
+    }
+}
+
+async fn do_retry(state: &State, act: Act) -> Answer<acts::Done> {
     Ok(Json(acts::retry(&state.store, &state.again, act.on.filter(), &act.who).await?))
 }
 
-async fn release(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+async fn do_release(state: &State, act: Act) -> Answer<acts::Done> {
     Ok(Json(acts::release(&state.store, act.on.filter(), &act.who).await?))
 }
 
-async fn dismiss(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+async fn do_dismiss(state: &State, act: Act) -> Answer<acts::Done> {
+    let act = act.reasoned()?;
     Ok(Json(acts::dismiss(&state.store, act.on.filter(), &act.who, &act.because).await?))
 }
 
-fn only(id: i64) -> HeldFilter {
-    HeldFilter { id: Some(id), open_only: true, ..HeldFilter::default() }
+async fn retry(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_retry(&state, act.group()?).await
+}
+
+async fn release(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_release(&state, act.group()?).await
+}
+
+async fn dismiss(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_dismiss(&state, act.group()?).await
 }
 
 async fn retry_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    Ok(Json(acts::retry(&state.store, &state.again, only(id), &act.who).await?))
+    do_retry(&state, act.one(id)?).await
 }
 
 async fn release_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    Ok(Json(acts::release(&state.store, only(id), &act.who).await?))
+    do_release(&state, act.one(id)?).await
 }
 
 async fn dismiss_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    Ok(Json(acts::dismiss(&state.store, only(id), &act.who, &act.because).await?))
+    do_dismiss(&state, act.one(id)?).await
 }
 
 /// Which outbox entries.

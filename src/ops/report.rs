@@ -209,7 +209,7 @@ fn store_reasons(store: &Overview) -> Vec<Reason> {
             level: Level::Attention,
             since: None,
             subject: "held items".to_owned(),
-            text: format!("{open} wait for a person: {}", kinds.join(", ")),
+            text: format!("{open} waiting for a person: {}", kinds.join(", ")),
             next: "`hisync held list`, then show, retry, release or dismiss".to_owned(),
         });
     }

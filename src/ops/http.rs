@@ -193,7 +193,7 @@ async fn held_list(Extract(state): Shared, Query(asked): Query<Selection>) -> An
     Ok(Json(state.store.read(move |reader| reader.held_list(&filter, limit, after)).await?))
 }
 
-/// How a held item is to be shown.
+/// How a held item or an outbox entry is to be shown.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Look {
@@ -357,8 +357,25 @@ async fn outbox_list(Extract(state): Shared, Query(asked): Query<Waiting>) -> An
     Ok(Json(state.store.read(list).await?))
 }
 
-async fn outbox_show(Extract(state): Shared, Path(id): Path<i64>) -> Answer<store::OutboxDetail> {
-    Ok(Json(state.store.read(move |reader| reader.outbox_show(id)).await?))
+async fn outbox_show(
+    Extract(state): Shared,
+    Path(id): Path<i64>,
+    Query(look): Query<Look>,
+) -> Answer<serde_json::Value> {
+    let detail = state.store.read(move |reader| reader.outbox_show(id)).await?;
+    let mut json = serde_json::to_value(&detail).unwrap_or_default();
+    match look.audited()? {
+        Some((who, reason)) => state.store.audit(who, "show-personal", &format!("outbox/{id}"), reason).await?,
+        None => mask_event(&mut json),
+    }
+    Ok(Json(json))
+}
+
+/// Masks the data of an outbox entry's event; its envelope is ours.
+pub fn mask_event(detail: &mut serde_json::Value) {
+    if let Some(data) = detail.pointer_mut("/event/data") {
+        *data = mask::masked_json(data);
+    }
 }
 
 #[derive(Deserialize)]

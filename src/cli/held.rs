@@ -12,6 +12,11 @@ use crate::ops::http::{self, Act, Look, Selection};
 
 /// Lists, shows and settles what hisync can't vouch for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hisync held list
+  hisync held show 17
+  hisync held retry --reason unknown-code
+  hisync held dismiss 17 --because 'test patient'")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,

@@ -12,6 +12,9 @@ use crate::store::Reader;
 
 /// Lists and shows what waits to be delivered.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hisync outbox list
+  hisync outbox show 4711")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,

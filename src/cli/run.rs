@@ -56,7 +56,10 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         tracing::info!(version = VERSION, admin = %agent.admin_address(), "hisync runs");
         told(&[NotifyState::Ready]);
         let next = live(&mut signals, &args.config).await;
-        told(&[NotifyState::Stopping]);
+        // Under a reload the process goes on: systemd would end a service that says it stops.
+        if next.is_none() {
+            told(&[NotifyState::Stopping]);
+        }
         tokio::select! {
             () = agent.stop() => {}
             () = signals.stop() => {

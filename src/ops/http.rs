@@ -400,3 +400,51 @@ pub(super) fn level_number(level: Level) -> f64 {
         Level::Failing => 2.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_chinese_words_for_every_rule() {
+        let chinese = WORDS.split("\n  en: {").next().unwrap();
+        let lacks = |code: &&str| !chinese.contains(&format!("{code}: ")) && !chinese.contains(&format!("\"{code}\": "));
+        let missing: Vec<&str> = crate::mapping::rules::all().iter().map(|rule| rule.code).filter(lacks).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn acts_need_a_name_and_say_on_what() {
+        let on = Selection { reason: Some("unknown-code".into()), ..Selection::default() };
+        let act = |who: &str, on: &Selection| Act { who: who.into(), because: String::new(), on: on.clone() };
+        assert!(act("wang", &on).group().is_ok());
+        assert!(act("wang", &Selection::default()).group().is_err());
+        assert!(act(" ", &on).group().is_err());
+        assert!(act("", &on).one(7).is_err());
+        assert_eq!(act("wang", &on).one(7).ok().map(|act| (act.on.id, act.on.reason)), Some((Some(7), None)));
+        assert!(act("wang", &on).reasoned().is_err());
+    }
+
+    #[test]
+    fn personal_data_is_shown_for_a_name_and_a_reason_alone() {
+        let look = |personal: Option<&str>, who: Option<&str>| Look {
+            personal: personal.map(str::to_owned),
+            who: who.map(str::to_owned),
+        };
+        assert_eq!(look(None, Some("wang")).audited().ok(), Some(None));
+        assert_eq!(look(Some("compare"), Some("wang")).audited().ok(), Some(Some(("wang", "compare"))));
+        assert!(look(Some("compare"), None).audited().is_err());
+        assert!(look(Some(" "), Some("wang")).audited().is_err());
+    }
+
+    #[test]
+    fn names_that_somebody_else_points_here_are_refused() {
+        let local = |host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, header::HeaderValue::from_static(host));
+            host_is_local(&headers)
+        };
+        assert!(local("127.0.0.1:8686") && local("localhost:8686") && local("[::1]:8686") && local("localhost"));
+        assert!(!local("evil.example:8686") && !local("evil.example"));
+    }
+}

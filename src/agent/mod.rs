@@ -126,8 +126,8 @@ impl DeliverySlot {
 impl Agent {
     /// Starts everything that a configuration names. Sources and upstream may be out of reach: that
     /// is their status, not a failure to start.
-    pub async fn start(config: Config, clock: Clock) -> Result<Agent, StartError> {
-        let config = Arc::new(config);
+    pub async fn start(config: impl Into<Arc<Config>>, clock: Clock) -> Result<Agent, StartError> {
+        let config: Arc<Config> = config.into();
         let data_dir = config.agent.data_dir.clone();
         std::fs::create_dir_all(&data_dir).map_err(|cause| StartError::Folder { path: data_dir.clone(), cause })?;
         let options = store::Options {

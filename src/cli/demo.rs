@@ -144,16 +144,15 @@ async fn play(args: &Args, folder: &Path, terminal: &Terminal) -> Result<Exit, F
     }
     let mut stage = set_up(args, folder).await?;
     if !args.once {
-        terminal.data(
-            &format!(
-                "status page   http://{}/\nupstream      {}/\nconfiguration {}\n\n\
-             The day begins; Ctrl-C ends it. In another terminal:\n  hisync status -c {1}\n  hisync held list -c {1}\n",
-                stage.agent.admin_address(),
-                stage.upstream.url(),
-                folder.join("hisync.toml").display(),
-            )
-            .replace("{1}", &folder.join("hisync.toml").display().to_string()),
-        );
+        let file = folder.join("hisync.toml");
+        let file = file.display();
+        terminal.data(&format!(
+            "status page   http://{}/\nupstream      {}/\nconfiguration {file}\n\n\
+             The day begins; Ctrl-C ends it. In another terminal:\n  \
+             hisync status -c {file}\n  hisync held list -c {file}\n",
+            stage.agent.admin_address(),
+            stage.upstream.url(),
+        ));
     }
     let began = tokio::time::Instant::now();
     while let Some(step) = stage.day.next(&mut stage.peis)? {

@@ -114,7 +114,9 @@ impl State {
         reasons.extend(report.tasks.iter().filter_map(task_reason));
         if let Some(text) = self.gate.closed() {
             reasons.push(Reason {
+                code: "disk",
                 level: Level::Failing,
+                since: None,
                 subject: "disk".to_owned(),
                 text,
                 next: "free space; intake goes on by itself".to_owned(),
@@ -131,7 +133,9 @@ impl State {
             let silent = too_silent(expect, self.zone, last, report.now)?;
             let window = hours(expect.between.0, expect.between.1);
             Some(Reason {
+                code: "stream-silent",
                 level: Level::Attention,
+                since: chrono::Duration::from_std(silent).ok().map(|silent| report.now - silent),
                 subject: format!("stream {stream}"),
                 text: format!("nothing new for {} in its expected hours ({window})", spoken(silent)),
                 next: "ask whether the hospital's system runs; `hisync check` shows its newest row".to_owned(),
@@ -142,17 +146,20 @@ impl State {
 }
 
 fn stream_reason(stream: &StreamStatus) -> Option<Reason> {
-    let level = match stream.state {
+    let (code, level) = match stream.state {
         // One failure may be a blip; the next round tells.
-        StreamState::Failing if stream.failures < 3 => Level::Attention,
-        StreamState::Failing | StreamState::Stopped => Level::Failing,
-        StreamState::Paused => Level::Failing,
+        StreamState::Failing if stream.failures < 3 => ("stream-failing", Level::Attention),
+        StreamState::Failing => ("stream-failing", Level::Failing),
+        StreamState::Stopped => ("stream-stopped", Level::Failing),
+        StreamState::Paused => ("stream-paused", Level::Failing),
         _ => return None,
     };
     let failure = stream.failure.as_ref()?;
     let tries = "hisync tries again by itself; look at the source's network and account".to_owned();
     Some(Reason {
+        code,
         level,
+        since: Some(failure.at),
         subject: format!("stream {}", stream.id),
         text: failure.message.clone(),
         next: failure.hint.clone().unwrap_or(tries),
@@ -171,11 +178,20 @@ fn upstream_reason(report: &Report) -> Option<Reason> {
             since.unwrap_or_else(|| "a moment".to_owned())
         );
         let next = report.upstream.last_failure.as_ref().map_or("see the log", |failure| failure.text);
-        return Some(Reason { level: Level::Failing, subject, text, next: next.to_owned() });
+        return Some(Reason {
+            code: "upstream-down",
+            level: Level::Failing,
+            since: breaker.since,
+            subject,
+            text,
+            next: next.to_owned(),
+        });
     }
     let oldest = (report.now - report.store.oldest_undelivered_at?).to_std().unwrap_or_default();
     (oldest > OLD).then(|| Reason {
+        code: "upstream-slow",
         level: Level::Attention,
+        since: report.store.oldest_undelivered_at,
         subject,
         text: format!("the oldest of {waiting} undelivered events is {} old", spoken(oldest)),
         next: "`hisync outbox list` shows the last answers".to_owned(),
@@ -189,16 +205,20 @@ fn store_reasons(store: &Overview) -> Vec<Reason> {
         let mut kinds: Vec<_> = store.held_open.iter().map(|held| format!("{} {}", held.count, held.reason)).collect();
         kinds.truncate(4);
         reasons.push(Reason {
+            code: "held",
             level: Level::Attention,
+            since: None,
             subject: "held items".to_owned(),
-            text: format!("{open} wait for a person: {}", kinds.join(", ")),
+            text: format!("{open} waiting for a person: {}", kinds.join(", ")),
             next: "`hisync held list`, then show, retry, release or dismiss".to_owned(),
         });
     }
     for (entity, totals) in store.totals.iter().filter(|(_, totals)| !totals.adds_up) {
         let parts = totals.delivered + totals.unchanged + totals.held + totals.queued;
         reasons.push(Reason {
+            code: "sum",
             level: Level::Failing,
+            since: None,
             subject: entity.clone(),
             text: format!("{} versions came in, {parts} are accounted for", totals.source),
             next: "this is a bug: keep a copy of the data folder and report it".to_owned(),
@@ -209,7 +229,9 @@ fn store_reasons(store: &Overview) -> Vec<Reason> {
 
 fn task_reason(task: &TaskStatus) -> Option<Reason> {
     (task.state == TaskState::Restarting).then(|| Reason {
+        code: "task",
         level: Level::Failing,
+        since: Some(task.since),
         subject: task.name.clone(),
         text: task.last_failure.clone().unwrap_or_else(|| "it ended".to_owned()),
         next: "hisync starts it again by itself; the log says more".to_owned(),

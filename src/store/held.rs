@@ -140,24 +140,19 @@ pub(super) fn supersede_older(
 
 /// Closes the items of an entity whose records its parts have overtaken: the entity is fine as a whole.
 pub(super) fn supersede_covered(tx: &mut Tx<'_>, entity: i64) -> Result<(), Error> {
-    let covered = tx.all(
+    let settled = tx.all(
         "look for held items",
-        "SELECT h.id FROM held h JOIN part p ON p.entity_id = h.entity_id AND p.stream_id = h.stream_id
-         WHERE h.entity_id = ?1 AND h.leg = 'record' AND h.state = 'open' AND p.archive_id > h.archive_id",
+        "SELECT h.id, p.archive_id > h.archive_id FROM held h
+         JOIN part p ON p.entity_id = h.entity_id AND p.stream_id = h.stream_id
+         WHERE h.entity_id = ?1 AND h.leg = 'record' AND h.state = 'open' AND p.archive_id >= h.archive_id",
         (entity,),
-        |row| row.get(0),
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    close_all(tx, covered, "a newer record is fine")?;
-    // The very record that is held may be fine now that another stream's part has come.
-    let healed = tx.all(
-        "look for held items",
-        "SELECT h.id FROM held h JOIN part p ON p.entity_id = h.entity_id AND p.stream_id = h.stream_id
-         WHERE h.entity_id = ?1 AND h.leg = 'record' AND h.state = 'open' AND p.archive_id = h.archive_id",
-        (entity,),
-        |row| row.get(0),
-    )?;
-    for id in healed {
-        close(tx, id, "retried", "hisync", "fine as a whole")?;
+    for (id, overtaken) in settled {
+        // The very record that is held may be fine now that another stream's part has come.
+        let (state, note) =
+            if overtaken { ("superseded", "a newer record is fine") } else { ("retried", "fine as a whole") };
+        close(tx, id, state, "hisync", note)?;
     }
     Ok(())
 }

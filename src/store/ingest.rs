@@ -3,7 +3,7 @@
 use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
-use super::writer::Tx;
+use super::writer::{Name, Progress, Tx};
 use super::{Committed, Error, RecordReceipt, snapshot};
 use crate::model::EntityType;
 
@@ -52,15 +52,10 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Error>
     let (mut stored, mut resent, mut reread) = (0_i64, 0_i64, 0_i64);
     // A row without identity could be any of those that seem to be missing.
     let mut sound = true;
-    let mut mapping: Option<(&str, i64)> = None;
     for record in &batch.records {
-        let mapping_id = match mapping {
-            Some((version, id)) if version == record.mapping_version => id,
-            _ => mapping_row(tx, &record.mapping_version)?,
-        };
-        mapping = Some((&record.mapping_version, mapping_id));
+        let mapping = mapping_row(tx, &record.mapping_version)?;
         sound &= record.outcomes.iter().all(|outcome| outcome.key().is_some());
-        let receipt = take(tx, &stream, record, mapping_id)?;
+        let receipt = take(tx, &stream, record, mapping)?;
         match receipt {
             RecordReceipt::Stored { .. } => stored += i64::from(record.archived.is_none()),
             RecordReceipt::Resent { .. } => resent += 1,
@@ -76,18 +71,30 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Error>
         committed.withdrawn = snapshot::infer(tx, origin, stream.scan, policy)?;
     }
     let received = (stored + resent > 0).then_some(tx.now);
+    let progress = Progress { records: stored, resent, reread, received_at: received, committed_at: tx.now };
+    if batch.advance.is_none() && batch.snapshot.is_none() {
+        // A message of its own: the group writes the sums of all of them once.
+        tx.progress(stream.id, progress);
+        return Ok(committed);
+    }
+    progress.write(tx.conn, stream.id)?;
     let moved = batch.advance.as_ref().map(|(_, to)| to.as_deref());
     tx.run(
         "move the watermark",
-        "UPDATE stream SET records = records + ?2, resent = resent + ?3, reread = reread + ?4, scan = max(scan, ?5),
-           last_received_at = coalesce(?6, last_received_at), last_commit_at = ?7,
-           watermark = iif(?8, ?9, watermark), watermark_at = iif(?8, ?7, watermark_at) WHERE id = ?1",
-        (stream.id, stored, resent, reread, stream.scan, received, tx.now, moved.is_some(), moved.flatten()),
+        "UPDATE stream SET scan = max(scan, ?2), watermark = iif(?3, ?4, watermark),
+           watermark_at = iif(?3, ?5, watermark_at) WHERE id = ?1",
+        (stream.id, stream.scan, moved.is_some(), moved.flatten(), tx.now),
     )?;
     Ok(committed)
 }
 
-fn open_stream<'a>(tx: &Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Error> {
+fn open_stream<'a>(tx: &mut Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Error> {
+    if batch.advance.is_none()
+        && batch.snapshot.is_none()
+        && let Some(id) = tx.known(Name::Stream, &batch.stream)
+    {
+        return Ok(Stream { id, source: &batch.source, scan: 0 });
+    }
     let sql = "SELECT id, scan, watermark FROM stream WHERE name = ?1";
     let found = tx.one("read the stream", sql, (&batch.stream,), |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?))
@@ -104,18 +111,27 @@ fn open_stream<'a>(tx: &Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Error> {
     {
         return Err(Error::WatermarkMoved { stream: batch.stream.clone() });
     }
+    tx.learn(Name::Stream, &batch.stream, id);
     Ok(Stream { id, source: &batch.source, scan: if batch.snapshot.is_some() { scan + 1 } else { 0 } })
 }
 
-fn mapping_row(tx: &Tx<'_>, version: &str) -> Result<i64, Error> {
-    let sql = "SELECT id FROM mapping WHERE version = ?1";
-    match tx.one("read the mapping's row", sql, (version,), |row| row.get(0))? {
-        Some(id) => Ok(id),
-        None => tx.insert("add the mapping", "INSERT INTO mapping (version) VALUES (?1)", (version,)),
+fn mapping_row(tx: &mut Tx<'_>, version: &str) -> Result<i64, Error> {
+    if let Some(id) = tx.known(Name::Mapping, version) {
+        return Ok(id);
     }
+    let sql = "SELECT id FROM mapping WHERE version = ?1";
+    let id = match tx.one("read the mapping's row", sql, (version,), |row| row.get(0))? {
+        Some(id) => id,
+        None => tx.insert("add the mapping", "INSERT INTO mapping (version) VALUES (?1)", (version,))?,
+    };
+    tx.learn(Name::Mapping, version, id);
+    Ok(id)
 }
 
 fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> Result<RecordReceipt, Error> {
+    if record.outcomes.is_empty() {
+        return Err(Error::Refused("a record came without an outcome"));
+    }
     if let Some(archive_id) = record.archived {
         again(tx, stream, record, archive_id, mapping)?;
         return Ok(RecordReceipt::Stored { archive_id });
@@ -276,7 +292,7 @@ fn apply(
         }
         Prepared::Held(doubtful) => {
             let entity = match (&doubtful.key, known.ledger) {
-                (Some(key), None) => Some(ledger::find_or_create(tx, key)?.id),
+                (Some(key), None) => Some(ledger::create(tx, key)?.id),
                 (_, ledger) => ledger.map(|ledger| ledger.id),
             };
             if let Some(entity) = entity {
@@ -328,9 +344,13 @@ fn apply_good(
 ) -> Result<(i64, Fate), Error> {
     let ledger = match known.ledger {
         Some(ledger) => ledger,
-        None => ledger::find_or_create(tx, &good.key)?,
+        None => ledger::create(tx, &good.key)?,
     };
     let same = known.part.as_ref().filter(|part| part.hash == good.hash);
+    // Mapping an old record again does not bring back what snapshots no longer have.
+    let again = record.archived.is_some();
+    let gone = again && known.part.as_ref().is_some_and(|part| part.absent.as_deref() == Some(snapshot::MISSING));
+    let absent = if gone { Some(snapshot::MISSING.to_owned()) } else { good.absent.clone() };
     let content = match same {
         Some(part) => part.content,
         None => {
@@ -344,13 +364,14 @@ fn apply_good(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT DO UPDATE SET archive_id = excluded.archive_id, digest = excluded.digest,
            mapping_id = excluded.mapping_id, absent = excluded.absent, hash = excluded.hash,
-           content_id = excluded.content_id, seen_scan = max(seen_scan, excluded.seen_scan), missing = 0",
-        (ledger.id, stream.id, archive, record.digest, origin.mapping, &good.absent, good.hash, content, stream.scan),
+           content_id = excluded.content_id, seen_scan = max(seen_scan, excluded.seen_scan),
+           missing = iif(?10, missing, 0)",
+        (ledger.id, stream.id, archive, record.digest, origin.mapping, &absent, good.hash, content, stream.scan, again),
     )?;
     let whole = if known.shared {
         ledger::compose(tx, &good.key, ledger.id)?
     } else {
-        Ok(ledger::Whole { absent: good.absent.clone(), hash: good.hash, content, size: good.data.size })
+        Ok(ledger::Whole { absent, hash: good.hash, content, size: good.data.size })
     };
     match whole {
         Err(doubtful) => {
@@ -358,7 +379,9 @@ fn apply_good(
             Ok((ledger.id, Fate::Held(id)))
         }
         Ok(whole) => {
-            held::supersede_covered(tx, ledger.id)?;
+            if !ledger.fresh {
+                held::supersede_covered(tx, ledger.id)?;
+            }
             let event = ledger::settle_entity(tx, origin, &good.key, &ledger, &whole)?;
             Ok((ledger.id, event.map_or(Fate::Unchanged, Fate::Event)))
         }

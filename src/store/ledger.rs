@@ -23,7 +23,7 @@ pub(super) struct Ledger {
     sequence: Sequence,
     hash: Option<Hash>,
     /// Made in this transaction: nothing of it can lie in the outbox.
-    fresh: bool,
+    pub(super) fresh: bool,
 }
 
 /// What a record comes from.
@@ -67,6 +67,11 @@ pub(super) fn find_or_create(tx: &Tx<'_>, key: &EntityKey) -> Result<Ledger, Err
     if let Some(ledger) = find(tx, key)? {
         return Ok(ledger);
     }
+    create(tx, key)
+}
+
+/// Adds an entity that is known not to be in the ledger.
+pub(super) fn create(tx: &Tx<'_>, key: &EntityKey) -> Result<Ledger, Error> {
     let sql = "INSERT INTO entity (type, key) VALUES (?1, ?2)";
     let id = tx.insert("add to the ledger", sql, (key.entity.as_str(), &key.key))?;
     Ok(Ledger { id, present: false, sequence: Sequence::default(), hash: None, fresh: true })
@@ -102,19 +107,17 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
              WHERE p.entity_id = ?1 ORDER BY s.name",
         )
         .map_err(failed())?;
-    let mut rows = statement.query((entity,)).map_err(failed())?;
+    let rows = statement.query_map((entity,), |row| {
+        let whole = Whole { absent: row.get(1)?, hash: row.get(2)?, content: row.get(3)?, size: row.get(5)? };
+        Ok((row.get::<_, String>(0)?, whole, row.get::<_, i64>(4)?, row.get::<_, Vec<u8>>(6)?))
+    });
     let mut parts = Vec::new();
     let mut only = None;
-    while let Some(row) = rows.next().map_err(failed())? {
-        let mut read = || -> rusqlite::Result<(Option<String>, i64, i64, Vec<u8>, String)> {
-            let absent: Option<String> = row.get(1)?;
-            let size = row.get(5)?;
-            only = Some(Whole { absent: absent.clone(), hash: row.get(2)?, content: row.get(3)?, size });
-            Ok((absent, row.get(4)?, size, row.get(6)?, row.get(0)?))
-        };
-        let (absent, codec, size, body, stream) = read().map_err(failed())?;
-        let wish = absent.map_or(Wish::Present, |reason| Wish::Absent { reason });
-        parts.push(Stored { stream, wish, data: unpack(codec, size, body)? });
+    for row in rows.map_err(failed())? {
+        let (stream, whole, codec, body) = row.map_err(failed())?;
+        let wish = whole.absent.clone().map_or(Wish::Present, |reason| Wish::Absent { reason });
+        parts.push(Stored { stream, wish, data: unpack(codec, whole.size, body)? });
+        only = Some(whole);
     }
     if parts.len() == 1
         && let Some(whole) = only

@@ -136,12 +136,12 @@ fn dismissed(tx: &Tx<'_>, stream: i64, entities: &[i64]) -> Result<bool, Error> 
 
 /// Takes an entity's part from this stream back; answers whether that made an event.
 pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Result<bool, Error> {
-    let sql = "UPDATE part SET absent = ?3 WHERE entity_id = ?1 AND stream_id = ?2 RETURNING mapping_id,
-                 (SELECT version FROM mapping WHERE id = mapping_id)";
+    let sql = "UPDATE part SET absent = ?3 WHERE entity_id = ?1 AND stream_id = ?2 RETURNING archive_id,
+                 mapping_id,                 (SELECT version FROM mapping WHERE id = mapping_id)";
     let rows = tx.all("withdraw an entity", sql, (entity, origin.stream, MISSING), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?.unwrap_or_default()))
     })?;
-    let Some((mapping, mapping_version)) = rows.into_iter().next() else { return Ok(false) };
+    let Some((archive, mapping, mapping_version)) = rows.into_iter().next() else { return Ok(false) };
     let key = ledger::key_of(tx, entity)?;
     let ledger = ledger::find_or_create(tx, &key)?;
     let origin = Origin { mapping, mapping_version: &mapping_version, ..origin };
@@ -151,7 +151,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
             let item = held::New {
                 leg: Leg::Record,
                 stream: origin.stream,
-                archive: None,
+                archive: Some(archive),
                 event: None,
                 entity_type: key.entity,
                 entity: Some(entity),

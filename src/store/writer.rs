@@ -4,7 +4,7 @@
 //! Each job runs inside a savepoint: one that fails takes only itself back. An answer is given
 //! after the COMMIT returned, never before (P1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -63,6 +63,65 @@ impl Tally {
     }
 }
 
+/// What batches add to a stream's row.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Progress {
+    pub(super) records: i64,
+    pub(super) resent: i64,
+    pub(super) reread: i64,
+    pub(super) received_at: Option<i64>,
+    pub(super) committed_at: i64,
+}
+
+impl Progress {
+    fn merge(&mut self, later: Progress) {
+        self.records += later.records;
+        self.resent += later.resent;
+        self.reread += later.reread;
+        self.received_at = later.received_at.or(self.received_at);
+        self.committed_at = later.committed_at;
+    }
+
+    pub(super) fn write(self, conn: &Connection, stream: i64) -> Result<(), Error> {
+        let failed = || Error::sqlite("update the stream");
+        let sql = "UPDATE stream SET records = records + ?2, resent = resent + ?3, reread = reread + ?4,
+                     last_received_at = coalesce(?5, last_received_at), last_commit_at = ?6 WHERE id = ?1";
+        let mut statement = conn.prepare_cached(sql).map_err(failed())?;
+        let values = (stream, self.records, self.resent, self.reread, self.received_at, self.committed_at);
+        statement.execute(values).map_err(failed())?;
+        Ok(())
+    }
+}
+
+/// What is named by text outside and by a row's id inside.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    Stream,
+    Mapping,
+}
+
+/// Ids of rows that are never deleted, known from transactions that stand.
+type Names = HashMap<(Name, String), i64>;
+
+/// What the jobs of a group add up.
+#[derive(Default)]
+struct Sums {
+    tally: Tally,
+    progress: BTreeMap<i64, Progress>,
+    /// Learnt in this group.
+    names: Names,
+}
+
+impl Sums {
+    fn merge(&mut self, job: Sums) {
+        self.tally.merge(job.tally);
+        for (stream, progress) in job.progress {
+            self.progress.entry(stream).or_default().merge(progress);
+        }
+        self.names.extend(job.names);
+    }
+}
+
 /// What a job sees of the transaction that it runs in.
 pub(super) struct Tx<'a> {
     pub(super) conn: &'a Connection,
@@ -71,12 +130,29 @@ pub(super) struct Tx<'a> {
     pub(super) now: i64,
     /// Set where an entry may have become due.
     pub(super) wake: bool,
-    tally: Tally,
+    sums: Sums,
+    known: [&'a Names; 2],
 }
 
 impl<'a> Tx<'a> {
-    fn new(conn: &'a Connection, shared: &'a Shared) -> Tx<'a> {
-        Tx { conn, shared, now: shared.clock.now_micros(), wake: false, tally: Tally::default() }
+    fn new(conn: &'a Connection, shared: &'a Shared, known: [&'a Names; 2]) -> Tx<'a> {
+        Tx { conn, shared, now: shared.clock.now_micros(), wake: false, sums: Sums::default(), known }
+    }
+
+    /// The id of a row, where this transaction or one before has seen it.
+    pub(super) fn known(&self, kind: Name, name: &str) -> Option<i64> {
+        let key = (kind, name.to_owned());
+        self.known.iter().copied().chain([&self.sums.names]).find_map(|names| names.get(&key)).copied()
+    }
+
+    /// Remembers the id of a row; forgotten if this job is rolled back.
+    pub(super) fn learn(&mut self, kind: Name, name: &str, id: i64) {
+        self.sums.names.insert((kind, name.to_owned()), id);
+    }
+
+    /// Adds to a stream's row.
+    pub(super) fn progress(&mut self, stream: i64, progress: Progress) {
+        self.sums.progress.entry(stream).or_default().merge(progress);
     }
 
     /// Runs a statement; answers how many rows it changed.
@@ -121,24 +197,24 @@ impl<'a> Tx<'a> {
         let scope = stream.to_string();
         for (name, n) in [(from, -1), (to, 1)] {
             if let Some(name) = name {
-                self.tally.add(scope.clone(), entity.as_str(), name, n);
+                self.sums.tally.add(scope.clone(), entity.as_str(), name, n);
             }
         }
         let source = i64::from(to.is_some()) - i64::from(from.is_some());
-        self.tally.add(scope, entity.as_str(), "source", source);
+        self.sums.tally.add(scope, entity.as_str(), "source", source);
     }
 
     /// Moves outbox entries from one state to another.
     pub(super) fn count_outbox(&mut self, from: Option<&str>, to: &str, n: i64) {
         if let Some(from) = from {
-            self.tally.add("outbox".to_owned(), "", from, -n);
+            self.sums.tally.add("outbox".to_owned(), "", from, -n);
         }
-        self.tally.add("outbox".to_owned(), "", to, n);
+        self.sums.tally.add("outbox".to_owned(), "", to, n);
     }
 
     /// Counts open held items.
     pub(super) fn count_held(&mut self, leg: &'static str, reason: &str, n: i64) {
-        self.tally.add("held".to_owned(), leg, reason, n);
+        self.sums.tally.add("held".to_owned(), leg, reason, n);
     }
 }
 
@@ -230,7 +306,7 @@ impl Sender {
 /// Starts the thread. It ends when told to, or when the last sender is gone.
 pub(super) fn start(conn: Connection, shared: Arc<Shared>, lock: File) -> Result<(Sender, JoinHandle<()>), Error> {
     let (sender, jobs) = mpsc::channel(QUEUE);
-    let mut writer = Writer { conn: Some(conn), shared };
+    let mut writer = Writer { conn: Some(conn), shared, names: Names::new() };
     let run = move || {
         writer.serve(jobs);
         // Only now may another agent open the store.
@@ -248,6 +324,7 @@ struct Writer {
     /// `None` after a failure: reopened for the next group.
     conn: Option<Connection>,
     shared: Arc<Shared>,
+    names: Names,
 }
 
 impl Writer {
@@ -294,7 +371,7 @@ impl Writer {
 
     /// Runs a group; `Ok(true)` where an entry may have become due. After an error the connection is not used again.
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<bool, ()> {
-        let Writer { conn, shared } = self;
+        let Writer { conn, shared, names } = self;
         let conn = match conn {
             Some(conn) => conn,
             None => match schema::open_writer(&shared.path) {
@@ -306,7 +383,7 @@ impl Writer {
             },
         };
         let mut done = Vec::with_capacity(group.len());
-        let outcome = run_group(conn, shared, group, &mut done);
+        let outcome = run_group(conn, shared, names, group, &mut done);
         outcome.map_err(|error| {
             if !conn.is_autocommit() {
                 let _ = conn.execute_batch("ROLLBACK");
@@ -325,21 +402,26 @@ impl Writer {
 fn run_group(
     conn: &Connection,
     shared: &Shared,
+    names: &mut Names,
     group: &mut [Box<dyn Job>],
     done: &mut Vec<bool>,
 ) -> Result<bool, Error> {
-    let step = |sql: &str| conn.execute_batch(sql).map_err(Error::sqlite("commit"));
+    let step = |sql: &str| {
+        let mut statement = conn.prepare_cached(sql).map_err(Error::sqlite("commit"))?;
+        statement.execute(()).map_err(Error::sqlite("commit"))
+    };
     step("BEGIN IMMEDIATE")?;
-    let mut tally = Tally::default();
+    let mut sums = Sums::default();
     let mut wake = false;
     for job in group.iter_mut() {
         step("SAVEPOINT job")?;
-        let mut tx = Tx::new(conn, shared);
+        let mut tx = Tx::new(conn, shared, [&*names, &sums.names]);
         let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut tx)));
         let group_lost = match outcome {
             Ok(Ok(())) => {
                 wake |= tx.wake;
-                tally.merge(tx.tally);
+                let job_sums = tx.sums;
+                sums.merge(job_sums);
                 step("RELEASE job")?;
                 done.push(false);
                 continue;
@@ -358,10 +440,15 @@ fn run_group(
         if conn.is_autocommit() {
             return Err(Error::RolledBack);
         }
-        step("ROLLBACK TO job; RELEASE job")?;
+        step("ROLLBACK TO job")?;
+        step("RELEASE job")?;
     }
-    tally.write(conn)?;
+    sums.tally.write(conn)?;
+    for (stream, progress) in sums.progress {
+        progress.write(conn, stream)?;
+    }
     step("COMMIT")?;
+    names.extend(sums.names);
     Ok(wake)
 }
 
@@ -369,8 +456,9 @@ fn run_group(
 pub(super) fn recover(conn: &Connection, shared: &Shared) -> Result<(), Error> {
     let step = |sql: &str| conn.execute_batch(sql).map_err(Error::sqlite("recover the outbox"));
     step("BEGIN IMMEDIATE")?;
-    let mut tx = Tx::new(conn, shared);
+    let none = Names::new();
+    let mut tx = Tx::new(conn, shared, [&none, &none]);
     outbox::unclaim(&mut tx, i64::MAX)?;
-    tx.tally.write(conn)?;
+    tx.sums.tally.write(conn)?;
     step("COMMIT")
 }

@@ -105,7 +105,7 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_ready ON outbox (ready_at, id) WHERE ready_at IS NOT NULL;
 CREATE INDEX outbox_claimed ON outbox (claimed_at) WHERE claimed_at IS NOT NULL;
-CREATE INDEX outbox_open ON outbox (created_at) WHERE done_at IS NULL;
+CREATE INDEX outbox_open ON outbox (id) WHERE done_at IS NULL;
 CREATE INDEX outbox_entity ON outbox (entity_id, done_at);
 
 -- Attempts that did not deliver, the newest few of each entry.

@@ -138,6 +138,13 @@ async fn parts_of_several_streams_are_composed_and_each_change_of_one_is_a_versi
 }
 
 #[tokio::test]
+async fn a_record_without_an_outcome_is_refused_rather_than_lost() {
+    let world = World::new();
+    let refused = world.store.commit(batch("peis/reports", vec![record("?", vec![])])).await;
+    assert!(matches!(refused, Err(Error::Refused(_))));
+}
+
+#[tokio::test]
 async fn a_panic_in_one_job_leaves_the_others_and_the_store_alone() {
     let world = World::new();
     world.give_to("peis/reports", vec![says("1", "panic")]).await;

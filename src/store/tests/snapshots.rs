@@ -101,6 +101,32 @@ async fn a_bulk_withdrawal_is_held_and_done_only_when_released() {
 }
 
 #[tokio::test]
+async fn a_corrected_mapping_does_not_bring_back_what_is_gone() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    snapshot(&world, catalogue(1..10)).await;
+    assert_eq!(snapshot(&world, catalogue(1..10)).await, 1);
+    world.deliver().await;
+    let mut again = record("0=a", vec![mapped("0", "corrected")]);
+    (again.archived, again.mapping_version) = (Some(1), "demo@2".into());
+    world.give_to("peis/packages", vec![again]).await;
+    assert!(world.deliver().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_entity_that_other_streams_know_is_composed_without_the_missing_part() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    world.give_to("lis/results", vec![record("r", vec![mapped("0", "doubt")])]).await;
+    snapshot(&world, catalogue(1..10)).await;
+    assert_eq!(snapshot(&world, catalogue(1..10)).await, 0, "the composer can't vouch for the rest");
+    assert_eq!(open_items(&world).await.len(), 2);
+    world.give_to("lis/results", vec![record("r2", vec![mapped("0", "fine")])]).await;
+    assert!(open_items(&world).await.is_empty());
+    assert!(world.deliver().await.last().unwrap().kind.ends_with("withdrawn"));
+}
+
+#[tokio::test]
 async fn a_bulk_withdrawal_is_off_when_the_entities_come_back() {
     let world = World::new();
     snapshot(&world, catalogue(0..10)).await;

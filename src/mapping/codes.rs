@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::plan::CodeTable;
+use connector_api::Value;
+
+use super::plan::{CodeTable, PivotLine};
 use super::readers::text::trim;
-use super::tree::{Loader, Spot, Table, beside};
+use super::tree::{Loader, Spot, Table, Tree, beside};
+use crate::diagnose::Problem;
 
 /// A table with the place of each standard code, so that a wrong one can be shown.
 pub(super) struct Loaded {
@@ -38,6 +41,59 @@ pub(super) fn load(name: &str, table: &Table, flag: bool, loader: &mut Loader<'_
         }
     }
     Loaded { table: Arc::new(CodeTable { name: name.to_owned(), codes, flag }), places }
+}
+
+/// Loads the dictionary of a wide table: `column,item_code,item_name,unit,reference`, and whatever
+/// else its lines are to be read by.
+pub(super) fn load_pivot(tree: &Tree, loader: &mut Loader<'_>) -> Vec<PivotLine> {
+    let Some(file) = tree.text() else {
+        loader.problems.push(tree.spot.problem("wrong-type", "`pivot` names a CSV file"));
+        return Vec::new();
+    };
+    let path = beside(&tree.spot.file, file);
+    let Some(text) = loader.text(&path, Some(&tree.spot)) else { return Vec::new() };
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+    let headers = reader.headers().cloned().unwrap_or_default();
+    let Some(column) = headers.iter().position(|header| trim(header) == "column") else {
+        let problem = Problem::new(
+            &path,
+            0..text.lines().next().map_or(0, str::len),
+            "csv-column",
+            "the column `column` is missing",
+        );
+        loader.problems.push(problem.hint("the first line is: column,item_code,item_name,unit,reference"));
+        return Vec::new();
+    };
+    let mut lines: Vec<PivotLine> = Vec::new();
+    for record in reader.records() {
+        let at = reader_position(&record);
+        let name = record.as_ref().ok().and_then(|record| record.get(column)).map(trim).unwrap_or_default();
+        let place = at..at + text[at.min(text.len())..].lines().next().map_or(0, str::len);
+        let Ok(record) = &record else {
+            loader.problems.push(Problem::new(&path, place, "csv-line", "this line can't be read"));
+            continue;
+        };
+        if name.is_empty() || lines.iter().any(|line| line.column == name) {
+            let message =
+                if name.is_empty() { "this line names no column" } else { "this column stands here a second time" };
+            loader.problems.push(Problem::new(&path, place, "duplicate-code", message));
+            continue;
+        }
+        let cell = |text: &str| if trim(text).is_empty() { Value::Null } else { Value::from(trim(text)) };
+        let cells = headers.iter().zip(record.iter()).map(|(header, text)| (trim(header).to_owned(), cell(text)));
+        lines.push(PivotLine { column: name.to_owned(), cells: cells.collect() });
+    }
+    lines
+}
+
+/// Where a record of a CSV file, or the error in its place, stands.
+fn reader_position(record: &Result<csv::StringRecord, csv::Error>) -> usize {
+    let position = match record {
+        Ok(record) => record.position().map(csv::Position::byte),
+        Err(error) => error.position().map(csv::Position::byte),
+    };
+    position.and_then(|byte| usize::try_from(byte).ok()).unwrap_or(0)
 }
 
 fn read_csv(

@@ -2,25 +2,28 @@
 
 use super::apply::held;
 use super::rules::{self, Findings, Weights};
-use crate::model::entity::Manifest;
+use crate::model::entity::{Examinee, Manifest, ReportKind, Sex};
 use crate::model::{Entity, EntityKey, ExamReport, Mapped, Outcome, Part, Severity, Wish};
 
-/// The first part in stream order is the header; its wish decides, and the others' results,
-/// conclusions and attachments join it. One group has one source: where two parts differ about a
-/// group, a person has to look.
+/// The header's wish decides, and the others' results, conclusions and attachments join it. One
+/// group has one source: where two parts differ about a group, a person has to look.
 pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     let weights = Weights::default();
     let mut findings = Findings::new(&weights);
     let read = |part: &Part<'_>| Entity::from_json(key.entity, part.data).ok();
-    let Some((at, mut whole)) = parts.iter().enumerate().find_map(|(at, part)| Some((at, read(part)?))) else {
-        return match parts.iter().find(|part| *part.wish != Wish::Present) {
-            Some(part) => Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[])),
-            None => {
-                findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
-                held(key.entity, Some(key.clone()), findings.list, Vec::new())
-            }
-        };
-    };
+    let mut readable: Vec<(usize, Entity)> =
+        parts.iter().enumerate().filter_map(|(at, part)| Some((at, read(part)?))).collect();
+    // The report of the whole checkup is the header; without one, the first part in stream order is.
+    let of_the_visit = readable.iter().position(|(_, entity)| is_of_the_visit(entity));
+    let unreadable_absent = parts.iter().find(|part| *part.wish != Wish::Present && read(part).is_none());
+    if let (None, Some(part)) = (of_the_visit, unreadable_absent) {
+        return Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[]));
+    }
+    if readable.is_empty() {
+        findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
+        return held(key.entity, Some(key.clone()), findings.list, Vec::new());
+    }
+    let (at, mut whole) = readable.swap_remove(of_the_visit.unwrap_or(0));
     let wish = parts[at].wish.clone();
     if wish != Wish::Present {
         return Outcome::Mapped(mapped(key, wish, parts[at].data.to_vec(), &search(&whole)));
@@ -32,7 +35,10 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
             None => findings.add(&rules::PART_HEADER, "", format!("the part of {} can't be read", part.stream)),
         }
     }
-    if let Entity::ExamReport(report) = &whole {
+    if let Entity::ExamReport(report) = &mut whole {
+        // What a part lacked may be in another one: the rules of the whole speak anew.
+        let anew = |code: &str| rules::report::OF_THE_WHOLE.iter().any(|rule| rule.code == code);
+        report.envelope.issues.retain(|issue| !anew(&issue.code));
         rules::report::whole(report, &mut findings);
     }
     if !whole.envelope().manifest.adds_up() {
@@ -58,6 +64,24 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     }
 }
 
+/// Whether this is the report of a whole visit, and not one department's.
+fn is_of_the_visit(entity: &Entity) -> bool {
+    matches!(entity, Entity::ExamReport(report)
+        if matches!(report.report_kind, ReportKind::Health | ReportKind::Occupational))
+}
+
+/// Whether two parts may speak of one person; what only one of them says is no contradiction.
+fn same_person(one: &Examinee, other: &Examinee) -> bool {
+    fn agree<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+        one.is_none() || other.is_none() || one == other
+    }
+    let told = |sex: Sex| matches!(sex, Sex::Male | Sex::Female).then_some(sex);
+    one.name == other.name
+        && agree(&told(one.sex), &told(other.sex))
+        && agree(&one.birth_date, &other.birth_date)
+        && agree(&one.id_number, &other.id_number)
+}
+
 fn mapped(key: &EntityKey, wish: Wish, data: Vec<u8>, search: &[String]) -> Mapped {
     Mapped { key: key.clone(), wish, data, search: search.to_vec() }
 }
@@ -77,7 +101,7 @@ fn search(entity: &Entity) -> Vec<String> {
 fn join(whole: &mut Entity, other: Entity, stream: &str, findings: &mut Findings<'_>) {
     match (whole, other) {
         (Entity::ExamReport(whole), Entity::ExamReport(other)) => {
-            if whole.examinee.sex != other.examinee.sex || whole.visit.exam_no != other.visit.exam_no {
+            if !same_person(&whole.examinee, &other.examinee) || whole.visit.exam_no != other.visit.exam_no {
                 findings.add(&rules::PARTS_DISAGREE, "examinee", format!("{stream} speaks of another person or visit"));
             }
             join_report(whole, *other, stream, findings);
@@ -97,10 +121,15 @@ fn join(whole: &mut Entity, other: Entity, stream: &str, findings: &mut Findings
 
 fn join_report(whole: &mut ExamReport, other: ExamReport, stream: &str, findings: &mut Findings<'_>) {
     let before = whole.groups.len();
+    let mut places = Vec::with_capacity(other.groups.len());
     for group in other.groups {
         let same_code = whole.groups[..before].iter().position(|known| known.group_code == group.group_code);
         match same_code {
-            None => whole.groups.push(group),
+            None => {
+                whole.groups.push(group);
+                places.push(Some(whole.groups.len() - 1));
+                continue;
+            }
             Some(at) if whole.groups[at] == group => {}
             // A header often names the groups before their results are there.
             Some(at) if whole.groups[at].items.is_empty() => whole.groups[at] = group,
@@ -131,10 +160,20 @@ fn join_report(whole: &mut ExamReport, other: ExamReport, stream: &str, findings
         }
     }
     add(&mut whole.envelope.manifest, other.envelope.manifest);
-    for issue in other.envelope.issues {
+    for mut issue in other.envelope.issues {
+        issue.path = moved(&issue.path, &places);
         if !whole.envelope.issues.contains(&issue) {
             whole.envelope.issues.push(issue);
         }
+    }
+}
+
+/// The path of a finding after its group took another place.
+fn moved(path: &str, places: &[Option<usize>]) -> String {
+    let group = path.strip_prefix("groups[").and_then(|rest| rest.split_once(']'));
+    match group.and_then(|(at, rest)| Some((places.get(at.parse::<usize>().ok()?).copied().flatten()?, rest))) {
+        Some((place, rest)) => format!("groups[{place}]{rest}"),
+        None => path.to_owned(),
     }
 }
 

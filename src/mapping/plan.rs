@@ -20,7 +20,7 @@ pub(super) struct Plan {
     pub(super) scope: Option<String>,
     pub(super) hospital: Option<SourcePath>,
     pub(super) campus: Option<SourcePath>,
-    pub(super) absent: Vec<(Expression, String)>,
+    pub(super) absent: Vec<(Condition, String)>,
     /// Whether a column that a document lacks is as good as null.
     pub(super) missing_is_null: bool,
     pub(super) weights: Weights,
@@ -68,24 +68,38 @@ pub(super) enum Composite {
 #[derive(Debug)]
 pub(super) struct ListPlan {
     pub(super) each: SourcePath,
-    pub(super) when: Option<Expression>,
+    /// The columns of a wide table that are one row each.
+    pub(super) pivot: Vec<PivotLine>,
+    pub(super) when: Option<Condition>,
     pub(super) excluded: String,
     pub(super) group_by: Vec<SourcePath>,
+    /// Whether a record may lack the list altogether.
+    pub(super) optional: bool,
     pub(super) object: ObjectPlan,
     /// Whether its rows are counted in the manifest: the rows of the innermost lists are.
     pub(super) leaf: bool,
+}
+
+/// One column of a wide table, as its dictionary describes it.
+#[derive(Debug)]
+pub(super) struct PivotLine {
+    pub(super) column: String,
+    /// The dictionary's columns and what stands in them; an empty cell is null.
+    pub(super) cells: Vec<(String, connector_api::Value)>,
 }
 
 /// One way to get a value. The first one whose condition holds and that finds something is taken.
 #[derive(Debug)]
 pub(super) struct Alternative {
     pub(super) source: Source,
-    pub(super) when: Option<Expression>,
+    pub(super) when: Option<Condition>,
     pub(super) none: Vec<String>,
     pub(super) optional: bool,
     pub(super) codes: Option<Arc<CodeTable>>,
     pub(super) grammars: Vec<Grammar>,
     pub(super) zone: Option<Tz>,
+    /// The column with the time of day, where date and time stand apart.
+    pub(super) time: Option<SourcePath>,
     pub(super) scale: Option<Scale>,
     /// Words of a result that mean absence, beside the built-in ones.
     pub(super) absent: HashMap<String, String>,
@@ -115,6 +129,18 @@ pub(super) struct Switch {
     pub(super) on: Vec<String>,
     pub(super) reason: String,
     pub(super) optional: bool,
+}
+
+/// When a row, a line or a wish applies.
+#[derive(Debug)]
+pub(super) enum Condition {
+    Expression(Expression),
+    /// Whether a value is (or is not) one of some words; null and empty are the empty word.
+    Words {
+        from: SourcePath,
+        words: Vec<String>,
+        inside: bool,
+    },
 }
 
 /// A minijinja expression with what it needs from the record.

@@ -102,6 +102,7 @@ fn money<'a>(run: &mut Run<'a>, value: &str, scale: Option<Scale>) -> Option<Nod
 fn stamp<'a>(run: &mut Run<'a>, kind: &Kind, plan: &Alternative, literal: &Literal<'_>) -> Option<Node<'a>> {
     let read = match literal.typed {
         Some(Value::Time(time)) => Some(Stamp::of(*time)),
+        _ if plan.time.is_some() => date::read_apart(&text::fold(&literal.text), &plan.grammars),
         _ => date::read(&text::fold(&literal.text), &plan.grammars),
     };
     let Some(read) = read else {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use connector_api::{Map, Value};
 
+use super::plan::PivotLine;
+
 /// A parsed name.
 #[derive(Clone, Debug)]
 pub(super) struct SourcePath {
@@ -46,6 +48,8 @@ struct Segment {
 pub(super) enum Row<'d> {
     Map(&'d Map),
     Value(&'d Value),
+    /// One column of a wide row, with its line in the dictionary.
+    Column(&'d Map, &'d PivotLine),
 }
 
 /// A row with the rows around it.
@@ -132,8 +136,14 @@ impl SourcePath {
             (Kind::Itself, Row::Value(value)) => Found::Value(value),
             (Kind::Names(names), Row::Map(map)) => member(map, names),
             (Kind::Names(names), Row::Value(Value::Map(map))) => member(map, names),
+            (Kind::Names(names), Row::Column(map, line)) if names.len() == 1 => {
+                let name = names[0].as_str();
+                let cell = line.cells.iter().find(|(column, _)| column == name).map(|(_, cell)| cell);
+                let value = if name == "value" { map.get(&line.column) } else { cell };
+                value.map_or(Found::Missing, Found::Value)
+            }
             (Kind::Segment(segment), Row::Map(map)) => match map.get(&segment.name) {
-                Some(value) => segment.find(value, is_text_type(map)),
+                Some(value) => segment.find(value, segment.text_type(map)),
                 // A segment may be left out of a message; one that stands further out is a mistake.
                 None if elsewhere(at.up, &segment.name) => Found::Missing,
                 None => Found::Value(&NULL),
@@ -209,15 +219,22 @@ enum TextType {
     Other,
 }
 
-fn is_text_type(map: &Map) -> TextType {
-    match map.get("OBX").and_then(Value::as_list).and_then(|fields| fields.get(2)).and_then(Value::as_text) {
-        Some("SN") => TextType::Numeric,
-        Some("TX" | "FT" | "ST") => TextType::Lines,
-        _ => TextType::Other,
-    }
-}
-
 impl Segment {
+    /// How the pieces of this field belong together: OBX-5 by the type in OBX-2, notes as lines.
+    fn text_type(&self, map: &Map) -> TextType {
+        if self.name == "NTE" {
+            return TextType::Lines;
+        }
+        if self.name != "OBX" || self.field != 5 {
+            return TextType::Other;
+        }
+        match map.get("OBX").and_then(Value::as_list).and_then(|fields| fields.get(2)).and_then(Value::as_text) {
+            Some("SN") => TextType::Numeric,
+            Some("TX" | "FT" | "ST") => TextType::Lines,
+            _ => TextType::Other,
+        }
+    }
+
     fn parse(text: &str) -> Option<Segment> {
         let (head, tail) = text.split_once('-')?;
         let (name, occurrence) = indexed(head)?;

@@ -158,6 +158,60 @@ fn every_rule_code_is_unique_and_explained() {
 }
 
 #[test]
+fn the_list_of_rules_in_the_documents_is_the_registry() {
+    let mut page = "# Rules\n\nWhat a record is held to. A mapping may change a weight in `[rules]`, except where it \
+                    says *fixed*.\n\n| rule | weighs | says | what to do |\n|---|---|---|---|\n"
+        .to_owned();
+    for rule in rules::all() {
+        let fixed = if rule.fixed { ", fixed" } else { "" };
+        page.push_str(&format!(
+            "| `{}` | {}{fixed} | {} | {} |\n",
+            rule.code,
+            rule.severity.as_str(),
+            rule.title,
+            rule.help
+        ));
+    }
+    assert_eq!(expect(Path::new("docs/rules.md"), &page), Ok(()));
+}
+
+#[test]
+fn a_plain_name_in_a_hospitals_file_replaces_the_column_and_keeps_the_reading() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let parent = std::fs::read_to_string("fixtures/mapping/package-three-levels/mapping.toml").expect("a mapping");
+    std::fs::write(folder.path().join("base.toml"), parent).expect("written");
+    let child = "[mapping]\nentity = \"exam_package\"\nextends = \"base.toml\"\n\
+                 [fields]\noriginal_price_minor = \"价格\"\nvalid_to = { default = \"2030-01-01\", reason = \"r\" }\n";
+    let path = folder.path().join("mapping.toml");
+    std::fs::write(&path, child).expect("written");
+    let mapping = compiled(&path);
+    let mut text = std::fs::read_to_string("fixtures/mapping/package-three-levels/input.json").expect("an input");
+    text = text.replace("\"YJ\"", "\"价格\"");
+    let input = folder.path().join("input.json");
+    std::fs::write(&input, text).expect("written");
+    let Outcome::Mapped(mapped) = outcomes(&mapping, &input).remove(0) else { panic!("held") };
+    let data: Json = serde_json::from_slice(&mapped.data).expect("JSON");
+    assert_eq!(data["original_price_minor"], 68050);
+    assert_eq!(data["valid_to"], "2030-01-01");
+}
+
+#[test]
+fn a_record_read_again_from_the_archive_gives_the_same_bytes() {
+    let mapping = compiled(Path::new("fixtures/mapping/hl7-oru/mapping.toml"));
+    let bytes = std::fs::read("fixtures/mapping/hl7-oru/input.json").expect("an input");
+    let first = Document::from_bytes(&bytes).expect("a document");
+    let again = Document::from_bytes(&first.to_bytes()).expect("a document");
+    let data = |document: &Document| match mapping
+        .apply(&context(), Input { document, source_ref: "ORU^R01", charset: Some("GB18030") })
+        .remove(0)
+    {
+        Outcome::Mapped(mapped) => mapped.data,
+        Outcome::Held(held) => panic!("held: {held:?}"),
+    };
+    assert_eq!(data(&first), data(&again));
+}
+
+#[test]
 fn every_example_of_the_guide_compiles() {
     let guide = std::fs::read_to_string("docs/mapping.md").expect("the guide");
     let folder = tempfile::tempdir().expect("a folder");
@@ -211,6 +265,11 @@ fn parts_of_a_report_join_by_group_and_a_disagreement_is_held() {
         panic!("two results for one group were joined")
     };
     assert_eq!(held.reason, "parts-disagree");
+
+    let changed = text.replace("张试一", "张试二").into_bytes();
+    let stranger = Part { stream: "lis/results", wish: &Wish::Present, data: &changed };
+    let outcome = Composer.compose(&key, &[part("peis/reports", &header), stranger]);
+    assert!(matches!(outcome, Outcome::Held(_)), "another person's results were joined");
 
     let absent = Wish::Absent { reason: "reversed".to_owned() };
     let withdrawn = Part { stream: "peis/reports", wish: &absent, data: part("", &header).data };

@@ -163,13 +163,12 @@ impl<'a> Loader<'a> {
         }
         let text = self.text(&path, spot)?;
         let file: Arc<Path> = path.as_path().into();
-        let parsed = match DeTable::parse(&text) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                self.problems.push(Problem::new(&path, error.span(), "toml", error.message().to_owned()));
-                return None;
-            }
-        };
+        let (parsed, errors) = DeTable::parse_recoverable(&text);
+        if !errors.is_empty() {
+            let problems = errors.iter().map(|error| Problem::new(&path, error.span(), "toml", error.message()));
+            self.problems.extend(problems);
+            return None;
+        }
         let own = Tree {
             spot: Spot { file: Arc::clone(&file), span: 0..0 },
             leaf: Leaf::Table(table_of(parsed.get_ref(), &file)),
@@ -188,7 +187,7 @@ impl<'a> Loader<'a> {
         above.push(path.clone());
         let below = self.load_under(&beside(&path, parent), Some(&extends.spot), above);
         above.pop();
-        below.map(|below| merge(below, own))
+        below.map(|below| merge(below, own, ""))
     }
 }
 
@@ -215,20 +214,30 @@ fn normalized(path: &Path) -> PathBuf {
 /// The ways in which a field says where its value comes from; a child's way replaces the parent's.
 const WAYS: [&str; 7] = ["from", "const", "expr", "off", "low", "high", "default"];
 
-fn merge(below: Tree, above: Tree) -> Tree {
+/// Lays a child's value over its parent's, key by key. `name` is the key that both stand under.
+fn merge(below: Tree, above: Tree, name: &str) -> Tree {
+    // Keys of these tables are the site's own words or the model's, never ways.
+    let is_line = !matches!(name, "fields" | "inline" | "absent" | "with" | "rules" | "codes");
+    let names_a_way = |table: &Table| is_line && WAYS[..6].iter().any(|way| table.contains_key(*way));
+    let spot = above.spot.clone();
     let (mut table, own) = match (below.leaf, above.leaf) {
         (Leaf::Table(below), Leaf::Table(above)) => (below, above),
-        (_, leaf) => return Tree { spot: above.spot, leaf },
+        // A plain name replaces where the value comes from, not how it is read.
+        (Leaf::Table(below), Leaf::Text(text)) if names_a_way(&below) && !below.contains_key("off") => {
+            let tree = Tree { spot: spot.clone(), leaf: Leaf::Text(text) };
+            (below, Table::from([("from".to_owned(), Entry { key: spot.clone(), tree })]))
+        }
+        (_, leaf) => return Tree { spot, leaf },
     };
-    if WAYS[..6].iter().any(|way| own.contains_key(*way)) {
+    if names_a_way(&own) {
         table.retain(|key, _| !WAYS.contains(&key.as_str()));
     }
     for (key, entry) in own {
         let merged = match table.remove(&key) {
-            Some(old) => Entry { key: entry.key, tree: merge(old.tree, entry.tree) },
+            Some(old) => Entry { key: entry.key, tree: merge(old.tree, entry.tree, &key) },
             None => entry,
         };
         table.insert(key, merged);
     }
-    Tree { spot: above.spot, leaf: Leaf::Table(table) }
+    Tree { spot, leaf: Leaf::Table(table) }
 }

@@ -104,6 +104,22 @@ pub fn read(text: &str, grammars: &[Grammar]) -> Option<Stamp> {
     })
 }
 
+/// Reads a date and a time that stood in two columns, joined by a blank: `20171204 930` (half past
+/// nine, the zero in front lost on the way through a number), `2017-12-04 14:36`.
+pub fn read_apart(text: &str, grammars: &[Grammar]) -> Option<Stamp> {
+    let Some((date, clock)) = text.rsplit_once(' ') else { return read(text, grammars) };
+    let padded = match clock.len() {
+        1..=4 if !clock.contains(':') => format!("{clock:0>4}"),
+        5 | 6 if !clock.contains(':') => format!("{clock:0>6}"),
+        _ => clock.replace(':', ""),
+    };
+    let mut scan = Scan(padded.as_bytes());
+    let (hour, minute) = (scan.number(2, 2)?, scan.number(2, 2)?);
+    let second = if scan.0.is_empty() { 0 } else { scan.number(2, 2)? };
+    let time = NaiveTime::from_hms_opt(hour, minute, second).filter(|_| scan.0.is_empty())?;
+    Some(Stamp { time: Some(time), ..read(date.trim_end(), grammars)? })
+}
+
 fn epoch(time: DateTime<Utc>) -> Option<Stamp> {
     Some(of_offset(time.fixed_offset()))
 }

@@ -2,6 +2,7 @@
 
 use connector_api::Decimal;
 
+use super::number::decimal;
 use super::text::fold;
 
 /// What a result text says.
@@ -57,7 +58,10 @@ pub fn read(text: &str) -> Reading {
             Reading::Text
         };
     }
-    if let Some((low, high)) = interval(text) {
+    // `2026-11` is no range: only what rises is one.
+    if let Some((low, high)) = interval(text)
+        && matches!((decimal(low), decimal(high)), (Some(low), Some(high)) if low < high)
+    {
         return Reading::Range(low.to_owned(), high.to_owned());
     }
     if polarity(text).is_some() || WORDS.contains(&text) { Reading::Coded } else { Reading::Text }

@@ -38,6 +38,8 @@ fn results_are_read_by_their_form() {
         ("12:30:00", Reading::Text),
         ("9.4×1\n.5mm", Reading::Text),
         ("Ⅲ°", Reading::Text),
+        ("2026-11", Reading::Text),
+        ("120/80", Reading::Text),
     ] {
         assert_eq!(result::read(text), expected, "{text}");
     }
@@ -131,6 +133,18 @@ fn dates_are_read_by_unambiguous_forms_or_a_given_grammar() {
     ] {
         assert_eq!(time(text, &[]).as_deref(), expected, "{text}");
     }
+    for (text, expected) in [
+        ("20171204 930", Some("2017-12-04T09:30:00+08:00")),
+        ("20171204 5", Some("2017-12-04T00:05:00+08:00")),
+        ("20171204 93005", Some("2017-12-04T09:30:05+08:00")),
+        ("2017-12-04 14:36", Some("2017-12-04T14:36:00+08:00")),
+        ("20171204", Some("2017-12-04T00:00:00+08:00")),
+        ("20171204 2561", None),
+        ("20171204 9点", None),
+    ] {
+        let read = date::read_apart(text, &[]).and_then(|stamp| stamp.time_in(shanghai)).map(|time| time.to_rfc3339());
+        assert_eq!(read.as_deref(), expected, "{text}");
+    }
     let grammar = |text| Grammar::parse(text).expect("a grammar");
     assert_eq!(time("04.12.2017", &[grammar("%d.%m.%Y")]).as_deref(), Some("2017-12-04T00:00:00+08:00"));
     // China had summer time: local midnight of this day is 15:00 UTC of the day before.
@@ -183,6 +197,7 @@ proptest! {
         let _ = reference::read(&text, Some(Sex::Male));
         let _ = unit::ucum(&text);
         let _ = date::read(&text, &[]);
+        let _ = date::read_apart(&text, &[]);
         let _ = citizen::read(&text);
         let _ = number::money(&text, Scale::Yuan);
         let _ = text::store(&text);

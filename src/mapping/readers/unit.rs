@@ -44,7 +44,7 @@ fn key(text: &str) -> String {
         }
     }
     let folded: String = fold(&plain).chars().filter(|c| !c.is_whitespace()).collect();
-    let folded = folded.replace(['μ', 'µ'], "u").replace('×', "x").replace('X', "x");
+    let folded = folded.replace(['μ', 'µ'], "u").replace(['×', 'X'], "x");
     folded
         .strip_prefix("x10")
         .or_else(|| folded.strip_prefix("*10"))

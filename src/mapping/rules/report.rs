@@ -52,6 +52,10 @@ pub(super) fn settle(report: &mut ExamReport, findings: &mut Findings<'_>) {
     whole(report, findings);
 }
 
+/// The rules that [`whole`] applies.
+pub(in crate::mapping) static OF_THE_WHOLE: [&super::Rule; 6] =
+    [&EMPTY_VALUE, &GROUP_MISSING, &GROUP_UNORDERED, &DATE_ORDER, &AGE_DISAGREES, &SUBSTITUTE];
+
 /// The rules that concern a report as a whole; they run again when it is composed of parts.
 pub(in crate::mapping) fn whole(report: &ExamReport, findings: &mut Findings<'_>) {
     if matches!(report.status, ReportStatus::Final | ReportStatus::Revised) {

@@ -1,19 +1,23 @@
 //! Follows a plan through one document. Pure: the same document gives the same outcome.
+//!
+//! Here is the entity as a whole; `take` gets single values, `list` the rows.
+
+mod list;
+mod take;
 
 use std::borrow::Cow;
 
 use connector_api::Value;
-use minijinja::Value as Operand;
 use serde::Deserialize as _;
 
+use self::take::plain;
 use super::node::{self, Fields, Node};
 use super::plan::*;
-use super::read;
 use super::readers::text;
 use super::rules::{self, Findings, Rule};
 use super::source::{Found, Row, Scope, SourcePath};
 use super::{Context, Input};
-use crate::model::entity::{Envelope, Excluded, Manifest, Provenance, Sex};
+use crate::model::entity::{Envelope, Manifest, Provenance, Sex};
 use crate::model::{
     Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, Finding, Held, Lifecycle, Mapped,
     Outcome, Severity, Wish,
@@ -56,6 +60,8 @@ pub(super) struct Run<'a> {
     manifest: Manifest,
     /// Names that were told to be missing, so that a thousand rows tell it once.
     missing: Vec<&'a str>,
+    /// How often a name was missing, told or not.
+    misses: usize,
     /// The person's sex, as soon as it is known.
     pub(super) sex: Option<Sex>,
 }
@@ -73,7 +79,16 @@ pub(super) type Taken<'a> = (Option<Cow<'a, str>>, Option<Node<'a>>);
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan, context: &'a Context) -> Run<'a> {
         let findings = Findings::new(&plan.weights);
-        Run { plan, context, findings, path: Vec::new(), manifest: Manifest::default(), missing: Vec::new(), sex: None }
+        Run {
+            plan,
+            context,
+            findings,
+            path: Vec::new(),
+            manifest: Manifest::default(),
+            missing: Vec::new(),
+            misses: 0,
+            sex: None,
+        }
     }
 
     fn entity(mut self, entity: EntityType, input: Input<'_>, scope: &Scope<'_, 'a>) -> Outcome
@@ -113,8 +128,13 @@ impl<'a> Run<'a> {
         }
         let typed = typed(entity, fields);
         if let Wish::Absent { .. } = wish {
-            // What is taken back must go at once, whatever else is wrong with it.
-            let heavy = self.findings.list.iter().any(|finding| finding.severity == Severity::Reject);
+            // What is taken back must go at once, whatever else is wrong with it; but not where it
+            // may be somebody else's.
+            let heavy = self
+                .findings
+                .list
+                .iter()
+                .any(|finding| finding.severity == Severity::Reject || finding.code == rules::CAMPUS_MISMATCH.code);
             if !heavy {
                 let data = match typed {
                     Ok(mut typed) => {
@@ -231,6 +251,7 @@ impl<'a> Run<'a> {
     }
 
     fn missing(&mut self, path: &'a SourcePath) {
+        self.misses += 1;
         if !self.missing.contains(&&*path.text) {
             self.missing.push(&path.text);
             let message = format!("the source has no {}", path.text);
@@ -242,9 +263,9 @@ impl<'a> Run<'a> {
         let mut fields: Fields<'a> = Vec::with_capacity(plan.fields.len() + 4);
         for field in &plan.fields {
             self.path.push(Step::Field(field.name));
-            let before = (self.findings.list.len(), fields.len());
+            let before = (self.findings.list.len() + self.misses, fields.len());
             self.field(field, scope, &mut fields);
-            if field.required && fields.len() == before.1 && self.findings.list.len() == before.0 {
+            if field.required && fields.len() == before.1 && self.findings.list.len() + self.misses == before.0 {
                 self.find(&rules::MISSING_VALUE, "the source has no value, and the entity needs one", None);
             }
             self.path.pop();
@@ -268,6 +289,11 @@ impl<'a> Run<'a> {
                 fields.push(("visit_key", Node::Text(key.into())));
             }
             "ResultItem" => {
+                // An empty flag may mean "normal", but not of a result that is not there.
+                let absent = node::text_of(fields, "value_kind") == Some("absent");
+                if absent && node::text_of(fields, "flag_source_raw").is_none_or(str::is_empty) {
+                    fields.retain(|(name, _)| *name != "flag_source");
+                }
                 if lacks(fields, "instance") {
                     fields.push(("instance", Node::text("1")));
                 }
@@ -374,292 +400,6 @@ impl<'a> Run<'a> {
             }
         }
     }
-
-    /// The first alternative that applies and finds something.
-    pub(super) fn take(
-        &mut self,
-        kind: &'a super::shape::Kind,
-        alternatives: &'a [Alternative],
-        scope: &Scope<'_, 'a>,
-    ) -> Taken<'a> {
-        let mut seen = None;
-        for alternative in alternatives {
-            let Some(literal) = self.literal_if(alternative, scope) else { continue };
-            let literal = match literal {
-                Ok(literal) => literal,
-                Err(node) => return (seen, Some(node)),
-            };
-            if let Some(literal) = literal {
-                let listed = alternative.codes.as_ref().is_some_and(|codes| codes.codes.contains_key(&*literal.text));
-                if listed || !(literal.text.is_empty() || alternative.none.iter().any(|none| *none == *literal.text)) {
-                    let node = read::scalar(self, kind, alternative, &literal);
-                    return (Some(literal.text), node);
-                }
-                seen = Some(literal.text);
-            }
-            if let Some(default) = &alternative.default {
-                return (seen, Some(default.clone()));
-            }
-        }
-        (seen, None)
-    }
-
-    /// The literal of an alternative whose condition holds; `Err` for a constant.
-    #[expect(clippy::type_complexity, reason = "three outcomes that are told apart at one place")]
-    pub(super) fn literal_if(
-        &mut self,
-        alternative: &'a Alternative,
-        scope: &Scope<'_, 'a>,
-    ) -> Option<Result<Option<Literal<'a>>, Node<'a>>> {
-        if let Some(when) = &alternative.when
-            && self.holds(when, scope) != Some(true)
-        {
-            return None;
-        }
-        Some(match &alternative.source {
-            Source::Const(node) => Err(node.clone()),
-            Source::Nothing | Source::Bounds(..) => Ok(None),
-            Source::Expr(expression) => Ok(self.evaluate(expression, scope).and_then(|value| {
-                if value.is_none() || value.is_undefined() {
-                    return None;
-                }
-                let text = value.to_string();
-                Some(Literal { text: Cow::Owned(text::store(&text).into_owned()), typed: None })
-            })),
-            Source::From(paths) => Ok(self.first(paths, alternative.optional, scope)),
-        })
-    }
-
-    /// The first path that leads to something; an empty text where one is all there is.
-    pub(super) fn first(
-        &mut self,
-        paths: &'a [SourcePath],
-        optional: bool,
-        scope: &Scope<'_, 'a>,
-    ) -> Option<Literal<'a>> {
-        let mut exists = false;
-        let mut empty = None;
-        for path in paths {
-            let literal = match path.find(scope) {
-                Found::Missing => continue,
-                Found::Several => {
-                    let message = format!("{} holds several values", path.text);
-                    self.find(&rules::NOT_A_SCALAR, &message, None);
-                    return None;
-                }
-                Found::Joined(text) => Literal { text: Cow::Owned(text::store(&text).into_owned()), typed: None },
-                Found::Value(Value::Null) => {
-                    exists = true;
-                    continue;
-                }
-                Found::Value(value) => match plain(value) {
-                    Some(Cow::Borrowed(text)) => Literal { text: text::store(text), typed: Some(value) },
-                    Some(Cow::Owned(text)) => Literal { text: Cow::Owned(text), typed: Some(value) },
-                    None => {
-                        let message = format!("{} is a {}", path.text, value.kind());
-                        self.find(&rules::NOT_A_SCALAR, &message, None);
-                        return None;
-                    }
-                },
-            };
-            exists = true;
-            if !literal.text.is_empty() {
-                return Some(literal);
-            }
-            empty = Some(literal);
-        }
-        if !exists
-            && !optional
-            && !self.plan.missing_is_null
-            && let Some(path) = paths.first()
-        {
-            self.missing(path);
-        }
-        empty
-    }
-
-    /// Whether a condition holds; `None`, with a finding, where that can't be worked out.
-    fn holds(&mut self, expression: &'a Expression, scope: &Scope<'_, 'a>) -> Option<bool> {
-        self.evaluate(expression, scope).map(|value| value.is_true())
-    }
-
-    fn evaluate(&mut self, expression: &'a Expression, scope: &Scope<'_, 'a>) -> Option<Operand> {
-        let mut bound: Vec<(&str, Operand)> = Vec::new();
-        let mut members: [(&str, Vec<(&str, Operand)>); 3] = [("row", vec![]), ("up", vec![]), ("root", vec![])];
-        for need in &expression.needs {
-            let (Need::Member(_, path) | Need::Bound(_, path)) = need;
-            let operand = match path.find(scope) {
-                Found::Missing => {
-                    if !self.plan.missing_is_null {
-                        self.missing(path);
-                        return None;
-                    }
-                    Operand::from(())
-                }
-                Found::Several => {
-                    self.find(&rules::NOT_A_SCALAR, &format!("{} holds several values", path.text), None);
-                    return None;
-                }
-                Found::Joined(text) => Operand::from(text),
-                Found::Value(value) => operand(value),
-            };
-            match need {
-                Need::Bound(name, _) => bound.push((name, operand)),
-                Need::Member(head, path) => {
-                    if let Some((_, list)) = members.iter_mut().find(|(name, _)| name == head) {
-                        list.push((&path.text, operand));
-                    }
-                }
-            }
-        }
-        for (head, list) in members {
-            bound.push((head, Operand::from_pairs(list)));
-        }
-        match expression.compiled.eval(Operand::from_pairs(bound)) {
-            Ok(value) => Some(value),
-            Err(_) => {
-                self.find(&rules::EXPRESSION, "the expression can't be worked out", None);
-                None
-            }
-        }
-    }
-
-    fn list(&mut self, plan: &'a ListPlan, scope: &Scope<'_, 'a>) -> Vec<Node<'a>> {
-        let Some(rows) = plan.each.rows(scope) else {
-            if !self.plan.missing_is_null {
-                self.missing(&plan.each);
-            }
-            return Vec::new();
-        };
-        let rows = self.kept(plan, rows, scope);
-        let mut nodes: Vec<Node<'a>> = Vec::with_capacity(rows.len());
-        let groups = if plan.group_by.is_empty() {
-            rows.into_iter().map(|row| (row, None)).collect()
-        } else {
-            self.grouped(plan, rows, scope)
-        };
-        for (row, rows) in groups {
-            self.path.push(Step::Index(nodes.len()));
-            let inner = Scope { row, up: Some(scope), rows: rows.as_deref() };
-            if let Some(rows) = &rows {
-                self.agree(&plan.object, rows, scope);
-            }
-            let node = Node::Map(self.object(&plan.object, &inner));
-            self.path.pop();
-            if plan.leaf {
-                self.manifest.rows_read += 1;
-                if nodes.contains(&node) {
-                    self.manifest.duplicates += 1;
-                    continue;
-                }
-                self.manifest.mapped += 1;
-            }
-            nodes.push(node);
-        }
-        if plan.object.shape == "Conclusion" {
-            for (at, node) in (1..).zip(&mut nodes) {
-                if let Node::Map(fields) = node
-                    && node::field(fields, "seq").is_none()
-                {
-                    fields.push(("seq", Node::Integer(at)));
-                }
-            }
-        }
-        nodes
-    }
-
-    /// The rows that the list's condition keeps; the others are counted with their reason.
-    fn kept(&mut self, plan: &'a ListPlan, rows: Vec<Row<'a>>, scope: &Scope<'_, 'a>) -> Vec<Row<'a>> {
-        let Some(when) = &plan.when else { return rows };
-        let mut kept = Vec::with_capacity(rows.len());
-        for row in rows {
-            let inner = Scope { row, up: Some(scope), rows: None };
-            if self.holds(when, &inner) != Some(false) {
-                kept.push(row);
-                continue;
-            }
-            let count = if plan.group_by.is_empty() { leaves(plan, &inner) } else { 1 };
-            self.manifest.rows_read += count;
-            match self.manifest.excluded.iter_mut().find(|part| part.reason == plan.excluded) {
-                Some(part) => part.count += count,
-                None if count > 0 => self.manifest.excluded.push(Excluded { reason: plan.excluded.clone(), count }),
-                None => {}
-            }
-        }
-        kept
-    }
-
-    /// Flat rows by the values of their group's columns, in the order of first appearance.
-    #[expect(clippy::type_complexity, reason = "a group's first row and all of its rows")]
-    fn grouped(
-        &mut self,
-        plan: &'a ListPlan,
-        rows: Vec<Row<'a>>,
-        scope: &Scope<'_, 'a>,
-    ) -> Vec<(Row<'a>, Option<Vec<Row<'a>>>)> {
-        let mut groups: Vec<(Vec<String>, Vec<Row<'a>>)> = Vec::new();
-        for row in rows {
-            let inner = Scope { row, up: Some(scope), rows: None };
-            let key: Vec<String> = plan
-                .group_by
-                .iter()
-                .map(|path| self.first(std::slice::from_ref(path), false, &inner))
-                .map(|literal| literal.map_or_else(String::new, |literal| literal.text.into_owned()))
-                .collect();
-            match groups.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, rows)) => rows.push(row),
-                None => groups.push((key, vec![row])),
-            }
-        }
-        groups.into_iter().map(|(_, rows)| (rows[0], Some(rows))).collect()
-    }
-
-    /// What the rows of a group say about the group must be the same in each.
-    fn agree(&mut self, plan: &'a ObjectPlan, rows: &[Row<'a>], scope: &Scope<'_, 'a>) {
-        let paths = plan.fields.iter().filter_map(|field| match &field.read {
-            Read::Scalar(_, alternatives) => Some((field.name, alternatives)),
-            _ => None,
-        });
-        for (name, alternatives) in paths {
-            let sources = alternatives.iter().filter_map(|alternative| match &alternative.source {
-                Source::From(paths) => Some(paths),
-                _ => None,
-            });
-            for path in sources.flatten() {
-                let value = |row: &Row<'a>| match path.find(&Scope { row: *row, up: Some(scope), rows: None }) {
-                    Found::Value(value) => plain(value).map(|text| text::trim(&text).to_owned()),
-                    _ => None,
-                };
-                let first = value(&rows[0]);
-                if rows[1..].iter().any(|row| value(row) != first) {
-                    self.path.push(Step::Field(name));
-                    self.find(
-                        &rules::GROUP_DISAGREES,
-                        &format!("{} differs between rows of one group", path.text),
-                        None,
-                    );
-                    self.path.pop();
-                }
-            }
-        }
-    }
-}
-
-/// The innermost rows that a left-out row stands for.
-fn leaves(plan: &ListPlan, scope: &Scope<'_, '_>) -> u32 {
-    if plan.leaf {
-        return 1;
-    }
-    let inner = plan.object.fields.iter().filter_map(|field| match &field.read {
-        Read::List(list) => Some(list),
-        _ => None,
-    });
-    inner
-        .map(|list| {
-            let rows = list.each.rows(scope).unwrap_or_default();
-            rows.into_iter().map(|row| leaves(list, &Scope { row, up: Some(scope), rows: None })).sum::<u32>()
-        })
-        .sum()
 }
 
 fn finish(
@@ -730,24 +470,4 @@ fn typed(entity: EntityType, mut fields: Fields<'_>) -> Result<Entity, serde_jso
         EntityType::ExamPackage => Entity::ExamPackage(Box::new(ExamPackage::deserialize(node)?)),
         EntityType::ExamReport => Entity::ExamReport(Box::new(ExamReport::deserialize(node)?)),
     })
-}
-
-/// A single value as text; `None` for what is not single, and for null.
-fn plain(value: &Value) -> Option<Cow<'_, str>> {
-    Some(match value {
-        Value::Text(text) => Cow::Borrowed(text),
-        Value::Decimal(decimal) => Cow::Borrowed(decimal.as_str()),
-        Value::Integer(number) => Cow::Owned(number.to_string()),
-        Value::Bool(truth) => Cow::Borrowed(if *truth { "true" } else { "false" }),
-        Value::Time(time) => Cow::Owned(time.to_string()),
-        Value::Null | Value::Bytes(_) | Value::List(_) | Value::Map(_) => return None,
-    })
-}
-
-/// A value in an expression: always text, so that `'0'` and 0 are the same; null is `none`.
-fn operand(value: &Value) -> Operand {
-    match value {
-        Value::Bool(truth) => Operand::from(*truth),
-        value => plain(value).map_or_else(|| Operand::from(()), |text| Operand::from(text::trim(&text))),
-    }
 }

@@ -1,0 +1,159 @@
+//! Lists: which rows there are, which are kept, and that all of them are counted.
+
+use super::take::plain;
+use super::{Run, Step};
+use crate::mapping::node::{self, Node};
+use crate::mapping::plan::*;
+use crate::mapping::readers::text;
+use crate::mapping::rules;
+use crate::mapping::source::{Found, Row, Scope};
+use crate::model::entity::Excluded;
+
+impl<'a> Run<'a> {
+    pub(super) fn list(&mut self, plan: &'a ListPlan, scope: &Scope<'_, 'a>) -> Vec<Node<'a>> {
+        let Some(rows) = plan.each.rows(scope) else {
+            if !self.plan.missing_is_null && !plan.optional {
+                self.missing(&plan.each);
+            }
+            return Vec::new();
+        };
+        let rows = if plan.pivot.is_empty() { rows } else { columns(plan, rows) };
+        let rows = self.kept(plan, rows, scope);
+        let mut nodes: Vec<Node<'a>> = Vec::with_capacity(rows.len());
+        let groups = if plan.group_by.is_empty() {
+            rows.into_iter().map(|row| (row, None)).collect()
+        } else {
+            self.grouped(plan, rows, scope)
+        };
+        for (row, rows) in groups {
+            self.path.push(Step::Index(nodes.len()));
+            let inner = Scope { row, up: Some(scope), rows: rows.as_deref() };
+            if let Some(rows) = &rows {
+                self.agree(&plan.object, rows, scope);
+            }
+            let node = Node::Map(self.object(&plan.object, &inner));
+            self.path.pop();
+            if plan.leaf {
+                self.manifest.rows_read += 1;
+                if nodes.contains(&node) {
+                    self.manifest.duplicates += 1;
+                    continue;
+                }
+                self.manifest.mapped += 1;
+            }
+            nodes.push(node);
+        }
+        if plan.object.shape == "Conclusion" {
+            for (at, node) in (1..).zip(&mut nodes) {
+                if let Node::Map(fields) = node
+                    && node::field(fields, "seq").is_none()
+                {
+                    fields.push(("seq", Node::Integer(at)));
+                }
+            }
+        }
+        nodes
+    }
+
+    /// The rows that the list's condition keeps; the others are counted with their reason.
+    fn kept(&mut self, plan: &'a ListPlan, rows: Vec<Row<'a>>, scope: &Scope<'_, 'a>) -> Vec<Row<'a>> {
+        let Some(when) = &plan.when else { return rows };
+        let mut kept = Vec::with_capacity(rows.len());
+        for row in rows {
+            let inner = Scope { row, up: Some(scope), rows: None };
+            if self.holds(when, &inner) != Some(false) {
+                kept.push(row);
+                continue;
+            }
+            let count = if plan.group_by.is_empty() { leaves(plan, &inner) } else { 1 };
+            self.manifest.rows_read += count;
+            match self.manifest.excluded.iter_mut().find(|part| part.reason == plan.excluded) {
+                Some(part) => part.count += count,
+                None if count > 0 => self.manifest.excluded.push(Excluded { reason: plan.excluded.clone(), count }),
+                None => {}
+            }
+        }
+        kept
+    }
+
+    /// Flat rows by the values of their group's columns, in the order of first appearance.
+    fn grouped(
+        &mut self,
+        plan: &'a ListPlan,
+        rows: Vec<Row<'a>>,
+        scope: &Scope<'_, 'a>,
+    ) -> Vec<(Row<'a>, Option<Vec<Row<'a>>>)> {
+        let mut groups: Vec<(Vec<String>, Vec<Row<'a>>)> = Vec::new();
+        for row in rows {
+            let inner = Scope { row, up: Some(scope), rows: None };
+            let key: Vec<String> = plan
+                .group_by
+                .iter()
+                .map(|path| self.first(std::slice::from_ref(path), false, &inner))
+                .map(|literal| literal.map_or_else(String::new, |literal| literal.text.into_owned()))
+                .collect();
+            match groups.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, rows)) => rows.push(row),
+                None => groups.push((key, vec![row])),
+            }
+        }
+        groups.into_iter().map(|(_, rows)| (rows[0], Some(rows))).collect()
+    }
+
+    /// What the rows of a group say about the group must be the same in each.
+    fn agree(&mut self, plan: &'a ObjectPlan, rows: &[Row<'a>], scope: &Scope<'_, 'a>) {
+        let paths = plan.fields.iter().filter_map(|field| match &field.read {
+            Read::Scalar(_, alternatives) => Some((field.name, alternatives)),
+            _ => None,
+        });
+        for (name, alternatives) in paths {
+            let sources = alternatives.iter().filter_map(|alternative| match &alternative.source {
+                Source::From(paths) => Some(paths),
+                _ => None,
+            });
+            for path in sources.flatten() {
+                let value = |row: &Row<'a>| match path.find(&Scope { row: *row, up: Some(scope), rows: None }) {
+                    Found::Value(value) => plain(value),
+                    _ => None,
+                };
+                let first = value(&rows[0]);
+                let first = first.as_deref().map(text::trim);
+                if rows[1..].iter().any(|row| value(row).as_deref().map(text::trim) != first) {
+                    self.path.push(Step::Field(name));
+                    self.find(
+                        &rules::GROUP_DISAGREES,
+                        &format!("{} differs between rows of one group", path.text),
+                        None,
+                    );
+                    self.path.pop();
+                }
+            }
+        }
+    }
+}
+
+/// The rows that a wide table's rows stand for: one for each column of the dictionary.
+fn columns<'a>(plan: &'a ListPlan, rows: Vec<Row<'a>>) -> Vec<Row<'a>> {
+    let wide = rows.into_iter().filter_map(|row| match row {
+        Row::Map(map) | Row::Column(map, _) => Some(map),
+        Row::Value(_) => None,
+    });
+    wide.flat_map(|map| plan.pivot.iter().map(move |line| Row::Column(map, line))).collect()
+}
+
+/// The innermost rows that a left-out row stands for.
+fn leaves(plan: &ListPlan, scope: &Scope<'_, '_>) -> u32 {
+    if plan.leaf {
+        return 1;
+    }
+    let inner = plan.object.fields.iter().filter_map(|field| match &field.read {
+        Read::List(list) => Some(list),
+        _ => None,
+    });
+    inner
+        .map(|list| {
+            let rows = list.each.rows(scope).unwrap_or_default();
+            rows.into_iter().map(|row| leaves(list, &Scope { row, up: Some(scope), rows: None })).sum::<u32>()
+        })
+        .sum()
+}

@@ -1,6 +1,5 @@
 //! The HTTP client: one request, one reply. No retries, no redirects, no decisions.
 
-use std::error::Error as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -261,15 +260,8 @@ fn failure_of(error: &reqwest::Error) -> Failure {
     }
 }
 
-/// Whether a TLS error is anywhere among the causes. An `io::Error` hides its own from `source()`.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || inside.is_some_and(|inside| inside.is::<rustls::Error>()) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// Whether a TLS error is anywhere among the causes. An `io::Error` hides what it wraps from `source()`.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| is_tls(wrapped)) || error.source().is_some_and(is_tls)
 }

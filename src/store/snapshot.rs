@@ -166,7 +166,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
     };
     if event.is_some() {
         // No record says it, but it is a version like any other: it counts in the sums (P3).
-        tx.count(origin.stream, key.entity, None, Some("queued"));
+        tx.count(origin.stream, key.entity.as_str(), None, Some("queued"));
     }
     Ok(event.is_some())
 }

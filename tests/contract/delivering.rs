@@ -190,8 +190,7 @@ async fn a_rejected_event_is_held_and_the_others_pass() {
 
 #[tokio::test]
 async fn a_crash_between_sending_and_the_receipt_sends_the_same_events_again() {
-    let (upstream, folder) = (sandbox(None).await, TempDir::new().unwrap());
-    let _ = folder;
+    let upstream = sandbox(None).await;
     upstream.put_faults(vec![Fault { delay_ms: 60_000, count: Some(1), ..Fault::default() }]);
     let mut agent = Agent::new(&upstream.url());
     agent.commit(&["A", "B"]).await;

@@ -7,8 +7,10 @@
 //! |---|---|
 //! | `POST /v1/events`, `PUT /v1/attachments/{sha256}`, `POST /v1/heartbeats` | the contract |
 //! | `GET /` | a page for people |
-//! | `GET /v1/received` | JSON lines ([`Line`]): each event that was applied, in order; `?attempts=1`: each event of each request |
-//! | `GET /v1/entities/{type}` | JSON lines: the latest event of each entity; withdrawn ones are left out unless `?withdrawn=1` |
+//! | `GET /v1/received` | JSON lines ([`Line`]): each event that was applied, in order |
+//! | `GET /v1/received?attempts=1` | the same for each event of each request |
+//! | `GET /v1/entities/{type}` | JSON lines: the latest event of each entity that is not withdrawn |
+//! | `GET /v1/entities/{type}?withdrawn=1` | the same with the withdrawn ones |
 //! | `GET /v1/heartbeats` | the latest heartbeat of each hospital |
 //! | `GET`, `PUT`, `DELETE /faults` | what goes wrong ([`Fault`]) |
 //!

@@ -175,8 +175,9 @@ impl Stage {
         self.status().next_at.unwrap() - self.clock.now()
     }
 
+    /// Lets this much time pass, and the fraction of a microsecond that a set clock drops.
     fn pass(&self, time: TimeDelta) {
-        self.clock.set(self.clock.now() + time);
+        self.clock.set(self.clock.now() + time + TimeDelta::microseconds(1));
     }
 
     async fn watermark(&self) -> Watermark {

@@ -234,7 +234,7 @@ impl Hospital {
 pub(crate) fn learn_flag(stage: &Stage) {
     let table = stage.path("mappings/demo-lab/codes/flag.csv");
     let known = std::fs::read_to_string(&table).unwrap();
-    std::fs::write(table, format!("{known}{STRANGE_FLAG},很高,high,above\n")).unwrap();
+    std::fs::write(table, format!("{known}{STRANGE_FLAG},异常,abnormal,unusual in one way or another\n")).unwrap();
 }
 
 /// A text without blanks and line ends, which the agent may set differently.

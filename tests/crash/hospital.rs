@@ -17,6 +17,8 @@ use crate::machine::Stage;
 
 /// Blood counts are in every package.
 const BLOOD_COUNT: &str = "002001";
+/// A flag that the laboratory's code table lacks until [`learn_flag`].
+const STRANGE_FLAG: &str = "ZZ";
 /// So many people come at most.
 const PEOPLE: usize = 60;
 /// So many messages are offered at most.
@@ -68,9 +70,12 @@ impl Hospital {
         }
     }
 
-    /// The laboratory sends so many messages.
+    /// The laboratory sends so many messages with nothing odd about them.
     pub(crate) fn report(&mut self, stage: &Stage, messages: usize) {
-        (0..messages).for_each(|_| self.lab.report(stage, &mut self.rng, self.seed));
+        for _ in 0..messages {
+            let message = self.lab.first(&mut self.rng, self.seed, None, false);
+            self.lab.post(stage, message);
+        }
     }
 
     /// The control ids of all messages that were offered to the sender, in order.
@@ -78,13 +83,13 @@ impl Hospital {
         &self.lab.offered
     }
 
-    /// The subjects of the reports in the first so many of the offered messages, but for held ones.
+    /// The subjects of the reports in the first so many of the offered messages.
     pub(crate) fn subjects_of(&self, messages: usize) -> Vec<String> {
-        let wanted = self.lab.offered[..messages].iter().flat_map(|id| &self.lab.reports_of[id]);
-        wanted.filter(|no| self.lab.reports[*no].is_some()).map(|no| lab_subject(no)).collect()
+        let offered = &self.lab.letters[..messages];
+        offered.iter().flat_map(|message| &message.report_nos).map(|no| lab_subject(no)).collect()
     }
 
-    /// How many records a person has to look at.
+    /// How many records a person has to look at, once the laboratory's flags are all known.
     pub(crate) fn held(&self) -> i64 {
         self.lab.held
     }
@@ -105,6 +110,8 @@ impl Hospital {
         }
         let (visit, stand) = self.rng.choice(&mut self.visits).unwrap();
         let correct = *stand == Stand::Concluded && self.rng.bool();
+        // Somebody wrote to the table directly: only a sweep can find that.
+        let silent = correct && self.rng.u8(0..4) == 0;
         if correct {
             correct_blood_count(visit, &mut self.rng);
         }
@@ -121,7 +128,7 @@ impl Hospital {
                     Stand::Concluded => desk.set_state(visit, ReportState::Reversed)?,
                     Stand::Reversed => desk.set_state(visit, ReportState::Concluded)?,
                 }
-                desk.touch(visit, at)
+                if silent { Ok(()) } else { desk.touch(visit, at) }
             })
             .unwrap();
         *stand = match was {
@@ -166,7 +173,8 @@ impl Hospital {
 
     /// What upstream must have once everything is read and delivered.
     pub(crate) fn wanted(&self) -> Wanted {
-        let mut wanted: Wanted = self.lab.reports.iter().map(|(no, facts)| (lab_subject(no), facts.clone())).collect();
+        let mut wanted: Wanted =
+            self.lab.reports.iter().map(|(no, facts)| (lab_subject(no), Some(facts.clone()))).collect();
         wanted.extend(self.catalogue("exam_item", "SELECT 明细编码, 明细名称, '', 停用标志 IS NULL FROM 明细项目"));
         wanted
             .extend(self.catalogue("exam_item_group", "SELECT 组合编码, 组合名称, '', 停用标志 IS NULL FROM 组合项目"));
@@ -221,6 +229,14 @@ impl Hospital {
     }
 }
 
+/// Somebody adds the laboratory's strange flag to the code table: what was held for it, and whatever
+/// else the mapping made, is to be mapped again from the next start on.
+pub(crate) fn learn_flag(stage: &Stage) {
+    let table = stage.path("mappings/demo-lab/codes/flag.csv");
+    let known = std::fs::read_to_string(&table).unwrap();
+    std::fs::write(table, format!("{known}{STRANGE_FLAG},异常,abnormal,unusual in one way or another\n")).unwrap();
+}
+
 /// A text without blanks and line ends, which the agent may set differently.
 pub(crate) fn plain(text: &str) -> String {
     text.split_whitespace().collect()
@@ -249,12 +265,12 @@ fn correct_blood_count(visit: &mut Visit, rng: &mut Rng) {
 struct Laboratory {
     /// People whose reports can be corrected, with the number that their reports begin with.
     visits: Vec<(Visit, String)>,
+    /// Those without reports can't be read.
     letters: Vec<LabMessage>,
+    /// With those that were offered again.
     offered: Vec<String>,
-    /// By control id, the reports that a message brings; empty where it can't be read.
-    reports_of: BTreeMap<String, Vec<String>>,
-    /// What each report says last; `None` where it is held.
-    reports: BTreeMap<String, Option<Facts>>,
+    /// What each report says last.
+    reports: BTreeMap<String, Facts>,
     held: i64,
 }
 
@@ -264,17 +280,27 @@ impl Laboratory {
             return;
         }
         let message = match rng.u8(0..20) {
-            // Hours later, the same bytes: nothing may come of it, least of all an older version.
-            0..3 if !self.letters.is_empty() => rng.choice(&self.letters).unwrap().clone(),
+            0..3 if !self.letters.is_empty() => {
+                // Hours later, the same bytes: nothing may come of it, least of all an older version.
+                let again = rng.choice(&self.letters).unwrap().clone();
+                return self.offer(stage, &again);
+            }
             3..8 if !self.visits.is_empty() => self.correction(rng),
-            8 => self.first(rng, seed, Some("ZZ"), false),
-            9 => self.first(rng, seed, None, true),
+            8 | 9 => self.first(rng, seed, Some(STRANGE_FLAG), false),
+            10 => self.first(rng, seed, None, true),
             _ => self.first(rng, seed, None, false),
         };
+        self.post(stage, message);
+    }
+
+    fn post(&mut self, stage: &Stage, message: LabMessage) {
+        self.offer(stage, &message);
+        self.letters.push(message);
+    }
+
+    fn offer(&mut self, stage: &Stage, message: &LabMessage) {
         stage.post(self.offered.len(), &message.bytes);
         self.offered.push(message.control_id.clone());
-        self.reports_of.insert(message.control_id.clone(), message.report_nos.clone());
-        self.letters.push(message);
     }
 
     fn first(&mut self, rng: &mut Rng, seed: u64, strange_flag: Option<&str>, damaged: bool) -> LabMessage {
@@ -292,13 +318,10 @@ impl Laboratory {
             self.held += 1;
             return message;
         }
-        for (place, (report_no, order)) in message.report_nos.iter().zip(&orders).enumerate() {
-            let held = place == 0 && strange_flag.is_some();
-            let facts = (!held).then(|| lab_facts(&visit, order, report_no, "final"));
-            self.held += i64::from(held);
-            self.reports.insert(report_no.clone(), facts);
+        for (report_no, order) in message.report_nos.iter().zip(&orders) {
+            self.reports.insert(report_no.clone(), lab_facts(&visit, order, report_no, "final"));
         }
-        if strange_flag.is_none() && orders.iter().any(|order| order.group.code == BLOOD_COUNT) {
+        if orders.iter().any(|order| order.group.code == BLOOD_COUNT) {
             self.visits.push((visit, report_no));
         }
         message
@@ -312,7 +335,7 @@ impl Laboratory {
         let order = visit.laboratory().find(|order| order.group.code == BLOOD_COUNT).unwrap();
         let message = oru(&visit, std::iter::once(order), &letter);
         let facts = lab_facts(&visit, order, &message.report_nos[0], "revised");
-        self.reports.insert(message.report_nos[0].clone(), Some(facts));
+        self.reports.insert(message.report_nos[0].clone(), facts);
         self.visits[at].0 = visit;
         message
     }

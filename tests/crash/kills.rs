@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
-use crate::hospital::Hospital;
+use crate::hospital::{Hospital, learn_flag};
 use crate::machine::{PATIENCE, Process, Stage, until};
 use crate::verify;
 
@@ -133,7 +133,10 @@ fn nothing_is_lost_or_applied_twice_however_often_the_agent_is_killed() {
                 sleep(Duration::from_millis(pace.u64(5..70)));
             }
         });
-        for _ in 0..kills {
+        for life_no in 0..kills {
+            if life_no == kills / 2 {
+                learn_flag(stage);
+            }
             life(stage, &mut rng, &mut upstream);
             assert!(sender.ended().is_none(), "the sender ended by itself");
         }
@@ -168,6 +171,9 @@ fn nothing_is_lost_or_applied_twice_however_often_the_agent_is_killed() {
     verify::sums(&stage, &status["store"], Some(hospital.held()));
     let (applied, duplicates) = verify::history(&stage);
     verify::integrity(&stage);
+    for log in ["agent.log", "sandbox.log"] {
+        assert!(!stage.said(log).contains("panicked"), "a panic is a bug: see {log}");
+    }
     assert!(sandbox.ended().is_none());
     println!(
         "kills {kills}, restarts {kills}, upstream's kills {}, messages acknowledged {}, events applied {applied}, \

@@ -63,7 +63,10 @@ impl Stage {
         let text = std::fs::read_to_string(&path).unwrap();
         // Small pages and batches, so that there is much that a kill can fall between.
         let text = text
-            .replace("lag_secs = 60 } }", "lag_secs = 20 } }\nbatch_size = 7")
+            .replace(
+                "lag_secs = 60 } }",
+                "lag_secs = 20 } }\nbatch_size = 7\nsweep = { schedule = \"*/3 * * * * *\", window = \"1d\" }",
+            )
             .replace("heartbeat_secs = 5", "heartbeat_secs = 5\nbatch_max_events = 10\nparallel = 2");
         std::fs::write(&path, text).unwrap();
         std::fs::create_dir_all(stage.path("letters")).unwrap();

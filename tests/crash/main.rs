@@ -9,6 +9,8 @@
 //! - `HISYNC_CRASH_SEED`: the seed of everything that is drawn; printed, and drawn where it is not set.
 //! - `HISYNC_CRASH_KEEP`: keeps the test's folder, and prints where it is.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
 mod hospital;
 mod kills;
 mod machine;

@@ -258,7 +258,9 @@ fn the_status_page_suits_old_browsers_without_a_network() {
         // The namespace of SVG is a name, not an address that is asked.
         let outside = ["http://", "https://", "//cdn"].map(|word| (word, "www.w3.org/2000/svg"));
         for (line, text) in text.lines().enumerate().filter(|(_, text)| !text.trim_start().starts_with("/*")) {
-            wrong.extend(newer.iter().filter(|word| text.contains(*word)).map(|word| format!("{name}:{}: {word}", line + 1)));
+            wrong.extend(
+                newer.iter().filter(|word| text.contains(*word)).map(|word| format!("{name}:{}: {word}", line + 1)),
+            );
             let asks = outside.iter().any(|(word, but)| text.contains(word) && !text.contains(but));
             wrong.extend(asks.then(|| format!("{name}:{}: asks another server", line + 1)));
         }

@@ -271,8 +271,7 @@ fn detail(view: &Json) -> String {
 
 async fn act(verb: &str, args: ActArgs, because: &str, terminal: &Terminal) -> Result<Exit, Error> {
     let who = args.who.unwrap_or_else(whoami);
-    let group =
-        Selection { stream: args.on.stream, reason: args.on.reason, all: args.on.all, ..Selection::default() };
+    let group = Selection { stream: args.on.stream, reason: args.on.reason, all: args.on.all, ..Selection::default() };
     let selections: Vec<Selection> = match args.on.ids.is_empty() {
         true => vec![group],
         false => args.on.ids.iter().map(|id| Selection { id: Some(*id), ..Selection::default() }).collect(),

@@ -28,6 +28,8 @@ use crate::store::{self, HeldDetail, HeldFilter, Reader};
 const PAGE: &str = include_str!("web/page.html");
 const STYLE: &str = include_str!("web/page.css");
 const WORDS: &str = include_str!("web/page.words.js");
+const TOOLS: &str = include_str!("web/page.tools.js");
+const HELD: &str = include_str!("web/page.held.js");
 const SCRIPT: &str = include_str!("web/page.js");
 
 /// The header that a request which changes something must carry.
@@ -40,6 +42,8 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/", get(|| asset("text/html; charset=utf-8", PAGE)))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", STYLE)))
         .route("/page.words.js", get(|| asset("text/javascript; charset=utf-8", WORDS)))
+        .route("/page.tools.js", get(|| asset("text/javascript; charset=utf-8", TOOLS)))
+        .route("/page.held.js", get(|| asset("text/javascript; charset=utf-8", HELD)))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/live", get(|| async { "alive\n" }))
         .route("/ready", get(ready))
@@ -408,7 +412,8 @@ mod tests {
     #[test]
     fn the_page_has_chinese_words_for_every_rule() {
         let chinese = WORDS.split("\n  en: {").next().unwrap();
-        let lacks = |code: &&str| !chinese.contains(&format!("{code}: ")) && !chinese.contains(&format!("\"{code}\": "));
+        let lacks =
+            |code: &&str| !chinese.contains(&format!("{code}: ")) && !chinese.contains(&format!("\"{code}\": "));
         let missing: Vec<&str> = crate::mapping::rules::all().iter().map(|rule| rule.code).filter(lacks).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ impl Supervisor {
             panics: 0,
             since: self.clock.now(),
             last_failure: None,
+            last_failure_at: None,
         };
         self.lock().insert(name.clone(), status);
         let supervisor = self.clone();
@@ -74,12 +76,21 @@ impl Supervisor {
         let handle = tokio::spawn(async move {
             let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
             while !stop.is_cancelled() {
-                supervisor.update(&task, |status| status.state = TaskState::Running);
+                let now = supervisor.clock.now();
+                supervisor.update(&task, |status| {
+                    status.state = TaskState::Running;
+                    status.since = now;
+                });
                 let started = tokio::time::Instant::now();
                 // A task of its own, so that a panic ends it and not the supervisor. Aborted with
                 // the supervisor's loop, so that nothing outlives a hard stop.
-                let mut inner = AbortOnDrop(tokio::spawn(make()));
-                let ended = (&mut inner.0).await;
+                let ended = match catch_unwind(AssertUnwindSafe(&mut make)) {
+                    Ok(work) => {
+                        let mut inner = AbortOnDrop(tokio::spawn(work));
+                        (&mut inner.0).await.map_err(drop)
+                    }
+                    Err(_) => Err(()),
+                };
                 if stop.is_cancelled() {
                     break;
                 }
@@ -87,7 +98,7 @@ impl Supervisor {
                     Ok(Ok(())) => ("it ended before it was asked to".to_owned(), false),
                     Ok(Err(failure)) => (failure, false),
                     // The panic's own words may quote data; the panic hook logs where it happened.
-                    Err(_) => ("it panicked: a bug in hisync".to_owned(), true),
+                    Err(()) => ("it panicked: a bug in hisync".to_owned(), true),
                 };
                 if started.elapsed() > Duration::from_secs(120) {
                     backoff.reset();
@@ -98,9 +109,9 @@ impl Supervisor {
                 let now = supervisor.clock.now();
                 supervisor.update(&task, |status| {
                     status.state = TaskState::Restarting;
+                    status.last_failure_at = Some(now);
                     status.restarts += 1;
                     status.panics += u64::from(panicked);
-                    status.since = now;
                     status.last_failure = Some(failure);
                 });
                 tokio::select! {

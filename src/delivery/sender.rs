@@ -23,9 +23,9 @@ use super::Resets;
 use super::breaker::{Breaker, Permit};
 use super::classify::{Answer, EventReceipt, Failure, Reply, classify};
 use super::client::{BATCH_MEDIA_TYPE, Client, Outgoing, join_events};
-use super::retry::Policy;
 use super::signature::batch_id;
 use super::status::{LastFailure, Status, explain};
+use crate::retry::Policy;
 use crate::store::{ClaimLimit, Entry, Settlement, Store, Verdict};
 
 /// So often a batch is sent as it is before its entries go back to the outbox.
@@ -82,7 +82,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(client: Client, store: Store, publish: watch::Sender<Status>, resets: Resets) -> Sender {
-        let policy = Policy::new(client.settings().retry);
+        let policy = client.settings().retry.policy();
         let status = publish.borrow().clone();
         Sender {
             client,

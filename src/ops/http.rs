@@ -5,6 +5,7 @@
 //! scripts can set), nor read through a name that it points here (the Host must be an address or
 //! `localhost`).
 
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State as Extract};
@@ -63,7 +64,12 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/api/upstream/reset", post(reset))
         .layer(middleware::from_fn(doors))
         .with_state(Arc::new(state));
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    tokio::select! {
+        ended = server.into_future() => ended,
+        // The server ends by itself once it is told to; this only keeps the recorder small.
+        never = metrics::upkeep() => match never {},
+    }
 }
 
 async fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {

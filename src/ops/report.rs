@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use connector_api::StreamId;
 use serde::Serialize;
@@ -19,6 +19,9 @@ use crate::store::{self, Overview, Store};
 
 /// Undelivered for longer than this is worth a look, even if upstream seems to be there.
 const OLD: Duration = Duration::from_secs(15 * 60);
+
+/// How long a panic is shown after the restart.
+const BUG_IS_SHOWN: TimeDelta = TimeDelta::days(1);
 
 /// Who this agent is.
 #[derive(Clone, Debug, Serialize)]
@@ -111,7 +114,7 @@ impl State {
         reasons.extend(self.silences(&report));
         reasons.extend(upstream_reason(&report));
         reasons.extend(store_reasons(&report.store));
-        reasons.extend(report.tasks.iter().filter_map(task_reason));
+        reasons.extend(report.tasks.iter().filter_map(|task| task_reason(task, report.now)));
         if let Some(text) = self.gate.closed() {
             reasons.push(Reason {
                 code: "disk",
@@ -227,13 +230,26 @@ fn store_reasons(store: &Overview) -> Vec<Reason> {
     reasons
 }
 
-fn task_reason(task: &TaskStatus) -> Option<Reason> {
-    (task.state == TaskState::Restarting).then(|| Reason {
+fn task_reason(task: &TaskStatus, now: DateTime<Utc>) -> Option<Reason> {
+    let failure = task.last_failure.as_deref().unwrap_or("it ended");
+    if task.state == TaskState::Restarting {
+        return Some(Reason {
+            code: "task",
+            level: Level::Failing,
+            since: Some(task.since),
+            subject: task.name.clone(),
+            text: failure.to_owned(),
+            next: "hisync starts it again by itself; the log says more".to_owned(),
+        });
+    }
+    // A bug that a restart hides for a while is still one.
+    let lately = task.last_failure_at.is_some_and(|at| now - at < BUG_IS_SHOWN);
+    (task.panics > 0 && lately).then(|| Reason {
         code: "task",
-        level: Level::Failing,
-        since: Some(task.since),
+        level: Level::Attention,
+        since: task.last_failure_at,
         subject: task.name.clone(),
-        text: task.last_failure.clone().unwrap_or_else(|| "it ended".to_owned()),
-        next: "hisync starts it again by itself; the log says more".to_owned(),
+        text: format!("it panicked and was started again, {} times since the start", task.panics),
+        next: "report it with the log's line \"panicked\", which says where".to_owned(),
     })
 }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::codec::{Packed, pack, unpack};
-use super::prepare::{Doubtful, Good, Hash, Prepared};
+use super::prepare::{Doubtful, Good, Hash, Prepared, UNROUTED};
 use super::writer::Tx;
 use crate::model::event::Withdrawal;
 use crate::model::schema::{schema_uri, withdrawal_schema_uri};
@@ -274,6 +274,11 @@ pub(super) fn key_of(tx: &Tx<'_>, entity: i64) -> Result<EntityKey, Error> {
     })?;
     let (kind, key) = found.ok_or(Error::NotFound { what: "entity", id: entity })?;
     Ok(EntityKey { entity: entity_type(&kind)?, key })
+}
+
+/// Reads what is counted as it is stored: an entity type, or records that fit no stream.
+pub(super) fn kind(text: &str) -> Result<&'static str, Error> {
+    if text == UNROUTED { Ok(UNROUTED) } else { entity_type(text).map(EntityType::as_str) }
 }
 
 /// Reads an entity type as it is stored.

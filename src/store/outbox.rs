@@ -161,7 +161,7 @@ fn finish(
     tx.run("settle", sql, (id, state, tx.now, code, message))?;
     tx.count_outbox(Some(&row.state), state, 1);
     if row.counts {
-        tx.count(row.stream, ledger::entity_type(&row.entity_type)?, Some("queued"), Some(state));
+        tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("queued"), Some(state));
     }
     promote(tx, row.entity)
 }
@@ -228,7 +228,7 @@ pub(super) fn requeue(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
     tx.run("send an event again", sql, (id,))?;
     tx.count_outbox(Some("held"), "queued", 1);
     if row.counts {
-        tx.count(row.stream, ledger::entity_type(&row.entity_type)?, Some("held"), Some("queued"));
+        tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("held"), Some("queued"));
     }
     promote(tx, row.entity)
 }

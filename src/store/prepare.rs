@@ -55,9 +55,13 @@ pub(super) struct Good {
     pub(super) search: Vec<String>,
 }
 
+/// What records that fit no stream are counted under, in the place of an entity type.
+pub(super) const UNROUTED: &str = "unrouted";
+
 /// An entity that is held for a person.
 pub(super) struct Doubtful {
-    pub(super) entity: EntityType,
+    /// What it is counted under: an entity type, or [`UNROUTED`].
+    pub(super) kind: &'static str,
     pub(super) key: Option<EntityKey>,
     pub(super) reason: String,
     /// JSON.
@@ -119,7 +123,7 @@ fn good(mapped: Mapped) -> Good {
 
 fn doubtful(held: Held) -> Result<Doubtful, Error> {
     Ok(Doubtful {
-        entity: held.entity,
+        kind: held.entity.map_or(UNROUTED, EntityType::as_str),
         key: held.key,
         reason: held.reason,
         findings: serde_json::to_string(&held.findings).map_err(|_| Error::Unreadable("a finding"))?,

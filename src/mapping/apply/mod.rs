@@ -41,7 +41,7 @@ pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: I
 pub(super) fn held(entity: EntityType, key: Option<EntityKey>, findings: Vec<Finding>, search: Vec<String>) -> Outcome {
     let weight = findings.iter().map(|finding| finding.severity).max();
     let reason = findings.iter().find(|finding| Some(finding.severity) == weight).map(|finding| finding.code.clone());
-    Outcome::Held(Held { entity, key, reason: reason.unwrap_or_default(), findings, search })
+    Outcome::Held(Held { entity: Some(entity), key, reason: reason.unwrap_or_default(), findings, search })
 }
 
 /// A step of the path into the entity.

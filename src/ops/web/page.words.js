@@ -173,7 +173,7 @@ window.HISYNC_WORDS = {
       other: "其他故障"
     },
     problems: {
-      "the mapping in force does not accept them either; `hisync held show ID` says why":
+      "the mapping in force does not accept them either: show an item to see why":
         "现行映射仍不接受，“查看”里有原因",
       "a bulk withdrawal is released or dismissed, not retried": "大批撤回只能放行或作废，不能重试"
     },

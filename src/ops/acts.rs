@@ -44,7 +44,7 @@ pub async fn retry(store: &Store, again: &Again, filter: HeldFilter, who: &str) 
         }
         if report.still_held > report.without_stream {
             done.problems
-                .push("the mapping in force does not accept them either; `hisync held show ID` says why".into());
+                .push("the mapping in force does not accept them either: show an item to see why".into());
         }
     }
     for item in &items {

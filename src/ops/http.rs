@@ -29,6 +29,8 @@ use crate::store::{self, HeldDetail, HeldFilter, Reader};
 const PAGE: &str = include_str!("web/page.html");
 const STYLE: &str = include_str!("web/page.css");
 const WORDS: &str = include_str!("web/page.words.js");
+const TOOLS: &str = include_str!("web/page.tools.js");
+const HELD: &str = include_str!("web/page.held.js");
 const SCRIPT: &str = include_str!("web/page.js");
 
 /// The header that a request which changes something must carry.
@@ -41,6 +43,8 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/", get(|| asset("text/html; charset=utf-8", PAGE)))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", STYLE)))
         .route("/page.words.js", get(|| asset("text/javascript; charset=utf-8", WORDS)))
+        .route("/page.tools.js", get(|| asset("text/javascript; charset=utf-8", TOOLS)))
+        .route("/page.held.js", get(|| asset("text/javascript; charset=utf-8", HELD)))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/live", get(|| async { "alive\n" }))
         .route("/ready", get(ready))

@@ -172,6 +172,11 @@ window.HISYNC_WORDS = {
       bind: "端口被占用",
       other: "其他故障"
     },
+    problems: {
+      "the mapping in force does not accept them either: show an item to see why":
+        "现行映射仍不接受，“查看”里有原因",
+      "a bulk withdrawal is released or dismissed, not retried": "大批撤回只能放行或作废，不能重试"
+    },
     reasons: {
       "unknown-code": "代码表里没有的代码",
       "bulk-withdrawal": "大批条目同时消失",
@@ -214,7 +219,7 @@ window.HISYNC_WORDS = {
       "campus-mismatch": "院区代码不符",
       "parts-disagree": "几个系统说法不一",
       "mapping-panic": "映射出错（缺陷）",
-"empty-key": "主键为空",
+      "empty-key": "主键为空",
       "model-mismatch": "与数据模型不符",
       "manifest-mismatch": "明细条数对不上",
       "no-entity": "记录里没有该类数据",
@@ -366,6 +371,7 @@ window.HISYNC_WORDS = {
     nexts: {},
     answers: {},
     classes: {},
+    problems: {},
     reasons: {}
   }
 };

@@ -1,5 +1,7 @@
 //! Which way the arrows between the rooms point, where the compiler doesn't say.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

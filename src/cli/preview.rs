@@ -237,7 +237,11 @@ fn text(number: usize, record: &Shown) -> String {
     for outcome in &record.outcomes {
         let reason = outcome.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let key = outcome.key.as_deref().unwrap_or("no key");
-        text += &format!("\n{}{reason}: {} {key}\n", outcome.fate.to_uppercase(), outcome.entity.as_deref().unwrap_or("unrouted"));
+        text += &format!(
+            "\n{}{reason}: {} {key}\n",
+            outcome.fate.to_uppercase(),
+            outcome.entity.as_deref().unwrap_or("unrouted")
+        );
         if let Some(normalised) = &outcome.normalised {
             text += &format!("{}\n", pretty(normalised));
         }

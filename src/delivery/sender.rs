@@ -23,9 +23,9 @@ use super::Resets;
 use super::breaker::{Breaker, Permit};
 use super::classify::{Answer, EventReceipt, Failure, Reply, classify};
 use super::client::{BATCH_MEDIA_TYPE, Client, Outgoing, join_events};
-use crate::retry::Policy;
 use super::signature::batch_id;
 use super::status::{LastFailure, Status, explain};
+use crate::retry::Policy;
 use crate::store::{ClaimLimit, Entry, Settlement, Store, Verdict};
 
 /// So often a batch is sent as it is before its entries go back to the outbox.

@@ -34,7 +34,7 @@ async fn states(agent: &Agent) -> Vec<String> {
     held(agent).await.into_iter().map(|item| item.state).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_corrected_code_table_delivers_what_was_held_at_the_next_start() {
     let (site, agent) = with_an_unknown_code().await;
     agent.stop().await;
@@ -48,18 +48,19 @@ async fn a_corrected_code_table_delivers_what_was_held_at_the_next_start() {
     agent.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_retries_through_the_running_agent() {
     let (site, agent) = with_an_unknown_code().await;
     // Under the same mapping nothing changes, and the answer says so.
-    let (code, done) = hisync_json(&site.config, &["held", "retry", "--reason", "unknown-code", "--who", "A. Engineer"]);
+    let (code, done) =
+        hisync_json(&site.config, &["held", "retry", "--reason", "unknown-code", "--who", "A. Engineer"]);
     assert_eq!((code, &done["settled"], &done["still_held"]), (1, &Json::from(0), &Json::from(1)), "{done}");
     assert!(done["problems"][0].as_str().unwrap().contains("does not accept"), "{done}");
     assert_eq!(states(&agent).await, ["open"]);
     agent.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_retries_while_no_agent_runs() {
     let (site, agent) = with_an_unknown_code().await;
     agent.stop().await;
@@ -71,7 +72,7 @@ async fn a_person_retries_while_no_agent_runs() {
     agent.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_record_never_overwrites_a_newer_one() {
     let (mut site, agent) = with_an_unknown_code().await;
     // The hospital corrects the report itself; the newer version is sound and is delivered.

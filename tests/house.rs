@@ -97,7 +97,8 @@ fn rooms_named(code: &str) -> Vec<(usize, String)> {
 }
 
 fn is_test(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == "tests.rs") || path.components().any(|part| part.as_os_str() == "tests")
+    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("tests.rs"))
+        || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may end where it can't read its own repository")]
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

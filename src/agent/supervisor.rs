@@ -186,4 +186,46 @@ mod tests {
         assert!(good.ended_by(deadline).await);
         assert!(!bad.ended_by(deadline).await, "a task that ignores its stop is cut off at the deadline");
     }
+
+    /// A task whose first start does `first`, and whose second start runs until the stop.
+    async fn second_start_after(first: impl Fn() -> Option<Result<(), String>> + Send + 'static) -> TaskStatus {
+        let supervisor = Supervisor::new(Clock::manual(chrono::DateTime::UNIX_EPOCH));
+        let (stop, second) = (CancellationToken::new(), CancellationToken::new());
+        let (mut starts, wait, signal) = (0, stop.clone(), second.clone());
+        let task = supervisor.spawn("task", stop.clone(), move || {
+            starts += 1;
+            let early = if starts == 1 { first() } else { None };
+            let (wait, signal, starts) = (wait.clone(), signal.clone(), starts);
+            async move {
+                if let Some(early) = early {
+                    return early;
+                }
+                assert!(starts > 1, "on purpose");
+                signal.cancel();
+                wait.cancelled().await;
+                Ok(())
+            }
+        });
+        second.cancelled().await;
+        let status = supervisor.statuses().remove(0);
+        stop.cancel();
+        assert!(task.ended_by(tokio::time::Instant::now() + Duration::from_secs(5)).await);
+        assert_eq!(supervisor.statuses()[0].state, TaskState::Ended);
+        status
+    }
+
+    async fn check(first: impl Fn() -> Option<Result<(), String>> + Send + 'static, panics: u64, failure: &str) {
+        let status = second_start_after(first).await;
+        assert_eq!((status.state, status.restarts, status.panics), (TaskState::Running, 1, panics));
+        assert!(status.last_failure.as_deref().is_some_and(|text| text.contains(failure)), "{status:?}");
+        assert!(status.last_failure_at.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_ends_a_task_early_it_is_started_again_and_says_why() {
+        check(|| Some(Ok(())), 0, "before it was asked to").await;
+        check(|| Some(Err("no route to the host".to_owned())), 0, "no route").await;
+        check(|| None, 1, "panicked").await;
+        check(|| panic!("on purpose, before there is a task"), 1, "panicked").await;
+    }
 }

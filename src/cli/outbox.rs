@@ -13,8 +13,10 @@ use crate::store::Reader;
 /// Lists and shows what waits to be delivered.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  hisync outbox list
-  hisync outbox show 4711")]
+  hisync outbox list             what waits to be delivered
+  hisync outbox show 4711        one entry: its attempts and the event
+
+Exit codes: 0 done; 1 there is no such entry; 3 there is no store.")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,

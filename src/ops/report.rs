@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use connector_api::StreamId;
+use connector_api::{StreamId, Value, Watermark};
 use serde::Serialize;
 
 use super::health::{Health, Level, Reason, hours, spoken, too_silent};
-use super::{TaskState, TaskStatus};
+use super::{TaskState, TaskStatus, mask};
 use crate::clock::Clock;
 use crate::config::Expect;
 use crate::delivery;
@@ -98,7 +98,7 @@ pub struct Report {
 impl State {
     /// Makes the report.
     pub async fn report(&self) -> Result<Report, store::Error> {
-        let overview = self.store.read(store::Reader::overview).await?;
+        let overview = discreet(self.store.read(store::Reader::overview).await?);
         let mut report = Report {
             now: self.clock.now(),
             health: Health::default(),
@@ -146,6 +146,33 @@ impl State {
         };
         self.expectations.iter().filter_map(silence).collect()
     }
+}
+
+/// The overview without what it holds of persons: a watermark ends in the key of its last row, which may be
+/// an exam number. Its first column stays where that is a time.
+pub fn discreet(mut overview: Overview) -> Overview {
+    for stream in &mut overview.streams {
+        stream.watermark = stream.watermark.take().map(|stored| {
+            let first = Watermark::from_text(&stored).ok().and_then(|at| at.columns().first().cloned());
+            match first {
+                Some(Value::Time(time)) => time.to_string(),
+                Some(Value::Text(text)) if is_time(&text) => text.to_string(),
+                _ => mask::mask(&stored),
+            }
+        });
+    }
+    overview
+}
+
+/// True for `2026-11-22…` and `2026/11/22…`: no number of a person is written so.
+fn is_time(text: &str) -> bool {
+    let mut parts = text.splitn(3, ['-', '/']);
+    let mut digits = |most: usize| {
+        parts
+            .next()
+            .is_some_and(|part| part.len() <= most && part.len() > 1 && part.bytes().all(|b| b.is_ascii_digit()))
+    };
+    digits(4) && digits(2) && text.chars().all(|c| c.is_ascii_digit() || "-/:. T+Z".contains(c))
 }
 
 fn stream_reason(stream: &StreamStatus) -> Option<Reason> {
@@ -252,4 +279,44 @@ fn task_reason(task: &TaskStatus, now: DateTime<Utc>) -> Option<Reason> {
         text: format!("it panicked and was started again, {} times since the start", task.panics),
         next: "report it with the log's line \"panicked\", which says where".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_api::Value;
+
+    use super::*;
+
+    fn check(columns: Vec<Value>, expected: &str) {
+        let at = Watermark::at(columns).to_text();
+        let stream = store::StreamProgress {
+            stream: "peis/reports".to_owned(),
+            watermark: Some(at),
+            watermark_at: None,
+            records: 0,
+            resent: 0,
+            reread: 0,
+            snapshots: 0,
+            last_received_at: None,
+            last_commit_at: None,
+            totals: store::Totals::default(),
+        };
+        let overview = Overview {
+            size_bytes: 0,
+            outbox_depth: 0,
+            outbox: Default::default(),
+            oldest_undelivered_at: None,
+            held_open: Vec::new(),
+            totals: Default::default(),
+            streams: vec![stream],
+        };
+        assert_eq!(discreet(overview).streams[0].watermark.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_watermark_shows_its_time_and_no_number_of_a_person() {
+        check(vec!["2026-11-20 09:00:00".into(), "0301170001".into()], "2026-11-20 09:00:00");
+        check(vec!["2026/11/20 9:00".into(), "0301170001".into()], "2026/11/20 9:00");
+        check(vec!["0301170001".into()], "{\"●●\":[\"●●●●●●●●●●\"]}");
+    }
 }

@@ -34,7 +34,7 @@ async fn states(agent: &Agent) -> Vec<String> {
     held(agent).await.into_iter().map(|item| item.state).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_corrected_code_table_delivers_what_was_held_at_the_next_start() {
     let (site, agent) = with_an_unknown_code().await;
     agent.stop().await;
@@ -48,7 +48,7 @@ async fn a_corrected_code_table_delivers_what_was_held_at_the_next_start() {
     agent.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_retries_through_the_running_agent() {
     let (site, agent) = with_an_unknown_code().await;
     // Under the same mapping nothing changes, and the answer says so.
@@ -60,7 +60,7 @@ async fn a_person_retries_through_the_running_agent() {
     agent.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_retries_while_no_agent_runs() {
     let (site, agent) = with_an_unknown_code().await;
     agent.stop().await;
@@ -72,7 +72,7 @@ async fn a_person_retries_while_no_agent_runs() {
     agent.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_record_never_overwrites_a_newer_one() {
     let (mut site, agent) = with_an_unknown_code().await;
     // The hospital corrects the report itself; the newer version is sound and is delivered.

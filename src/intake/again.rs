@@ -112,9 +112,9 @@ impl Again {
             let incoming = normaliser.again(record.archive_id, record.raw, &document, record.source_ref);
             report.mapped += 1;
             match batches.last_mut() {
-                Some(batch) if batch.stream == record.stream => batch.records.push(incoming),
+                Some(batch) if batch.stream == stream => batch.records.push(incoming),
                 _ => batches.push(IncomingBatch {
-                    stream: record.stream,
+                    stream,
                     records: vec![incoming],
                     advance: None,
                     snapshot: None,

@@ -127,17 +127,22 @@ impl PollStream {
             }
             let result = self.round(poller, round, stop).await;
             let now = self.clock.now();
-            if round == Round::Sweep {
-                sweep_due = self.sweep.as_ref().and_then(|(schedule, _)| schedule.next_after(now));
-            }
             let regular = self.schedule.next_after(now).unwrap_or(now + STOPPED_RETRY);
-            due = match &result {
+            let next = match &result {
                 Ok(_) => {
                     backoff.reset();
-                    if round == Round::Sweep { due.max(now) } else { regular }
+                    regular
                 }
                 Err(error) => self.after_failure(error, &mut backoff, now, regular),
             };
+            match round {
+                Round::Regular => due = next,
+                // A sweep that failed is made up for, or one that fails each night is never made.
+                Round::Sweep if result.is_err() => sweep_due = Some(next.max(now + CLOCK_CHECK)),
+                Round::Sweep => {
+                    sweep_due = self.sweep.as_ref().and_then(|(schedule, _)| schedule.next_after(now));
+                }
+            }
             let hung = matches!(result, Err(RoundError::Hung));
             let answer = result.map_err(|error| error.to_string());
             for waiter in waiters {
@@ -154,11 +159,12 @@ impl PollStream {
     async fn wait(&self, due: DateTime<Utc>, sweep_due: Option<DateTime<Utc>>) -> Round {
         loop {
             let now = self.clock.now();
-            if sweep_due.is_some_and(|at| at <= now) {
-                return Round::Sweep;
-            }
+            // News first: a sweep that fails again and again keeps no round from its turn.
             if due <= now {
                 return Round::Regular;
+            }
+            if sweep_due.is_some_and(|at| at <= now) {
+                return Round::Sweep;
             }
             let next = sweep_due.map_or(due, |at| at.min(due));
             let wait = (next - now).to_std().unwrap_or_default();

@@ -179,6 +179,10 @@ impl<'a> Run<'a> {
         for (at, part) in plan.key.iter().enumerate() {
             key.push(if at == 0 { ':' } else { '/' });
             match self.take(&super::shape::Kind::Text, part, scope) {
+                // `A/B` and `C` must not be the key of `A` and `B/C`.
+                (_, Some(Node::Text(text))) if plan.key.len() > 1 && text.contains(['/', '%']) => {
+                    key.push_str(&text.replace('%', "%25").replace('/', "%2F"));
+                }
                 (_, Some(Node::Text(text))) if !text.is_empty() => key.push_str(&text),
                 _ => whole = false,
             }

@@ -106,6 +106,8 @@ rules! {
         "The hospital may judge by another range than it prints.";
     GROUP_MISSING "group-missing" Hold false "an ordered group has no results and no reason for it"
         "The results may not have arrived yet, or the view hides them.";
+    REPORT_EMPTY "report-empty" Hold false "a final report says nothing"
+        "It may have been read while the source was writing it anew, or the child queries may have failed to find the rows.";
     GROUP_UNORDERED "group-unordered" Warn false "a group has results and was not ordered"
         "The order may have been changed on site.";
     PARTS_DISAGREE "parts-disagree" Hold false "two streams give different content for the same group"

@@ -42,6 +42,8 @@ rules! {
         "A fault of hisync: nothing was sent. Keep the record and report it.";
     NO_ENTITY "no-entity" Hold true "the record holds none of the entities that the mapping looks for"
         "See whether [mapping] each names the right list.";
+    REPEATED_ENTITY "repeated-entity" Hold true "the record holds one entity more than once, with different content"
+        "Name in [key] what tells them apart, or let [mapping] each go over what is one entity.";
     HOSPITAL_MISMATCH "hospital-mismatch" Reject true "the record names another hospital"
         "The source mixes hospitals, or the configuration names the wrong one.";
     CAMPUS_MISMATCH "campus-mismatch" Hold false "the record names another campus"

@@ -113,12 +113,7 @@ impl Again {
             report.mapped += 1;
             match batches.last_mut() {
                 Some(batch) if batch.stream == stream => batch.records.push(incoming),
-                _ => batches.push(IncomingBatch {
-                    stream,
-                    records: vec![incoming],
-                    advance: None,
-                    snapshot: None,
-                }),
+                _ => batches.push(IncomingBatch { stream, records: vec![incoming], advance: None, snapshot: None }),
             }
         }
         for batch in batches {

@@ -440,9 +440,8 @@ impl Disposition {
 /// something else, the new event is counted in its place, so that the record counts once.
 fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, mapping: i64) -> Result<(), Error> {
     let sql = "SELECT s.id, s.source FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
-    let found = tx.one("read the archive", sql, (archive,), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-    })?;
+    let found =
+        tx.one("read the archive", sql, (archive,), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     match found {
         Some((of, _)) if of == stream.id => {}
         Some((of, source)) if source == stream.source && is_only_held(tx, archive)? => {

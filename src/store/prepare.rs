@@ -117,8 +117,7 @@ fn hold_contradictions(records: &mut [Record]) -> Result<(), Error> {
         let finding = Finding::new(DUPLICATE_KEY, Severity::Hold, "", message).value(key.key.clone());
         let (entity, search) = (key.entity, std::mem::take(outcome.search()));
         let findings = findings(&[finding])?;
-        *outcome =
-            Prepared::Held(Doubtful { entity, key: None, reason: DUPLICATE_KEY.to_owned(), findings, search });
+        *outcome = Prepared::Held(Doubtful { entity, key: None, reason: DUPLICATE_KEY.to_owned(), findings, search });
     }
     Ok(())
 }

@@ -232,7 +232,7 @@ pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error>
     let missing = tx.all(
         "read what a bulk withdrawal takes back",
         "SELECT m.entity_id FROM held_member m JOIN part p ON p.entity_id = m.entity_id AND p.stream_id = ?2
-         WHERE m.held_id = ?1 AND p.missing > 0 AND p.absent IS NULL",
+         WHERE m.held_id = ?1 AND p.missing <> 0 AND p.absent IS NULL",
         (id, item.stream),
         |row| row.get(0),
     )?;
@@ -247,9 +247,12 @@ pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error>
 
 /// Closes an item without doing what it asks for. It stays counted as held (P3).
 pub(super) fn dismiss(tx: &mut Tx<'_>, id: i64, who: &str, reason: &str) -> Result<(), Error> {
-    item(tx, id)?;
+    let item = item(tx, id)?;
     if !close(tx, id, "dismissed", who, reason)? {
         return Err(Error::Refused("this held item is closed"));
+    }
+    if item.leg == Leg::Withdrawal {
+        snapshot::refuse(tx, id, item.stream)?;
     }
     audit(tx, who, "held-dismiss", &format!("held/{id}"), reason)
 }

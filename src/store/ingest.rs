@@ -135,7 +135,11 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
         again(tx, stream, record, archive_id, mapping)?;
         return Ok(RecordReceipt::Stored { archive_id });
     }
-    if let Some(archive_id) = resent(tx, stream, record)? {
+    if let Some((archive_id, of)) = resent(tx, stream, record)? {
+        // What fitted no stream when it came first, and is held for that, has found one.
+        if of != stream.id && !record.mapping_version.is_empty() && is_only_held(tx, archive_id)? {
+            again(tx, stream, record, archive_id, mapping)?;
+        }
         return Ok(RecordReceipt::Resent { archive_id });
     }
     let mut known = Vec::with_capacity(record.outcomes.len());
@@ -187,15 +191,22 @@ fn kind_of(outcome: &Prepared) -> &'static str {
     }
 }
 
-fn resent(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record) -> Result<Option<i64>, Error> {
+/// The record's row, and the stream that it came to, where the source has sent it before.
+fn resent(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record) -> Result<Option<(i64, i64)>, Error> {
     let Some(key) = &record.resend_key else { return Ok(None) };
     tx.one(
         "look for a resent record",
-        "SELECT a.id FROM archive a JOIN stream s ON s.id = a.stream_id
+        "SELECT a.id, s.id FROM archive a JOIN stream s ON s.id = a.stream_id
          WHERE a.resend_key = ?1 AND a.digest = ?2 AND s.source = ?3 LIMIT 1",
         (key, record.digest, stream.source),
-        |row| row.get(0),
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )
+}
+
+/// True where nothing has come of a record but held items.
+fn is_only_held(tx: &Tx<'_>, archive: i64) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM disposition WHERE archive_id = ?1 AND fate <> 'held' LIMIT 1";
+    Ok(tx.one("read what became of a record", sql, (archive,), |_| Ok(()))?.is_none())
 }
 
 fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, mapping: i64) -> Result<Known, Error> {
@@ -233,11 +244,11 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
                AND leg = 'record' AND state IN ('open', 'dismissed') AND archive_id >= ?3
                ORDER BY archive_id DESC LIMIT 1";
     let newest = tx.one("look for a held item", sql, (entity, stream.id, part_archive), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Hash>>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
     })?;
     if let Some((archive, digest, mapped_by, state)) = newest {
         known.held_since = state == "open" && archive > part_archive;
-        known.held_already = digest == record.digest && mapped_by == mapping;
+        known.held_already = digest == Some(record.digest) && mapped_by == mapping;
     }
     Ok(known)
 }
@@ -427,11 +438,14 @@ impl Disposition {
 /// What had become an event stays one (it was sent, or will be); where the new mapping says
 /// something else, the new event is counted in its place, so that the record counts once.
 fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, mapping: i64) -> Result<(), Error> {
-    let found = tx.one("read the archive", "SELECT stream_id FROM archive WHERE id = ?1", (archive,), |row| {
-        row.get::<_, i64>(0)
-    })?;
+    let sql = "SELECT s.id, s.source FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
+    let found =
+        tx.one("read the archive", sql, (archive,), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     match found {
-        Some(of) if of == stream.id => {}
+        Some((of, _)) if of == stream.id => {}
+        Some((of, source)) if source == stream.source && is_only_held(tx, archive)? => {
+            move_record(tx, archive, of, stream.id)?;
+        }
         _ => return Err(Error::NotFound { what: "archived record of this stream", id: archive }),
     }
     let mut before = dispositions(tx, archive)?;
@@ -482,6 +496,23 @@ fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, ma
     let (state, note) = if overtaken { ("superseded", "a newer record is known") } else { ("retried", "mapped again") };
     for id in open.into_iter().filter(|id| !held_again.contains(id)) {
         held::close(tx, id, state, "hisync", note)?;
+    }
+    Ok(())
+}
+
+/// Gives a record of which nothing has come to another stream of its source, as if it had come to
+/// that one: a part under the stream that could do nothing with it would stand beside the next
+/// version's for ever.
+fn move_record(tx: &mut Tx<'_>, archive: i64, from: i64, to: i64) -> Result<(), Error> {
+    for held in dispositions(tx, archive)? {
+        tx.count(from, held.kind, Some("held"), None);
+        tx.count(to, held.kind, None, Some("held"));
+    }
+    tx.run("move a record", "UPDATE archive SET stream_id = ?2 WHERE id = ?1", (archive, to))?;
+    let sql = "UPDATE held SET stream_id = ?2 WHERE archive_id = ?1 AND leg = 'record'";
+    tx.run("move a record", sql, (archive, to))?;
+    for (stream, n) in [(from, -1), (to, 1)] {
+        tx.run("move a record", "UPDATE stream SET records = records + ?2 WHERE id = ?1", (stream, n))?;
     }
     Ok(())
 }

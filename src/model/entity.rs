@@ -15,7 +15,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EntityKey, EntityType, Finding, Lifecycle};
+use super::{EntityKey, EntityType, Finding, Lifecycle, canonical};
 
 /// One entity of any type.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,10 +69,10 @@ impl Entity {
     /// The event's `data`: canonical JSON (RFC 8785), so that equal entities have equal bytes.
     pub fn to_canonical_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         match self {
-            Entity::ExamItem(item) => serde_json_canonicalizer::to_vec(item),
-            Entity::ExamItemGroup(group) => serde_json_canonicalizer::to_vec(group),
-            Entity::ExamPackage(package) => serde_json_canonicalizer::to_vec(package),
-            Entity::ExamReport(report) => serde_json_canonicalizer::to_vec(report),
+            Entity::ExamItem(item) => canonical::to_vec(item),
+            Entity::ExamItemGroup(group) => canonical::to_vec(group),
+            Entity::ExamPackage(package) => canonical::to_vec(package),
+            Entity::ExamReport(report) => canonical::to_vec(report),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Everything here is plain data. The model knows no other room of the house, no disk, no network
 //! and no clock.
 //!
+//! - [`canonical`]: the JSON that is hashed;
 //! - [`entity`]: the four entities that travel, and what they are made of;
 //! - [`identity`]: entity types, keys, sequences and event ids;
 //! - [`finding`]: what a check has to say about a record;
@@ -10,6 +11,7 @@
 //! - [`event`]: the CloudEvent that carries one version of an entity upstream;
 //! - [`schema`]: the JSON Schemas, made from these types.
 
+pub mod canonical;
 pub mod entity;
 pub mod event;
 pub mod finding;

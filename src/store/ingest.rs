@@ -153,10 +153,13 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
             &record.body.bytes,
         ),
     )?;
-    // What was looked up still holds for the one outcome of a record; of several, one may touch the next.
-    let alone = record.outcomes.len() == 1;
+    // What was looked up still holds where no outcome touches the entity of another.
+    let apart = record.outcomes.iter().enumerate().all(|(n, outcome)| {
+        record.outcomes.len() == 1
+            || (outcome.key().is_some() && record.outcomes[..n].iter().all(|other| other.key() != outcome.key()))
+    });
     for (n, (outcome, found)) in record.outcomes.iter().zip(known).enumerate() {
-        let found = if alone { found } else { look(tx, stream, record, outcome, mapping)? };
+        let found = if apart { found } else { look(tx, stream, record, outcome, mapping)? };
         let (entity, fate) = apply(tx, stream, record, outcome, found, archive_id, mapping)?;
         let disposition = Disposition::new(outcome_type(outcome), entity, fate);
         tx.count(stream.id, disposition.kind, None, Some(disposition.sum("queued")));
@@ -276,7 +279,7 @@ fn apply(
         }
         Prepared::Held(doubtful) => {
             let entity = match (&doubtful.key, known.ledger) {
-                (Some(key), None) => Some(ledger::find_or_create(tx, key)?.id),
+                (Some(key), None) => Some(ledger::create(tx, key)?.id),
                 (_, ledger) => ledger.map(|ledger| ledger.id),
             };
             if let Some(entity) = entity {
@@ -328,7 +331,7 @@ fn apply_good(
 ) -> Result<(i64, Fate), Error> {
     let ledger = match known.ledger {
         Some(ledger) => ledger,
-        None => ledger::find_or_create(tx, &good.key)?,
+        None => ledger::create(tx, &good.key)?,
     };
     let same = known.part.as_ref().filter(|part| part.hash == good.hash);
     let content = match same {
@@ -358,7 +361,9 @@ fn apply_good(
             Ok((ledger.id, Fate::Held(id)))
         }
         Ok(whole) => {
-            held::supersede_covered(tx, ledger.id)?;
+            if !ledger.fresh {
+                held::supersede_covered(tx, ledger.id)?;
+            }
             let event = ledger::settle_entity(tx, origin, &good.key, &ledger, &whole)?;
             Ok((ledger.id, event.map_or(Fate::Unchanged, Fate::Event)))
         }

@@ -328,7 +328,10 @@ fn run_group(
     group: &mut [Box<dyn Job>],
     done: &mut Vec<bool>,
 ) -> Result<bool, Error> {
-    let step = |sql: &str| conn.execute_batch(sql).map_err(Error::sqlite("commit"));
+    let step = |sql: &str| {
+        let run = conn.prepare_cached(sql).and_then(|mut statement| statement.execute(()));
+        run.map(drop).map_err(Error::sqlite("commit"))
+    };
     step("BEGIN IMMEDIATE")?;
     let mut tally = Tally::default();
     let mut wake = false;
@@ -358,7 +361,8 @@ fn run_group(
         if conn.is_autocommit() {
             return Err(Error::RolledBack);
         }
-        step("ROLLBACK TO job; RELEASE job")?;
+        step("ROLLBACK TO job")?;
+        step("RELEASE job")?;
     }
     tally.write(conn)?;
     step("COMMIT")?;

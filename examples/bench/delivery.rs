@@ -2,7 +2,7 @@
 //!
 //! The subject is the real delivery over the real store. The floor posts the same batches, joined
 //! beforehand, unsigned and uncompressed, with the same parallelism. Both speak to the same sink,
-//! which answers a receipt for each event. The subject is measured without compression, where both
+//! which answers a receipt for each event after it put the batch on the disk. The subject is measured without compression, where both
 //! send the same bytes, and with gzip, the default.
 
 use std::path::Path;
@@ -29,7 +29,8 @@ use crate::{Failure, Scale};
 const BATCH: usize = 500;
 
 pub(crate) async fn measure(scale: &Scale, figures: &mut Figures) -> Result<(), Failure> {
-    let sink = Helper::start(["sink"])?;
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&scale.dir)?;
+    let sink = Helper::start(["sink".as_ref(), folder.path().join("taken").as_os_str()])?;
     let site = Site::new(&scale.dir, sink.address, Systems::Laboratory)?;
     let full = site.path().join("full");
     fill(&site, &full, scale.events).await?;

@@ -67,7 +67,7 @@ enum Helper {
     Floor { database: PathBuf },
     /// An upstream that takes everything.
     #[command(hide = true)]
-    Sink,
+    Sink { file: PathBuf },
 }
 
 /// A measurement.
@@ -105,7 +105,7 @@ impl Scale {
             runs: args.runs.unwrap_or(pick(3, 5)).max(1),
             messages: pick(2_000, 10_000),
             records: pick(1_000, 4_000),
-            events: pick(3_000, 20_000),
+            events: pick(3_000, 10_000),
             backlog: args.backlog.unwrap_or(pick(50_000, 1_000_000)),
             dir: args.dir.clone().unwrap_or_else(|| folder.to_owned()),
             hisync: args.hisync.clone().unwrap_or(built),
@@ -134,7 +134,7 @@ async fn run(args: Args) -> Result<(), Failure> {
             let address = floor::serve_intake(database).await?;
             return helper::announce(address).await;
         }
-        Some(Helper::Sink) => return sink::serve().await,
+        Some(Helper::Sink { file }) => return sink::serve(file).await,
         None => {}
     }
     if cfg!(debug_assertions) {

@@ -1,9 +1,12 @@
-//! An upstream that takes everything: reads a batch, answers a receipt for each event, keeps nothing.
+//! An upstream that takes everything, doing the least that the contract asks of one: it reads the
+//! events' ids, puts the batch on stable storage with fsync, and answers a receipt for each event.
 
 use std::borrow::Cow;
-use std::io::Read as _;
-use std::sync::Arc;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -19,8 +22,14 @@ use tokio::task::JoinSet;
 use crate::Failure;
 use crate::helper::announce;
 
-/// Events taken so far.
-type Count = Arc<AtomicU64>;
+/// The file is written from its beginning again after so many bytes: nobody reads it.
+const KEPT_BYTES: u64 = 64 << 20;
+
+struct Sink {
+    /// Events taken so far.
+    count: AtomicU64,
+    file: Mutex<File>,
+}
 
 /// What the sink reads of an event.
 #[derive(Deserialize)]
@@ -30,29 +39,44 @@ struct Event<'a> {
 }
 
 /// Serves until the parent is gone.
-pub(crate) async fn serve() -> Result<(), Failure> {
+pub(crate) async fn serve(file: &Path) -> Result<(), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let router = Router::new()
         .route("/v1/events", post(take))
         .route("/v1/heartbeats", post(|| async { StatusCode::NO_CONTENT }))
-        .route("/count", get(|State(count): State<Count>| async move { count.load(Ordering::SeqCst).to_string() }))
+        .route("/count", get(count))
         .layer(DefaultBodyLimit::disable())
-        .with_state(Count::default());
+        .with_state(Arc::new(Sink { count: AtomicU64::new(0), file: Mutex::new(File::create(file)?) }));
     let mut server = JoinSet::new();
     server.spawn(async move { axum::serve(listener, router).await });
     announce(address).await
 }
 
-async fn take(State(count): State<Count>, headers: HeaderMap, body: Bytes) -> Response {
+async fn count(State(sink): State<Arc<Sink>>) -> String {
+    sink.count.load(Ordering::SeqCst).to_string()
+}
+
+async fn take(State(sink): State<Arc<Sink>>, headers: HeaderMap, body: Bytes) -> Response {
     let gzip = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
-    match receipts(&body, gzip) {
-        Ok(receipts) => {
-            let answer = serde_json::to_vec(&receipts).unwrap_or_default();
-            count.fetch_add(receipts.results.len() as u64, Ordering::SeqCst);
-            ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+    let Ok(receipts) = receipts(&body, gzip) else { return StatusCode::BAD_REQUEST.into_response() };
+    let keeper = sink.clone();
+    if !matches!(tokio::task::spawn_blocking(move || keeper.keep(&body)).await, Ok(Ok(()))) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    sink.count.fetch_add(receipts.results.len() as u64, Ordering::SeqCst);
+    let answer = serde_json::to_vec(&receipts).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+}
+
+impl Sink {
+    fn keep(&self, body: &[u8]) -> std::io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.stream_position()? > KEPT_BYTES {
+            file.rewind()?;
         }
-        Err(_) => StatusCode::BAD_REQUEST.into_response(),
+        file.write_all(body)?;
+        file.sync_data()
     }
 }
 

@@ -43,7 +43,8 @@ fn reports(message: &[u8]) -> u64 {
 }
 
 async fn run(scale: &Scale, messages: &[Vec<u8>], events: u64) -> Result<(Duration, f64), Failure> {
-    let sink = Helper::start(["sink"])?;
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&scale.dir)?;
+    let sink = Helper::start(["sink".as_ref(), folder.path().join("taken").as_os_str()])?;
     let site = Site::new(&scale.dir, sink.address, Systems::Laboratory)?;
     let agent = Agent::start(&scale.hisync, &site).await?;
     let receiver = agent.receiver().await?;

@@ -2,7 +2,6 @@
 //! point, that links lead somewhere, that the status page suits old browsers.
 
 #![expect(clippy::unwrap_used, reason = "a test may end where it can't read its own repository")]
-
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;

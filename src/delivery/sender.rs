@@ -195,14 +195,9 @@ impl Sender {
         // Commas and brackets count as well.
         let bytes = settings.batch_max_bytes.saturating_sub(settings.batch_max_events + 2).max(1);
         let events = if probe { 1 } else { settings.batch_max_events };
-        let entries = self.store.claim(ClaimLimit { events, bytes }).await?;
+        let entries = self.store.take(ClaimLimit { events, bytes }).await?;
         if entries.is_empty() {
             return Ok(None);
-        }
-        let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
-        if let Err(error) = self.store.mark_inflight(ids.clone()).await {
-            self.unsettled.extend(ids.into_iter().map(|id| Settlement { id, verdict: Verdict::Unsent }));
-            return Err(error);
         }
         self.waiting.extend(arrange(entries, settings.batch_max_events, now));
         Ok(self.next_waiting(now))

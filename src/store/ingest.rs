@@ -172,10 +172,13 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
             &record.body.bytes,
         ),
     )?;
-    // What was looked up still holds for the one outcome of a record; of several, one may touch the next.
-    let alone = record.outcomes.len() == 1;
+    // What was looked up still holds where no outcome touches the entity of another.
+    let apart = record.outcomes.iter().enumerate().all(|(n, outcome)| {
+        record.outcomes.len() == 1
+            || (outcome.key().is_some() && record.outcomes[..n].iter().all(|other| other.key() != outcome.key()))
+    });
     for (n, (outcome, found)) in record.outcomes.iter().zip(known).enumerate() {
-        let found = if alone { found } else { look(tx, stream, record, outcome, mapping)? };
+        let found = if apart { found } else { look(tx, stream, record, outcome, mapping)? };
         let (entity, fate) = apply(tx, stream, record, outcome, found, archive_id, mapping)?;
         let disposition = Disposition::new(kind_of(outcome), entity, fate);
         tx.count(stream.id, disposition.kind, None, Some(disposition.sum("queued")));

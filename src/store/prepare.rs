@@ -119,9 +119,9 @@ fn hold_contradictions(records: &mut [Record]) -> Result<(), Error> {
         let Some(key) = outcome.key().filter(|key| contradicted.contains(key)) else { continue };
         let message = "another row of this catalogue says something else of the same entity";
         let finding = Finding::new(DUPLICATE_KEY, Severity::Hold, "", message).value(key.key.clone());
-        let (entity, search) = (key.entity, std::mem::take(outcome.search()));
+        let (kind, search) = (key.entity.as_str(), std::mem::take(outcome.search()));
         let findings = findings(&[finding])?;
-        *outcome = Prepared::Held(Doubtful { entity, key: None, reason: DUPLICATE_KEY.to_owned(), findings, search });
+        *outcome = Prepared::Held(Doubtful { kind, key: None, reason: DUPLICATE_KEY.to_owned(), findings, search });
     }
     Ok(())
 }

@@ -134,7 +134,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
     })?;
     let Some((archive, mapping, mapping_version)) = rows.into_iter().next() else { return Ok(false) };
     let key = ledger::key_of(tx, entity)?;
-    let ledger = ledger::find_or_create(tx, &key)?;
+    let Some(ledger) = ledger::find(tx, &key)? else { return Ok(false) };
     let origin = Origin { mapping, mapping_version: &mapping_version, ..origin };
     let event = match ledger::compose(tx, &key, entity)? {
         Ok(whole) => ledger::settle_entity(tx, origin, &key, &ledger, &whole)?,

@@ -21,7 +21,7 @@ use super::{Context, Input};
 use crate::model::entity::{Envelope, Manifest, Provenance, Sex};
 use crate::model::{
     Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, Finding, Held, Lifecycle, Mapped,
-    Outcome, Severity, Wish,
+    Outcome, Severity, Wish, canonical,
 };
 
 /// One outcome for each entity in the document.
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
                         *typed.envelope_mut() = envelope;
                         typed.to_canonical_json()
                     }
-                    Err(_) => crate::model::canonical::to_canonical_json(&serde_json::json!({ "envelope": envelope })),
+                    Err(_) => canonical::to_vec(&serde_json::json!({ "envelope": envelope })),
                 };
                 return finish(key, wish, data, search, self.findings);
             }

@@ -42,9 +42,12 @@ async fn a_corrected_code_table_delivers_what_was_held_at_the_next_start() {
     let agent = site.start().await;
     eventually("the report to arrive", async || reports(&site).len() == 1).await;
     delivered(&agent).await;
-    assert_eq!(states(&agent).await, ["retried"]);
+    // The archive's record is mapped again, or the first poll reads the row again under the new mapping:
+    // whichever comes first delivers it, the other finds it done.
+    let states = states(&agent).await;
+    assert!(states == ["retried"] || states == ["superseded"], "{states:?}");
     let totals = overview(&agent).await.totals["exam_report"];
-    assert_eq!((totals.source, totals.delivered, totals.held, totals.adds_up), (1, 1, 0, true));
+    assert_eq!((totals.delivered, totals.queued, totals.adds_up), (1, 0, true));
     agent.stop().await;
 }
 

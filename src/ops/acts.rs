@@ -43,8 +43,7 @@ pub async fn retry(store: &Store, again: &Again, filter: HeldFilter, who: &str) 
             done.problems.push(format!("{} records are of a stream that is not configured", report.without_stream));
         }
         if report.still_held > report.without_stream {
-            done.problems
-                .push("the mapping in force does not accept them either: show an item to see why".into());
+            done.problems.push("the mapping in force does not accept them either: show an item to see why".into());
         }
     }
     for item in &items {

@@ -155,15 +155,14 @@ impl Hospital {
                 self.console.execute(sql, [item.code, &name]).unwrap();
             }
             // One at most is gone at a time: more at once would rightly be held as a bulk withdrawal.
-            6 => drop(
-                self.console
-                    .execute_batch(&format!(
-                        "BEGIN IMMEDIATE; INSERT INTO 套餐 SELECT * FROM 下架; DELETE FROM 下架;
-                 INSERT INTO 下架 SELECT * FROM 套餐 WHERE 套餐编码 = '{package}';
-                 DELETE FROM 套餐 WHERE 套餐编码 = '{package}'; COMMIT"
-                    ))
-                    .unwrap(),
-            ),
+            6 => self
+                .console
+                .execute_batch(&format!(
+                    "BEGIN IMMEDIATE; INSERT INTO 套餐 SELECT * FROM 下架; DELETE FROM 下架;
+                     INSERT INTO 下架 SELECT * FROM 套餐 WHERE 套餐编码 = '{package}';
+                     DELETE FROM 套餐 WHERE 套餐编码 = '{package}'; COMMIT"
+                ))
+                .unwrap(),
             _ => self
                 .console
                 .execute_batch("BEGIN IMMEDIATE; INSERT INTO 套餐 SELECT * FROM 下架; DELETE FROM 下架; COMMIT")

@@ -12,7 +12,7 @@ use crate::machine::{PATIENCE, Process, Stage, until};
 use crate::verify;
 
 /// So long at most a start of the agent may go on without any progress before it is killed all the same.
-const NO_PROGRESS: Duration = Duration::from_millis(1500);
+const NO_PROGRESS: Duration = Duration::from_millis(1000);
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;

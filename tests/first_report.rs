@@ -1,5 +1,7 @@
 //! The five minutes that the README promises: its commands, its files, the real program.
 
+#![expect(clippy::unwrap_used, reason = "a test may end where its own files or programs can't be had")]
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

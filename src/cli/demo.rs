@@ -100,12 +100,7 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     match play(&args, &folder, terminal).await {
         Ok(exit) => exit,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut next = error.source();
-            while let Some(cause) = next {
-                text = format!("{text}: {cause}");
-                next = cause.source();
-            }
+            let text = connector_api::chain(error.as_ref());
             terminal.note(&format!("error: {text}"));
             Exit::Unreachable
         }

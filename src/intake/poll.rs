@@ -340,12 +340,7 @@ impl PollStream {
                 (StreamState::Paused, failure, now + CLOCK_CHECK)
             }
             RoundError::Store(_) | RoundError::Hung => {
-                let mut message = error.to_string();
-                let mut cause = std::error::Error::source(error);
-                while let Some(next) = cause {
-                    message = format!("{message}: {next}");
-                    cause = next.source();
-                }
+                let message = connector_api::chain(error);
                 let class = if matches!(error, RoundError::Hung) { "timeout" } else { "store" };
                 let failure = StreamFailure { at: now, class: class.to_owned(), message, hint: None };
                 (StreamState::Failing, failure, (now + backoff.next_wait()).min(regular))

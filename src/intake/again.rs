@@ -112,13 +112,8 @@ impl Again {
             let incoming = normaliser.again(record.archive_id, record.raw, &document, record.source_ref);
             report.mapped += 1;
             match batches.last_mut() {
-                Some(batch) if batch.stream == record.stream => batch.records.push(incoming),
-                _ => batches.push(IncomingBatch {
-                    stream: record.stream,
-                    records: vec![incoming],
-                    advance: None,
-                    snapshot: None,
-                }),
+                Some(batch) if batch.stream == stream => batch.records.push(incoming),
+                _ => batches.push(IncomingBatch { stream, records: vec![incoming], advance: None, snapshot: None }),
             }
         }
         for batch in batches {

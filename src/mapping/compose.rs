@@ -5,7 +5,7 @@ use super::rules::{self, Findings, Weights};
 use crate::model::entity::{Examinee, Manifest, ReportKind, Sex};
 use crate::model::{Entity, EntityKey, ExamReport, Mapped, Outcome, Part, Severity, Wish};
 
-/// The header's wish decides, and the others' results, conclusions and attachments join it. One
+/// The header's wish decides, and the other standing parts' results, conclusions and attachments join it. One
 /// group has one source: where two parts differ about a group, a person has to look.
 pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     let weights = Weights::default();
@@ -13,8 +13,11 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     let read = |part: &Part<'_>| Entity::from_json(key.entity, part.data).ok();
     let mut readable: Vec<(usize, Entity)> =
         parts.iter().enumerate().filter_map(|(at, part)| Some((at, read(part)?))).collect();
-    // The report of the whole checkup is the header; without one, the first part in stream order is.
+    // The report of the whole checkup is the header. Without one, the first part in stream order that
+    // stands: a department that takes its own report back does not take back the others'.
     let of_the_visit = readable.iter().position(|(_, entity)| is_of_the_visit(entity));
+    let stands = || readable.iter().position(|(at, _)| *parts[*at].wish == Wish::Present);
+    let header = of_the_visit.or_else(stands).unwrap_or(0);
     let unreadable_absent = parts.iter().find(|part| *part.wish != Wish::Present && read(part).is_none());
     if let (None, Some(part)) = (of_the_visit, unreadable_absent) {
         return Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[]));
@@ -23,7 +26,7 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
         findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
         return held(key.entity, Some(key.clone()), findings.list, Vec::new());
     }
-    let (at, mut whole) = readable.swap_remove(of_the_visit.unwrap_or(0));
+    let (at, mut whole) = readable.swap_remove(header);
     let wish = parts[at].wish.clone();
     if wish != Wish::Present {
         return Outcome::Mapped(mapped(key, wish, parts[at].data.to_vec(), &search(&whole)));

@@ -62,7 +62,7 @@ fn shown(outcome: &Outcome) -> Json {
             json!({ "mapped": { "key": mapped.key.subject(), "wish": wish, "search": mapped.search, "data": data } })
         }
         Outcome::Held(held) => json!({ "held": {
-            "entity": held.entity.as_str(), "key": held.key.as_ref().map(|key| key.subject()), "reason": held.reason,
+            "entity": held.entity.map(EntityType::as_str), "key": held.key.as_ref().map(|key| key.subject()), "reason": held.reason,
             "search": held.search, "findings": held.findings,
         } }),
     }
@@ -274,5 +274,30 @@ fn parts_of_a_report_join_by_group_and_a_disagreement_is_held() {
     let absent = Wish::Absent { reason: "reversed".to_owned() };
     let withdrawn = Part { stream: "peis/reports", wish: &absent, data: part("", &header).data };
     let outcome = Composer.compose(&key, &[withdrawn, part("lis/results", &other)]);
+    assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Absent { .. }, .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_department_that_takes_its_report_back_leaves_the_others_standing() {
+    let mapping = compiled(Path::new("fixtures/mapping/report-grouped/mapping.toml"));
+    let of = |input: &str| outcomes(&mapping, &Path::new("fixtures/mapping/report-grouped").join(input)).remove(0);
+    let (one, other) = (of("input.json"), of("input-other-groups.json"));
+    let kind = |outcome: &Outcome| {
+        let text = String::from_utf8(part("", outcome).data.to_vec()).expect("UTF-8");
+        text.replace("\"report_kind\":\"health\"", "\"report_kind\":\"lab\"").into_bytes()
+    };
+    let (one, other) = (kind(&one), kind(&other));
+    let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
+    let absent = Wish::Absent { reason: "reversed".to_owned() };
+    let part = |stream, wish, data| Part { stream, wish, data };
+    for parts in [
+        [part("lis/results", &absent, &*one), part("pacs/results", &Wish::Present, &*other)],
+        [part("lis/results", &Wish::Present, &*other), part("pacs/results", &absent, &*one)],
+    ] {
+        let outcome = Composer.compose(&key, &parts);
+        assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Present, .. })), "{outcome:?}");
+    }
+    let gone = [part("lis/results", &absent, &*one), part("pacs/results", &absent, &*other)];
+    let outcome = Composer.compose(&key, &gone);
     assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Absent { .. }, .. })), "{outcome:?}");
 }

@@ -7,7 +7,6 @@ use super::ledger::{self, Origin};
 use super::prepare::Hash;
 use super::writer::Tx;
 use super::{Error, snapshot};
-use crate::model::EntityType;
 
 /// Where an item comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub(super) struct New<'a> {
     pub(super) stream: i64,
     pub(super) archive: Option<i64>,
     pub(super) event: Option<i64>,
-    pub(super) entity_type: EntityType,
+    pub(super) kind: &'static str,
     pub(super) entity: Option<i64>,
     pub(super) digest: Option<Hash>,
     pub(super) mapping: Option<i64>,
@@ -58,7 +57,7 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
     if let (Leg::Record, Some(archive)) = (new.leg, new.archive) {
         let sql = "SELECT id, reason FROM held WHERE archive_id = ?1 AND leg = 'record' AND state = 'open'
                      AND entity_id IS ?2 AND type = ?3 LIMIT 1";
-        let of = (archive, new.entity, new.entity_type.as_str());
+        let of = (archive, new.entity, new.kind);
         let same =
             tx.one("look for a held item", sql, of, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         if let Some((id, reason)) = same {
@@ -79,7 +78,7 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
             new.stream,
             new.archive,
             new.event,
-            new.entity_type.as_str(),
+            new.kind,
             new.entity,
             new.digest,
             new.mapping,
@@ -233,7 +232,7 @@ pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error>
     let missing = tx.all(
         "read what a bulk withdrawal takes back",
         "SELECT m.entity_id FROM held_member m JOIN part p ON p.entity_id = m.entity_id AND p.stream_id = ?2
-         WHERE m.held_id = ?1 AND p.missing > 0 AND p.absent IS NULL",
+         WHERE m.held_id = ?1 AND p.missing <> 0 AND p.absent IS NULL",
         (id, item.stream),
         |row| row.get(0),
     )?;
@@ -248,9 +247,12 @@ pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error>
 
 /// Closes an item without doing what it asks for. It stays counted as held (P3).
 pub(super) fn dismiss(tx: &mut Tx<'_>, id: i64, who: &str, reason: &str) -> Result<(), Error> {
-    item(tx, id)?;
+    let item = item(tx, id)?;
     if !close(tx, id, "dismissed", who, reason)? {
         return Err(Error::Refused("this held item is closed"));
+    }
+    if item.leg == Leg::Withdrawal {
+        snapshot::refuse(tx, id, item.stream)?;
     }
     audit(tx, who, "held-dismiss", &format!("held/{id}"), reason)
 }
@@ -265,13 +267,13 @@ pub(super) fn refused(tx: &mut Tx<'_>, event: i64, code: &str, message: &str) ->
     let (stream, entity, archive, mapping) = found.ok_or(Error::NotFound { what: "outbox entry", id: event })?;
     let finding = crate::model::Finding::new(code, crate::model::Severity::Hold, "", message);
     let findings = serde_json::to_string(&[finding]).map_err(|_| Error::Unreadable("a finding"))?;
-    let entity_type = ledger::key_of(tx, entity)?.entity;
+    let kind = ledger::key_of(tx, entity)?.entity.as_str();
     let item = New {
         leg: Leg::Outbox,
         stream,
         archive,
         event: Some(event),
-        entity_type,
+        kind,
         entity: Some(entity),
         digest: None,
         mapping: Some(mapping),

@@ -5,7 +5,6 @@ use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
 use super::writer::{Name, Progress, Tx};
 use super::{Committed, Error, RecordReceipt, snapshot};
-use crate::model::EntityType;
 
 /// The stream's row as the batch found it.
 struct Stream<'a> {
@@ -136,7 +135,11 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
         again(tx, stream, record, archive_id, mapping)?;
         return Ok(RecordReceipt::Stored { archive_id });
     }
-    if let Some(archive_id) = resent(tx, stream, record)? {
+    if let Some((archive_id, of)) = resent(tx, stream, record)? {
+        // What fitted no stream when it came first, and is held for that, has found one.
+        if of != stream.id && !record.mapping_version.is_empty() && is_only_held(tx, archive_id)? {
+            again(tx, stream, record, archive_id, mapping)?;
+        }
         return Ok(RecordReceipt::Resent { archive_id });
     }
     let mut known = Vec::with_capacity(record.outcomes.len());
@@ -169,34 +172,44 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
             &record.body.bytes,
         ),
     )?;
-    // What was looked up still holds for the one outcome of a record; of several, one may touch the next.
-    let alone = record.outcomes.len() == 1;
+    // What was looked up still holds where no outcome touches the entity of another.
+    let apart = record.outcomes.iter().enumerate().all(|(n, outcome)| {
+        record.outcomes.len() == 1
+            || (outcome.key().is_some() && record.outcomes[..n].iter().all(|other| other.key() != outcome.key()))
+    });
     for (n, (outcome, found)) in record.outcomes.iter().zip(known).enumerate() {
-        let found = if alone { found } else { look(tx, stream, record, outcome, mapping)? };
+        let found = if apart { found } else { look(tx, stream, record, outcome, mapping)? };
         let (entity, fate) = apply(tx, stream, record, outcome, found, archive_id, mapping)?;
-        let disposition = Disposition::new(outcome_type(outcome), entity, fate);
+        let disposition = Disposition::new(kind_of(outcome), entity, fate);
         tx.count(stream.id, disposition.kind, None, Some(disposition.sum("queued")));
         disposition.write(tx, archive_id, n as i64)?;
     }
     Ok(RecordReceipt::Stored { archive_id })
 }
 
-fn outcome_type(outcome: &Prepared) -> EntityType {
+fn kind_of(outcome: &Prepared) -> &'static str {
     match outcome {
-        Prepared::Mapped(good) => good.key.entity,
-        Prepared::Held(doubtful) => doubtful.entity,
+        Prepared::Mapped(good) => good.key.entity.as_str(),
+        Prepared::Held(doubtful) => doubtful.kind,
     }
 }
 
-fn resent(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record) -> Result<Option<i64>, Error> {
+/// The record's row, and the stream that it came to, where the source has sent it before.
+fn resent(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record) -> Result<Option<(i64, i64)>, Error> {
     let Some(key) = &record.resend_key else { return Ok(None) };
     tx.one(
         "look for a resent record",
-        "SELECT a.id FROM archive a JOIN stream s ON s.id = a.stream_id
+        "SELECT a.id, s.id FROM archive a JOIN stream s ON s.id = a.stream_id
          WHERE a.resend_key = ?1 AND a.digest = ?2 AND s.source = ?3 LIMIT 1",
         (key, record.digest, stream.source),
-        |row| row.get(0),
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )
+}
+
+/// True where nothing has come of a record but held items.
+fn is_only_held(tx: &Tx<'_>, archive: i64) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM disposition WHERE archive_id = ?1 AND fate <> 'held' LIMIT 1";
+    Ok(tx.one("read what became of a record", sql, (archive,), |_| Ok(()))?.is_none())
 }
 
 fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, mapping: i64) -> Result<Known, Error> {
@@ -204,7 +217,7 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
     let Some(key) = outcome.key() else {
         let sql = "SELECT 1 FROM held WHERE stream_id = ?1 AND digest = ?2 AND mapping_id = ?3 AND entity_id IS NULL
                      AND type = ?4 AND state IN ('open', 'dismissed') LIMIT 1";
-        let of = (stream.id, record.digest, mapping, outcome_type(outcome).as_str());
+        let of = (stream.id, record.digest, mapping, kind_of(outcome));
         known.held_already = tx.one("look for a held item", sql, of, |_| Ok(()))?.is_some();
         return Ok(known);
     };
@@ -234,11 +247,11 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
                AND leg = 'record' AND state IN ('open', 'dismissed') AND archive_id >= ?3
                ORDER BY archive_id DESC LIMIT 1";
     let newest = tx.one("look for a held item", sql, (entity, stream.id, part_archive), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Hash>>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
     })?;
     if let Some((archive, digest, mapped_by, state)) = newest {
         known.held_since = state == "open" && archive > part_archive;
-        known.held_already = digest == record.digest && mapped_by == mapping;
+        known.held_already = digest == Some(record.digest) && mapped_by == mapping;
     }
     Ok(known)
 }
@@ -318,7 +331,7 @@ fn hold(
         stream: origin.stream,
         archive: Some(archive),
         event: None,
-        entity_type: doubtful.entity,
+        kind: doubtful.kind,
         entity,
         digest: Some(digest),
         mapping: Some(origin.mapping),
@@ -390,7 +403,7 @@ fn apply_good(
 
 /// What became of one outcome of an archived record, as it is stored.
 struct Disposition {
-    kind: EntityType,
+    kind: &'static str,
     entity: Option<i64>,
     fate: &'static str,
     event: Option<i64>,
@@ -398,7 +411,7 @@ struct Disposition {
 }
 
 impl Disposition {
-    fn new(kind: EntityType, entity: Option<i64>, fate: Fate) -> Disposition {
+    fn new(kind: &'static str, entity: Option<i64>, fate: Fate) -> Disposition {
         let (fate, event, held) = match fate {
             Fate::Event(id) => ("event", Some(id), None),
             Fate::Held(id) => ("held", None, Some(id)),
@@ -417,7 +430,7 @@ impl Disposition {
             "store what became of a record",
             "INSERT INTO disposition (archive_id, n, type, entity_id, fate, event_id, held_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            (archive, n, self.kind.as_str(), self.entity, self.fate, self.event, self.held),
+            (archive, n, self.kind, self.entity, self.fate, self.event, self.held),
         )?;
         Ok(())
     }
@@ -428,11 +441,14 @@ impl Disposition {
 /// What had become an event stays one (it was sent, or will be); where the new mapping says
 /// something else, the new event is counted in its place, so that the record counts once.
 fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, mapping: i64) -> Result<(), Error> {
-    let found = tx.one("read the archive", "SELECT stream_id FROM archive WHERE id = ?1", (archive,), |row| {
-        row.get::<_, i64>(0)
-    })?;
+    let sql = "SELECT s.id, s.source FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
+    let found =
+        tx.one("read the archive", sql, (archive,), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
     match found {
-        Some(of) if of == stream.id => {}
+        Some((of, _)) if of == stream.id => {}
+        Some((of, source)) if source == stream.source && is_only_held(tx, archive)? => {
+            move_record(tx, archive, of, stream.id)?;
+        }
         _ => return Err(Error::NotFound { what: "archived record of this stream", id: archive }),
     }
     let mut before = dispositions(tx, archive)?;
@@ -441,7 +457,7 @@ fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, ma
     let mut held_again = Vec::new();
     let mut overtaken = false;
     for outcome in &record.outcomes {
-        let kind = outcome_type(outcome);
+        let kind = kind_of(outcome);
         let known = look(tx, stream, record, outcome, mapping)?;
         let (entity, fate) = apply(tx, stream, record, outcome, known, archive, mapping)?;
         overtaken |= matches!(fate, Fate::Superseded);
@@ -487,6 +503,23 @@ fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, ma
     Ok(())
 }
 
+/// Gives a record of which nothing has come to another stream of its source, as if it had come to
+/// that one: a part under the stream that could do nothing with it would stand beside the next
+/// version's for ever.
+fn move_record(tx: &mut Tx<'_>, archive: i64, from: i64, to: i64) -> Result<(), Error> {
+    for held in dispositions(tx, archive)? {
+        tx.count(from, held.kind, Some("held"), None);
+        tx.count(to, held.kind, None, Some("held"));
+    }
+    tx.run("move a record", "UPDATE archive SET stream_id = ?2 WHERE id = ?1", (archive, to))?;
+    let sql = "UPDATE held SET stream_id = ?2 WHERE archive_id = ?1 AND leg = 'record'";
+    tx.run("move a record", sql, (archive, to))?;
+    for (stream, n) in [(from, -1), (to, 1)] {
+        tx.run("move a record", "UPDATE stream SET records = records + ?2 WHERE id = ?1", (stream, n))?;
+    }
+    Ok(())
+}
+
 fn dispositions(tx: &Tx<'_>, archive: i64) -> Result<Vec<Disposition>, Error> {
     let sql = "SELECT type, entity_id, fate, event_id, held_id FROM disposition WHERE archive_id = ?1 ORDER BY n";
     let rows = tx.all("read what became of a record", sql, (archive,), |row| {
@@ -500,7 +533,7 @@ fn dispositions(tx: &Tx<'_>, archive: i64) -> Result<Vec<Disposition>, Error> {
     })?;
     rows.into_iter()
         .map(|(kind, entity, fate, event, held)| {
-            Ok(Disposition { kind: ledger::entity_type(&kind)?, entity, fate, event, held })
+            Ok(Disposition { kind: ledger::kind(&kind)?, entity, fate, event, held })
         })
         .collect()
 }

@@ -45,7 +45,7 @@ pub use reader::*;
 pub use types::*;
 pub use view::*;
 
-/// Readers that may run at the same time.
+/// Readers that may run at the same time, beside those that intake and delivery need; and how many are kept.
 const READERS: usize = 4;
 
 /// A batch with more bytes than this is hashed and packed on a thread that may block.
@@ -196,12 +196,19 @@ impl Store {
     /// Where an incremental stream stands; the start, where it was never committed to.
     pub async fn watermark(&self, stream: &StreamId) -> Result<Watermark, Error> {
         let stream = stream.clone();
-        self.read(move |reader| reader.watermark(&stream)).await
+        self.read_now(move |reader| reader.watermark(&stream)).await
     }
 
     /// Takes entries that are due, at most one per entity key: those that waited first, then by age.
     pub async fn claim(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
-        let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit)).await?;
+        let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit, "claimed")).await?;
+        claimed.into_iter().map(entry).collect()
+    }
+
+    /// Claims entries that leave at once, and records that in the same transaction: a sender that
+    /// sends whatever it claims needs one fsync for both.
+    pub async fn take(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
+        let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit, "inflight")).await?;
         claimed.into_iter().map(entry).collect()
     }
 
@@ -230,7 +237,7 @@ impl Store {
 
     /// When the next waiting entry becomes due; in the past where one is due now.
     pub async fn next_due(&self) -> Result<Option<DateTime<Utc>>, Error> {
-        self.read(Reader::next_due).await
+        self.read_now(Reader::next_due).await
     }
 
     /// Sends an event again that upstream refused (an open held item of the outbox leg), under the
@@ -266,6 +273,15 @@ impl Store {
         work: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let _permit = self.inner.permits.acquire().await.map_err(|_| Error::Closed)?;
+        self.read_now(work).await
+    }
+
+    /// Reads without waiting for other readers: for what intake and delivery can't go on without, one
+    /// short question at a time each.
+    async fn read_now<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         // Weak, so that a reading that outlives its caller does not keep the store open.
         let inner = Arc::downgrade(&self.inner);
         let path = self.inner.shared.path.clone();
@@ -282,7 +298,10 @@ impl Store {
         if !result.as_ref().is_err_and(Error::breaks_connection)
             && let Some(inner) = inner.upgrade()
         {
-            inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            let mut readers = inner.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < READERS {
+                readers.push(reader);
+            }
         }
         result
     }

@@ -1,11 +1,16 @@
 //! What can be done to a batch before the writer gets it: hashing, packing, writing findings down.
 
+use std::collections::{HashMap, HashSet};
+
 use connector_api::Raw;
 use sha2::{Digest as _, Sha256};
 
 use super::codec::{Packed, pack};
 use super::{Error, Incoming, IncomingBatch, SnapshotPolicy};
-use crate::model::{EntityKey, EntityType, Held, Mapped, Outcome, Wish};
+use crate::model::{EntityKey, EntityType, Finding, Held, Mapped, Outcome, Severity, Wish};
+
+/// The reason code of rows that contradict each other.
+pub(super) const DUPLICATE_KEY: &str = "duplicate-key";
 
 /// SHA-256.
 pub(super) type Hash = [u8; 32];
@@ -43,6 +48,13 @@ impl Prepared {
             Prepared::Held(doubtful) => doubtful.key.as_ref(),
         }
     }
+
+    fn search(&mut self) -> &mut Vec<String> {
+        match self {
+            Prepared::Mapped(good) => &mut good.search,
+            Prepared::Held(doubtful) => &mut doubtful.search,
+        }
+    }
 }
 
 /// An entity, or a part of one, that the mapping vouches for.
@@ -55,9 +67,13 @@ pub(super) struct Good {
     pub(super) search: Vec<String>,
 }
 
+/// What records that fit no stream are counted under, in the place of an entity type.
+pub(super) const UNROUTED: &str = "unrouted";
+
 /// An entity that is held for a person.
 pub(super) struct Doubtful {
-    pub(super) entity: EntityType,
+    /// What it is counted under: an entity type, or [`UNROUTED`].
+    pub(super) kind: &'static str,
     pub(super) key: Option<EntityKey>,
     pub(super) reason: String,
     /// JSON.
@@ -67,13 +83,51 @@ pub(super) struct Doubtful {
 
 pub(super) fn batch(batch: IncomingBatch) -> Result<Batch, Error> {
     let stored = |at: &connector_api::Watermark| (!at.is_start()).then(|| at.to_text());
+    let mut records: Vec<Record> = batch.records.into_iter().map(record).collect::<Result<_, _>>()?;
+    if batch.snapshot.is_some() {
+        hold_contradictions(&mut records)?;
+    }
     Ok(Batch {
         source: batch.stream.source().as_str().to_owned(),
         stream: batch.stream.as_str().to_owned(),
         advance: batch.advance.map(|advance| (stored(&advance.from), stored(&advance.to))),
         snapshot: batch.snapshot,
-        records: batch.records.into_iter().map(record).collect::<Result<_, _>>()?,
+        records,
     })
+}
+
+/// Holds the rows of one catalogue that say different things of one entity: taken one after the
+/// other, each snapshot would send them all again. Which of them is right, and so what else the
+/// catalogue means by its rows, is not known: they are held as rows without identity.
+fn hold_contradictions(records: &mut [Record]) -> Result<(), Error> {
+    type Said = (Option<Hash>, Option<String>);
+    let mut said: HashMap<EntityKey, Said> = HashMap::new();
+    let mut contradicted: HashSet<EntityKey> = HashSet::new();
+    for outcome in records.iter().flat_map(|record| &record.outcomes) {
+        let says = match outcome {
+            Prepared::Mapped(good) => (Some(good.hash), good.absent.clone()),
+            Prepared::Held(_) => (None, None),
+        };
+        let Some(key) = outcome.key() else { continue };
+        match said.get(key) {
+            Some(before) if *before != says => _ = contradicted.insert(key.clone()),
+            Some(_) => {}
+            None => _ = said.insert(key.clone(), says),
+        }
+    }
+    for outcome in records.iter_mut().flat_map(|record| &mut record.outcomes) {
+        let Some(key) = outcome.key().filter(|key| contradicted.contains(key)) else { continue };
+        let message = "another row of this catalogue says something else of the same entity";
+        let finding = Finding::new(DUPLICATE_KEY, Severity::Hold, "", message).value(key.key.clone());
+        let (kind, search) = (key.entity.as_str(), std::mem::take(outcome.search()));
+        let findings = findings(&[finding])?;
+        *outcome = Prepared::Held(Doubtful { kind, key: None, reason: DUPLICATE_KEY.to_owned(), findings, search });
+    }
+    Ok(())
+}
+
+fn findings(list: &[Finding]) -> Result<String, Error> {
+    serde_json::to_string(list).map_err(|_| Error::Unreadable("a finding"))
 }
 
 fn record(incoming: Incoming) -> Result<Record, Error> {
@@ -119,10 +173,10 @@ fn good(mapped: Mapped) -> Good {
 
 fn doubtful(held: Held) -> Result<Doubtful, Error> {
     Ok(Doubtful {
-        entity: held.entity,
+        kind: held.entity.map_or(UNROUTED, EntityType::as_str),
         key: held.key,
         reason: held.reason,
-        findings: serde_json::to_string(&held.findings).map_err(|_| Error::Unreadable("a finding"))?,
+        findings: findings(&held.findings)?,
         search: held.search,
     })
 }

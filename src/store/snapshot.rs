@@ -20,7 +20,7 @@ pub(super) fn infer(tx: &mut Tx<'_>, origin: Origin<'_>, scan: i64, policy: Snap
     let stream = origin.stream;
     let missing = tx.all(
         "look for what a snapshot lacks",
-        "SELECT entity_id, missing + 1 FROM part
+        "SELECT entity_id, missing + iif(missing < 0, -1, 1) FROM part
          WHERE stream_id = ?1 AND seen_scan > 0 AND seen_scan < ?2 AND absent IS NULL",
         (stream, scan),
         |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
@@ -39,11 +39,12 @@ pub(super) fn infer(tx: &mut Tx<'_>, origin: Origin<'_>, scan: i64, policy: Snap
     let active: i64 = tx.one("count a stream's entities", sql, (stream,), |row| row.get(0))?.unwrap_or(0);
     tx.run(
         "note what a snapshot lacks",
-        "UPDATE part SET missing = missing + 1
+        "UPDATE part SET missing = missing + iif(missing < 0, -1, 1)
          WHERE stream_id = ?1 AND seen_scan > 0 AND seen_scan < ?2 AND absent IS NULL",
         (stream, scan),
     )?;
     let count = missing.len() as i64;
+    // Below zero: a person has refused to withdraw it. It still counts in the share.
     let due = || missing.iter().filter(|(_, reads)| *reads >= i64::from(policy.reads)).map(|(entity, _)| *entity);
     // A catalogue that turns empty is a lost permission or a dropped filter, however small it was.
     let all = count == active;
@@ -73,22 +74,19 @@ fn reappeared(tx: &mut Tx<'_>, open: Option<i64>) -> Result<(), Error> {
 }
 
 fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], active: i64) -> Result<(), Error> {
-    if open.is_none() && dismissed(tx, stream, entities)? {
-        return Ok(());
-    }
     let mut findings = vec![Finding::new(
         BULK,
         Severity::Hold,
         "",
         format!("{} of {active} entities are missing from the snapshot", entities.len()),
     )];
-    let mut entity_type = None;
+    let mut kind = None;
     for entity in entities.iter().take(LISTED) {
         let key = ledger::key_of(tx, *entity)?;
-        entity_type = Some(key.entity);
+        kind = Some(key.entity.as_str());
         findings.push(Finding::new(MISSING, Severity::Info, "", "missing from the snapshot").value(key.subject()));
     }
-    let Some(entity_type) = entity_type else { return Ok(()) };
+    let Some(kind) = kind else { return Ok(()) };
     let findings = serde_json::to_string(&findings).map_err(|_| Error::Unreadable("a finding"))?;
     let id = match open {
         Some(id) => {
@@ -102,7 +100,7 @@ fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], activ
                 stream,
                 archive: None,
                 event: None,
-                entity_type,
+                kind,
                 entity: None,
                 digest: None,
                 mapping: None,
@@ -119,22 +117,12 @@ fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], activ
     Ok(())
 }
 
-/// True where a person has already refused to withdraw all of these.
-fn dismissed(tx: &Tx<'_>, stream: i64, entities: &[i64]) -> Result<bool, Error> {
-    let last = tx.one(
-        "look for a bulk withdrawal",
-        "SELECT id, state FROM held WHERE stream_id = ?1 AND leg = 'withdrawal' ORDER BY id DESC LIMIT 1",
-        (stream,),
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
-    )?;
-    let Some((id, _)) = last.filter(|(_, state)| state == "dismissed") else { return Ok(false) };
-    for entity in entities {
-        let sql = "SELECT 1 FROM held_member WHERE held_id = ?1 AND entity_id = ?2";
-        if tx.one("look for a bulk withdrawal", sql, (id, entity), |_| Ok(()))?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// Notes that a person refuses to withdraw what an item lists: not before a snapshot has had it again.
+pub(super) fn refuse(tx: &Tx<'_>, held: i64, stream: i64) -> Result<(), Error> {
+    let sql = "UPDATE part SET missing = -missing WHERE stream_id = ?2 AND missing > 0
+               AND entity_id IN (SELECT entity_id FROM held_member WHERE held_id = ?1)";
+    tx.run("refuse a bulk withdrawal", sql, (held, stream))?;
+    Ok(())
 }
 
 /// Takes an entity's part from this stream back; answers whether that made an event.
@@ -146,7 +134,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
     })?;
     let Some((archive, mapping, mapping_version)) = rows.into_iter().next() else { return Ok(false) };
     let key = ledger::key_of(tx, entity)?;
-    let ledger = ledger::find_or_create(tx, &key)?;
+    let Some(ledger) = ledger::find(tx, &key)? else { return Ok(false) };
     let origin = Origin { mapping, mapping_version: &mapping_version, ..origin };
     let event = match ledger::compose(tx, &key, entity)? {
         Ok(whole) => ledger::settle_entity(tx, origin, &key, &ledger, &whole)?,
@@ -156,7 +144,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
                 stream: origin.stream,
                 archive: Some(archive),
                 event: None,
-                entity_type: key.entity,
+                kind: key.entity.as_str(),
                 entity: Some(entity),
                 digest: None,
                 mapping: Some(mapping),
@@ -169,7 +157,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
     };
     if event.is_some() {
         // No record says it, but it is a version like any other: it counts in the sums (P3).
-        tx.count(origin.stream, key.entity, None, Some("queued"));
+        tx.count(origin.stream, key.entity.as_str(), None, Some("queued"));
     }
     Ok(event.is_some())
 }

@@ -6,6 +6,7 @@ mod list;
 mod take;
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use connector_api::Value;
 use serde::Deserialize as _;
@@ -20,7 +21,7 @@ use super::{Context, Input};
 use crate::model::entity::{Envelope, Manifest, Provenance, Sex};
 use crate::model::{
     Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, Finding, Held, Lifecycle, Mapped,
-    Outcome, Severity, Wish,
+    Outcome, Severity, Wish, canonical,
 };
 
 /// One outcome for each entity in the document.
@@ -34,14 +35,45 @@ pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: I
         return vec![held(entity, None, findings.list, Vec::new())];
     }
     let scopes = rows.into_iter().map(|row| Scope { row, up: Some(&top), rows: None });
-    scopes.map(|scope| Run::new(plan, context).entity(entity, input, &scope)).collect()
+    let outcomes = scopes.map(|scope| Run::new(plan, context).entity(entity, input, &scope)).collect();
+    once_each(plan, entity, outcomes)
+}
+
+/// Holds the entities that a record holds twice with different content: the second would take the
+/// place of the first, and what only the first one says would be gone.
+fn once_each(plan: &Plan, entity: EntityType, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let mut first: HashMap<&EntityKey, &Outcome> = HashMap::new();
+    let mut contradicted: HashSet<EntityKey> = HashSet::new();
+    for outcome in &outcomes {
+        let (Outcome::Mapped(Mapped { key, .. }) | Outcome::Held(Held { key: Some(key), .. })) = outcome else {
+            continue;
+        };
+        let same = match (first.entry(key).or_insert(outcome), outcome) {
+            (Outcome::Mapped(one), Outcome::Mapped(other)) => (&one.wish, &one.data) == (&other.wish, &other.data),
+            (one, other) => std::ptr::eq(*one, other),
+        };
+        if !same {
+            contradicted.insert(key.clone());
+        }
+    }
+    for outcome in &mut outcomes {
+        if let Outcome::Mapped(mapped) = outcome
+            && contradicted.contains(&mapped.key)
+        {
+            let mut findings = Findings::new(&plan.weights);
+            let message = "the record holds this entity more than once, with different content";
+            findings.add_value(&rules::REPEATED_ENTITY, "", message, &mapped.key.key);
+            *outcome = held(entity, Some(mapped.key.clone()), findings.list, std::mem::take(&mut mapped.search));
+        }
+    }
+    outcomes
 }
 
 /// A held outcome, whose reason is its heaviest finding.
 pub(super) fn held(entity: EntityType, key: Option<EntityKey>, findings: Vec<Finding>, search: Vec<String>) -> Outcome {
     let weight = findings.iter().map(|finding| finding.severity).max();
     let reason = findings.iter().find(|finding| Some(finding.severity) == weight).map(|finding| finding.code.clone());
-    Outcome::Held(Held { entity, key, reason: reason.unwrap_or_default(), findings, search })
+    Outcome::Held(Held { entity: Some(entity), key, reason: reason.unwrap_or_default(), findings, search })
 }
 
 /// A step of the path into the entity.
@@ -141,7 +173,7 @@ impl<'a> Run<'a> {
                         *typed.envelope_mut() = envelope;
                         typed.to_canonical_json()
                     }
-                    Err(_) => crate::model::canonical::to_canonical_json(&serde_json::json!({ "envelope": envelope })),
+                    Err(_) => canonical::to_vec(&serde_json::json!({ "envelope": envelope })),
                 };
                 return finish(key, wish, data, search, self.findings);
             }
@@ -179,6 +211,10 @@ impl<'a> Run<'a> {
         for (at, part) in plan.key.iter().enumerate() {
             key.push(if at == 0 { ':' } else { '/' });
             match self.take(&super::shape::Kind::Text, part, scope) {
+                // `A/B` and `C` must not be the key of `A` and `B/C`.
+                (_, Some(Node::Text(text))) if plan.key.len() > 1 && text.contains(['/', '%']) => {
+                    key.push_str(&text.replace('%', "%25").replace('/', "%2F"));
+                }
                 (_, Some(Node::Text(text))) if !text.is_empty() => key.push_str(&text),
                 _ => whole = false,
             }

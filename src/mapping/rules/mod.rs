@@ -42,6 +42,8 @@ rules! {
         "A fault of hisync: nothing was sent. Keep the record and report it.";
     NO_ENTITY "no-entity" Hold true "the record holds none of the entities that the mapping looks for"
         "See whether [mapping] each names the right list.";
+    REPEATED_ENTITY "repeated-entity" Hold true "the record holds one entity more than once, with different content"
+        "Name in [key] what tells them apart, or let [mapping] each go over what is one entity.";
     HOSPITAL_MISMATCH "hospital-mismatch" Reject true "the record names another hospital"
         "The source mixes hospitals, or the configuration names the wrong one.";
     CAMPUS_MISMATCH "campus-mismatch" Hold false "the record names another campus"
@@ -106,6 +108,8 @@ rules! {
         "The hospital may judge by another range than it prints.";
     GROUP_MISSING "group-missing" Hold false "an ordered group has no results and no reason for it"
         "The results may not have arrived yet, or the view hides them.";
+    REPORT_EMPTY "report-empty" Hold false "a final report says nothing"
+        "It may have been read while the source was writing it anew, or the child queries may have failed to find the rows.";
     GROUP_UNORDERED "group-unordered" Warn false "a group has results and was not ordered"
         "The order may have been changed on site.";
     PARTS_DISAGREE "parts-disagree" Hold false "two streams give different content for the same group"

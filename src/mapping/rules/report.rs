@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use super::dictionary::is_reversed;
 use super::{
     AGE_DISAGREES, DATE_ORDER, DUPLICATE_RESULT, EMPTY_VALUE, FLAG_DISAGREES, FLAG_OPPOSITE, Findings, GROUP_MISSING,
-    GROUP_UNORDERED, ID_CHECKSUM, ID_DISAGREES, RANGE_REVERSED, SUBSTITUTE, repeated,
+    GROUP_UNORDERED, ID_CHECKSUM, ID_DISAGREES, RANGE_REVERSED, REPORT_EMPTY, SUBSTITUTE, repeated,
 };
 use crate::mapping::readers::citizen;
 use crate::mapping::readers::number::decimal;
@@ -53,13 +53,16 @@ pub(super) fn settle(report: &mut ExamReport, findings: &mut Findings<'_>) {
 }
 
 /// The rules that [`whole`] applies.
-pub(in crate::mapping) static OF_THE_WHOLE: [&super::Rule; 6] =
-    [&EMPTY_VALUE, &GROUP_MISSING, &GROUP_UNORDERED, &DATE_ORDER, &AGE_DISAGREES, &SUBSTITUTE];
+pub(in crate::mapping) static OF_THE_WHOLE: [&super::Rule; 7] =
+    [&EMPTY_VALUE, &REPORT_EMPTY, &GROUP_MISSING, &GROUP_UNORDERED, &DATE_ORDER, &AGE_DISAGREES, &SUBSTITUTE];
 
 /// The rules that concern a report as a whole; they run again when it is composed of parts.
 pub(in crate::mapping) fn whole(report: &ExamReport, findings: &mut Findings<'_>) {
     if matches!(report.status, ReportStatus::Final | ReportStatus::Revised) {
         empty_values(report, findings);
+        if says_nothing(report) {
+            findings.add(&REPORT_EMPTY, "groups", "no results, no summaries, no conclusions, no attachments");
+        }
         completeness(report, findings);
     }
     dates(report, findings);
@@ -193,6 +196,12 @@ fn empty_values(report: &ExamReport, findings: &mut Findings<'_>) {
             }
         }
     }
+}
+
+/// No results and nothing instead of them: what is seen while a source deletes and inserts anew.
+fn says_nothing(report: &ExamReport) -> bool {
+    let told = report.groups.iter().any(|group| !group.items.is_empty() || group.summary.is_some());
+    !told && report.conclusions.is_empty() && report.attachments.is_empty()
 }
 
 /// A department's report speaks of its own groups only.

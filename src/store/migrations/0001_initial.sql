@@ -65,7 +65,7 @@ CREATE TABLE part (
     hash       BLOB NOT NULL,
     content_id INTEGER NOT NULL,
     seen_scan  INTEGER NOT NULL DEFAULT 0,           -- the last complete snapshot that had it; 0: never in one
-    missing    INTEGER NOT NULL DEFAULT 0,           -- complete snapshots in a row without it
+    missing    INTEGER NOT NULL DEFAULT 0,           -- complete snapshots in a row without it; below 0: a person refused to withdraw it
     PRIMARY KEY (entity_id, stream_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX part_scan ON part (stream_id, seen_scan) WHERE seen_scan > 0;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use connector_api::{Raw, StreamId};
 
 use super::super::codec::unpack;
+use super::super::prepare::DUPLICATE_KEY;
 use super::{Reader, digest_text, time};
 use crate::store::{ArchivedRecord, ArchivedView, Error, HeldFilter};
 
@@ -41,7 +42,8 @@ impl Reader {
     }
 
     /// Like [`held_records`](Reader::held_records): those of a stream that were held under another
-    /// mapping than this one.
+    /// mapping than this one. Rows that contradict each other are not among them: one by one each
+    /// would look fine.
     pub fn stale_held(
         &self,
         stream: &StreamId,
@@ -54,8 +56,9 @@ impl Reader {
             "SELECT DISTINCT h.archive_id FROM held h JOIN stream s ON s.id = h.stream_id
                JOIN mapping m ON m.id = h.mapping_id
              WHERE h.state = 'open' AND h.leg = 'record' AND h.archive_id > ?1 AND s.name = ?2 AND m.version <> ?3
+               AND h.reason <> ?5
              ORDER BY h.archive_id LIMIT ?4",
-            (after, stream.as_str(), mapping_version, rows(limit)),
+            (after, stream.as_str(), mapping_version, rows(limit), DUPLICATE_KEY),
             |row| row.get(0),
         )?;
         ids.into_iter().map(|id| self.record(id, id)).collect()

@@ -92,7 +92,8 @@ impl Reader {
     }
 
     fn parts(&self, entity: i64) -> Result<Vec<PartView>, Error> {
-        let sql = "SELECT s.name, p.archive_id, a.received_at, p.digest, m.version, p.absent, p.missing FROM part p
+        let sql =
+            "SELECT s.name, p.archive_id, a.received_at, p.digest, m.version, p.absent, abs(p.missing) FROM part p
                    JOIN stream s ON s.id = p.stream_id LEFT JOIN archive a ON a.id = p.archive_id
                    LEFT JOIN mapping m ON m.id = p.mapping_id WHERE p.entity_id = ?1 ORDER BY s.name";
         self.all("explain a record", sql, (entity,), |row| {

@@ -158,6 +158,35 @@ async fn a_dismissed_item_stays_counted_as_held_and_does_not_come_back_with_the_
 }
 
 #[tokio::test]
+async fn a_message_that_fitted_no_stream_is_taken_when_it_is_sent_again_and_has_one() {
+    let world = World::new();
+    let sent = |outcome| Incoming { resend_key: Some("LAB|7".into()), ..record("m7", vec![outcome]) };
+    let unrouted = || Incoming { mapping_version: String::new(), ..sent(doubtful(None, "unrouted")) };
+    world.give_to("lis/unrouted", vec![unrouted()]).await;
+    let stored = RecordReceipt::Resent { archive_id: 1 };
+    assert_eq!(world.give_to("lis/unrouted", vec![unrouted()]).await, [stored]);
+    assert_eq!(world.give_to("lis/results", vec![sent(mapped("1", "a"))]).await, [stored]);
+    assert_eq!(world.give_to("lis/results", vec![sent(mapped("1", "a"))]).await, [stored]);
+    assert_eq!(world.deliver().await.len(), 1);
+    assert_eq!(states(&world).await, ["retried"]);
+    assert_eq!((totals(&world).await.source, totals(&world).await.delivered), (1, 1));
+}
+
+#[tokio::test]
+async fn what_is_retried_for_a_stream_that_it_did_not_come_to_belongs_to_that_stream() {
+    let world = World::new();
+    world.give_to("lis/unrouted", vec![held("m7", None, "unrouted")]).await;
+    world.give_to("lis/results", vec![again("m7", 1, mapped("1", "a"))]).await;
+    world.give_to("lis/results", vec![record("m8", vec![mapped("1", "b")])]).await;
+    let events = world.deliver().await;
+    let told: Vec<_> = events.iter().map(|event| event.data["v"].as_str()).collect();
+    assert_eq!(told, [Some("a"), Some("b")], "the next version replaces it, and is not joined to it");
+    assert_eq!((totals(&world).await.source, totals(&world).await.delivered), (2, 2));
+    let batch = batch("peis/reports", vec![again("m7", 1, mapped("1", "a"))]);
+    assert!(matches!(world.store.commit(batch).await, Err(Error::NotFound { .. })), "another source's record");
+}
+
+#[tokio::test]
 async fn the_life_of_a_record_is_found_by_each_of_its_names() {
     let world = World::new();
     world.give(vec![says("1", "a"), held("??", None, "hl7-charset")]).await;

@@ -155,3 +155,24 @@ async fn a_panic_in_one_job_leaves_the_others_and_the_store_alone() {
     good.unwrap();
     assert_eq!(world.deliver().await.len(), 2);
 }
+
+#[tokio::test]
+async fn readers_that_take_long_hold_up_neither_intake_nor_delivery() {
+    let world = World::new();
+    world.give(vec![says("1", "a")]).await;
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Arc::new(std::sync::Mutex::new(gate));
+    let slow = || {
+        let gate = Arc::clone(&gate);
+        // Ends when the sender is gone.
+        world.store.read(move |_| Ok(gate.lock().unwrap().recv().is_err()))
+    };
+    let stream = StreamId::parse("peis/reports").unwrap();
+    let urgent = async {
+        assert!(world.store.next_due().await.unwrap().is_some());
+        assert!(world.store.watermark(&stream).await.unwrap().is_start());
+        drop(release);
+    };
+    let (first, second, third, fourth, ()) = tokio::join!(slow(), slow(), slow(), slow(), urgent);
+    assert!([first, second, third, fourth].into_iter().all(Result::unwrap), "as many as may run at once");
+}

@@ -148,5 +148,60 @@ async fn a_dismissed_bulk_withdrawal_is_not_asked_for_again() {
     snapshot(&world, catalogue(5..10)).await;
     assert!(open_items(&world).await.is_empty());
     snapshot(&world, catalogue(6..10)).await;
+    snapshot(&world, catalogue(6..10)).await;
     assert_eq!(open_items(&world).await.len(), 1, "one more is missing: that is news");
+    assert_eq!(world.store.held_release(2, "ops").await.unwrap(), 6, "a person may think better of it");
+}
+
+#[tokio::test]
+async fn what_a_person_refused_to_withdraw_stays_however_the_catalogue_grows() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    snapshot(&world, catalogue(5..10)).await;
+    snapshot(&world, catalogue(5..10)).await;
+    world.store.held_dismiss(1, "ops", "not yet in the new view").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(snapshot(&world, catalogue(5..60)).await, 0, "5 of 60 are not bulk, and refused all the same");
+    }
+    snapshot(&world, catalogue(0..60)).await;
+    snapshot(&world, catalogue(1..60)).await;
+    assert_eq!(snapshot(&world, catalogue(1..60)).await, 1, "what came back is judged anew");
+}
+
+#[tokio::test]
+async fn a_row_that_comes_back_while_its_withdrawal_is_held_is_taken() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    world.give_to("lis/results", vec![record("r", vec![mapped("0", "doubt")])]).await;
+    snapshot(&world, catalogue(1..10)).await;
+    snapshot(&world, catalogue(1..10)).await;
+    snapshot(&world, catalogue(0..10)).await;
+    world.give_to("lis/results", vec![record("r2", vec![mapped("0", "fine")])]).await;
+    assert!(open_items(&world).await.is_empty());
+    assert!(world.deliver().await.last().unwrap().kind.ends_with("upserted"));
+}
+
+#[tokio::test]
+async fn rows_of_one_catalogue_that_contradict_each_other_are_held_and_upstream_keeps_the_last_good() {
+    let world = World::new();
+    snapshot(&world, catalogue(0..10)).await;
+    world.deliver().await;
+    for _ in 0..3 {
+        let mut records = catalogue(0..9);
+        records.extend([says("0", "b"), says("0", "c")]);
+        assert_eq!(snapshot(&world, records).await, 0, "which row means which entity is not known: 9 stays");
+        assert!(world.deliver().await.is_empty());
+    }
+    let items = open_items(&world).await;
+    let reasons: Vec<_> = items.iter().map(|item| item.reason.as_str()).collect();
+    assert_eq!(reasons, ["duplicate-key"; 3]);
+    let stream = StreamId::parse("peis/packages").unwrap();
+    let stale = world.store.read(move |reader| reader.stale_held(&stream, "demo@2", 0, 10)).await.unwrap();
+    assert!(stale.is_empty(), "one by one each would look fine");
+    let mut repaired = catalogue(1..10);
+    repaired.push(says("0", "c"));
+    snapshot(&world, repaired).await;
+    assert_eq!(world.deliver().await.len(), 1);
+    let totals = world.store.read(Reader::totals).await.unwrap()["exam_report"];
+    assert!(totals.adds_up, "{totals:?}");
 }

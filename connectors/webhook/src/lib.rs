@@ -40,8 +40,7 @@ impl ConnectorKind for Webhook {
 
     fn build(source: SourceSpec<Settings, Stream>) -> Result<Connector, Vec<SettingsProblem>> {
         let checked = source.settings.check(&source.streams)?;
-        let usual = source.streams.iter().find_map(|stream| stream.settings.format).unwrap_or(Format::Json);
-        let reader = Arc::new(reading::Reader::new(source.settings.charset, source.settings.xml.clone(), usual));
+        let reader = Arc::new(reading::Reader::new(&source));
         let desk = Arc::new(desk::Desk::new(&source, checked.limits, Arc::clone(&reader)));
         let listener = server::WebhookListener::new(&source, checked, desk);
         Ok(Connector { decoder: reader, flow: Flow::Listen(Box::new(listener)) })

@@ -5,7 +5,7 @@
 //! held and mapped again alone.
 
 use bytes::Bytes;
-use connector_api::{DecodeFailure, Decoder, Document, Map, Raw, Record, Value};
+use connector_api::{DecodeFailure, Decoder, Document, Map, Raw, Record, SourceSpec, Value};
 use connector_formats::charset::Charset;
 use connector_formats::hl7::{self, CharsetPolicy, Header, Hl7Decoder, Interchange};
 use connector_formats::json::{self, JsonDecoder};
@@ -14,6 +14,7 @@ use connector_formats::xml::{self, XmlDecoder, XmlRules};
 use mime::Mime;
 
 use crate::multipart::{Part, parts};
+use crate::settings::{Settings, Stream};
 
 /// The format name of bytes that are no whole body. They must never be decoded as one: the
 /// beginning of a report is another report.
@@ -22,8 +23,9 @@ const BYTES: &str = "application/octet-stream";
 /// Begins the format name of a form; its parameters say how to read it again.
 const FORM: &str = "multipart/form-data";
 
-/// Ends the format name of a body from which a list of records could not be taken.
-const LIST: &str = "; content=list";
+/// Stands in the format name of a body from which a list of records could not be taken, between
+/// the format and the names that should have led to the list.
+const LIST: &str = "; content=list; records=";
 
 /// What bodies are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
@@ -81,6 +83,8 @@ pub(crate) struct Reader {
     xml: XmlDecoder,
     hl7: Hl7Decoder,
     usual: Format,
+    /// The names that lead to lists, where they are the same for all of the source's lists.
+    list: Option<String>,
 }
 
 /// A body that a person has to look at.
@@ -94,21 +98,20 @@ fn record((raw, document): (Raw, Result<Document, DecodeFailure>)) -> Record {
 }
 
 impl Reader {
-    /// `usual` is the format of what a file with one record of this source holds.
-    pub(crate) fn new(charset: CharsetPolicy, rules: XmlRules, usual: Format) -> Reader {
-        let prefer = match charset.prefer {
-            hl7::Prefer::Declared => text::Prefer::Declared,
-            hl7::Prefer::Configured => text::Prefer::Configured,
+    pub(crate) fn new(source: &SourceSpec<Settings, Stream>) -> Reader {
+        let Settings { charset: text, xml: rules, .. } = source.settings.clone();
+        let streams = || source.streams.iter().map(|stream| &stream.settings);
+        let usual = streams().find_map(|stream| stream.format).unwrap_or(Format::Json);
+        let mut lists: Vec<&String> = streams().filter_map(|stream| stream.records.as_ref()).collect();
+        lists.dedup();
+        let list = if let [list] = *lists { Some(list.clone()) } else { None };
+        let prefer = match text.prefer {
+            text::Prefer::Declared => hl7::Prefer::Declared,
+            text::Prefer::Configured => hl7::Prefer::Configured,
         };
-        let text = TextPolicy { default: charset.default, prefer };
-        Reader {
-            text,
-            json: JsonDecoder::new(text),
-            xml: XmlDecoder::new(text, rules.clone()),
-            rules,
-            hl7: Hl7Decoder::new(charset),
-            usual,
-        }
+        let hl7 = Hl7Decoder::new(CharsetPolicy { default: text.default, prefer });
+        let xml = XmlDecoder::new(text, rules.clone());
+        Reader { text, json: JsonDecoder::new(text), xml, rules, hl7, usual, list }
     }
 
     /// The records of a body. What can't be read is among them, to be held.
@@ -123,7 +126,7 @@ impl Reader {
                     Ok(records) => records,
                     Err(failure) => {
                         // Marked, so that a list is never taken for one record later on.
-                        let format = format!("{}{LIST}", format.media_type());
+                        let format = format!("{}{LIST}{path}", format.media_type());
                         vec![record((Raw { format, charset: None, body }, Err(failure)))]
                     }
                 }
@@ -226,6 +229,22 @@ impl Reader {
         (Raw { format, charset, body }, document)
     }
 
+    /// Reads a list that could not be read when it came, under the settings now in force. Only a
+    /// list of one becomes a document: the archived body is one record for ever.
+    fn list_again(&self, raw: &Raw, format: &str, path: &str) -> Result<Document, DecodeFailure> {
+        let format = named(Some(format))?;
+        let read = |path: &str| self.elements(format, &raw.body, None, path);
+        let mut records = match (read(path), &self.list) {
+            (Err(_), Some(list)) if list != path => read(list)?,
+            (read, _) => read?,
+        };
+        match (records.pop(), records.len() + 1) {
+            (Some(record), 1) => record.document,
+            (None, _) => Err(DecodeFailure::new("webhook-list", "the list is empty")),
+            (_, n) => Err(DecodeFailure::new("webhook-list", format!("{n} records in one body: have it sent again"))),
+        }
+    }
+
     fn form_again(&self, raw: &Raw) -> Result<Document, DecodeFailure> {
         let said: Option<Mime> = raw.format.parse().ok();
         let parameter = |name: &str| said.as_ref().and_then(|said| said.get_param(name)).map(|value| value.to_string());
@@ -236,10 +255,7 @@ impl Reader {
         let stated = parameter("format")
             .or_else(|| main.media_type.as_ref().and_then(Format::of).map(|format| format.media_type().to_owned()));
         let body = Bytes::copy_from_slice(main.bytes);
-        let format = [Format::Json, Format::Xml, Format::Hl7]
-            .into_iter()
-            .find(|format| stated.as_deref() == Some(format.media_type()))
-            .ok_or_else(|| DecodeFailure::new("multipart-format", "nothing says what the record is written in"))?;
+        let format = named(stated.as_deref())?;
         let document = match &raw.charset {
             None => self.receive(format, body, charset_of(&main)).1,
             Some(_) => self.decode(&Raw { format: format.media_type().to_owned(), charset: raw.charset.clone(), body }),
@@ -250,15 +266,14 @@ impl Reader {
 
 impl Decoder for Reader {
     fn decode(&self, raw: &Raw) -> Result<Document, DecodeFailure> {
+        if let Some((format, path)) = raw.format.split_once(LIST) {
+            return self.list_again(raw, format, path);
+        }
         match raw.format.as_str() {
             json::FORMAT => self.json.decode(raw),
             xml::FORMAT => self.xml.decode(raw),
             hl7::FORMAT => self.hl7.decode(raw),
             format if format.starts_with(FORM) => self.form_again(raw),
-            format if format.ends_with(LIST) => Err(DecodeFailure::new(
-                "webhook-list",
-                "the list of records was not found at the configured place: correct `records`, have it sent again",
-            )),
             format => Err(DecodeFailure::new("format", format!("a {format} body is no record of a webhook"))),
         }
     }
@@ -266,6 +281,14 @@ impl Decoder for Reader {
     fn format(&self) -> &'static str {
         self.usual.media_type()
     }
+}
+
+/// The format of a name under which records are archived.
+fn named(name: Option<&str>) -> Result<Format, DecodeFailure> {
+    [Format::Json, Format::Xml, Format::Hl7]
+        .into_iter()
+        .find(|format| name == Some(format.media_type()))
+        .ok_or_else(|| DecodeFailure::new("multipart-format", "nothing says what the record is written in"))
 }
 
 /// An element's bytes in the character set of its body, or in UTF-8 where those would not read back.

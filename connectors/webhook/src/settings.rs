@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use connector_api::{Mode, Secret, SettingsProblem, StreamSpec};
-use connector_formats::hl7::CharsetPolicy;
+use connector_formats::text::TextPolicy;
 use connector_formats::xml::XmlRules;
 use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -36,7 +36,7 @@ pub struct Settings {
     /// `{ default = "gb18030", prefer = "declared" }`. JSON and XML declare it in the
     /// Content-Type (XML in its own first line as well), HL7 in MSH-18.
     #[serde(default)]
-    pub charset: CharsetPolicy,
+    pub charset: TextPolicy,
     /// How XML becomes values: elements that are lists also where there is only one, prefixes of
     /// names, control characters.
     #[serde(default)]

@@ -184,6 +184,32 @@ async fn a_list_is_one_call_and_its_bad_elements_are_held() {
 }
 
 #[tokio::test]
+async fn a_list_that_could_not_be_read_is_read_again_under_corrected_settings() {
+    let good = config("charset = { default = \"gb18030\" }", "records = \"data.list\"");
+    let good = Running::start(&good, Kept::all()).await;
+    let gbk = b"{\"data\":{\"list\":[{\"XM\":\"\xd5\xc5\xc8\xfd\"}]}}";
+    for (settings, body, expected) in [
+        ("", &gbk[..], Ok("张三")),
+        ("list", br#"{"data":{"list":[{"XM":"T"}]}}"#, Ok("T")),
+        ("list", br#"{"data":{"list":[{"XM":"T"},{}]}}"#, Err("webhook-list")),
+        ("list", br#"{"data":{"list":[]}}"#, Err("webhook-list")),
+        ("list", br#"{"data":{}}"#, Err("json-path")),
+    ] {
+        let records = if settings.is_empty() { "data.list" } else { settings };
+        let intake = Kept::all();
+        let bad = Running::start(&config("", &format!("records = \"{records}\"")), intake.clone()).await;
+        assert_eq!(ask(&bad, &request("POST /reports", "", body)).await.status, 200);
+        bad.stopped().await;
+        let [record] = &*intake.records() else { panic!("not one record") };
+        assert!(record.document.is_err());
+        let document = good.decoder.decode(&record.raw).map_err(|failure| failure.code);
+        let name = document.as_ref().map(|document| document.root.get("XM").unwrap().as_text().unwrap());
+        assert_eq!(name, expected.as_ref().map(|name| *name));
+    }
+    good.stopped().await;
+}
+
+#[tokio::test]
 async fn a_request_that_is_sent_again_is_known_by_its_key_and_content() {
     let intake = Kept::all();
     let stream = "idempotency_header = \"X-Request-Id\"\nrecords = \".\"\nanswer = { status = 204 }";

@@ -103,6 +103,7 @@ impl Reader {
         let streams = || source.streams.iter().map(|stream| &stream.settings);
         let usual = streams().find_map(|stream| stream.format).unwrap_or(Format::Json);
         let mut lists: Vec<&String> = streams().filter_map(|stream| stream.records.as_ref()).collect();
+        lists.sort_unstable();
         lists.dedup();
         let list = if let [list] = *lists { Some(list.clone()) } else { None };
         let prefer = match text.prefer {
@@ -339,3 +340,6 @@ fn attach(mut document: Document, others: Vec<Part<'_>>) -> Result<Document, Dec
     document.root.push(NAME, others.into_iter().map(attachment).collect::<Vec<_>>());
     Ok(document)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! What is logged about requests: never their content, their sender's proof, or their path.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use connector_api::Refusal;
+use support::{Kept, Peer, Running, ask, config, json, request};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The log, in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Log;
+
+    fn make_writer(&self) -> Log {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_request_is_logged() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "PERSONAL").unwrap();
+    let intake = Kept::unless(|records| {
+        let busy = records.iter().any(|record| record.raw.body.starts_with(b"{ "));
+        busy.then(|| Refusal::Failed { reason: "disk".to_owned() })
+    });
+    let settings =
+        "max_body_bytes = 1000\nauth = { type = \"token\", header = \"X-Token\", secret = { file = \"secret\" } }";
+    let stream = "idempotency_header = \"X-Id\"\nunreadable = \"refuse\"";
+    let running = Running::start_in(&config(settings, stream), folder.path(), intake).await;
+    let proof = "X-Token: PERSONAL\r\nX-Id: PERSONAL\r\n";
+    let cases = [
+        (json(proof, "{\"PERSONAL\":1}"), 200),
+        (json(proof, "{\"PERSONAL\":"), 422),
+        (json(proof, "{ \"PERSONAL\":1}"), 500),
+        (json(proof, &"PERSONAL".repeat(1000)), 413),
+        (json("X-Token: PERSONAL2\r\n", "{}"), 401),
+        (request("POST /PERSONAL?PERSONAL", proof, b"{}"), 404),
+        (request("PERSONAL /reports", proof, b"{}"), 405),
+        (request("POST /reports", &format!("{proof}Content-Type: text/PERSONAL\r\n"), b"{}"), 415),
+    ];
+    for (request, status) in &cases {
+        assert_eq!(ask(&running, request).await.status, *status);
+    }
+    let mut peer = Peer::connect(&running).await;
+    peer.send(b"PERSONAL\x01\r\n\r\n").await;
+    peer.rest().await;
+    std::fs::remove_file(folder.path().join("secret")).unwrap();
+    assert_eq!(ask(&running, &cases[0].0).await.status, 503);
+    running.stopped().await;
+    drop(guard);
+
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for word in
+        ["422: can't be read: json-syntax", " 413: ", " 401: ", " 404: ", " 405: ", " 415: ", " 500: ", " 503: "]
+    {
+        assert!(log.contains(word), "{word} is not in\n{log}");
+    }
+    assert!(!log.contains("PERSONAL"), "{log}");
+}

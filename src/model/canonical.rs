@@ -36,7 +36,7 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<bool, serde_json::Error> {
             // §3.2.3: by UTF-16 code units. For names in ASCII that is the order of the bytes, which
             // the map most often has already.
             if entries.iter().all(|(name, _)| name.is_ascii()) {
-                entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+                entries.sort_unstable_by_key(|(name, _)| *name);
             } else {
                 entries.sort_unstable_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
             }

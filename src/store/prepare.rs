@@ -167,7 +167,7 @@ fn good(mapped: Mapped) -> Good {
     }
 }
 
-fn doubtful(held: Held) -> Result<Doubtful, Error> {
+pub(super) fn doubtful(held: Held) -> Result<Doubtful, Error> {
     Ok(Doubtful {
         entity: held.entity,
         key: held.key,

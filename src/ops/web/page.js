@@ -179,7 +179,7 @@
       row.appendChild(el("td", entity(items[i].entity))); row.appendChild(el("td", items[i].stream)); row.appendChild(el("td", age(items[i].opened_at)));
       cell = el("td"); cell.style.whiteSpace = "nowrap";
       button(cell, items[i], "show"); button(cell, items[i], "retry");
-      if (items[i].leg === "withdrawal") { button(cell, items[i], "release"); }
+      if (items[i].leg === "withdrawal" || items[i].reason === "another-person") { button(cell, items[i], "release"); }
       button(cell, items[i], "dismiss"); row.appendChild(cell); body.appendChild(row);
     }
     if (!items.length) { empty(body, 5); }

@@ -28,6 +28,10 @@ demo *ARGS:
 bench *ARGS:
     cargo run --release --example bench -- {{ARGS}}
 
+# The pictures of the status page again; needs chromium.
+pictures:
+    scripts/pictures
+
 # The API documentation of all crates, with warnings denied.
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -1,6 +1,8 @@
-//! Which way the arrows between the rooms point, where the compiler doesn't say.
+//! The rules of the house that the compiler doesn't know: which way the arrows between the rooms
+//! point, that links lead somewhere, that the status page suits old browsers.
 
 #![expect(clippy::unwrap_used, reason = "a test may end where it can't read its own repository")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -166,4 +168,103 @@ fn connectors_depend_on_the_contract_and_never_on_a_sibling() {
             );
         }
     }
+}
+
+fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            documents(&path, found);
+        } else if name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+}
+
+/// Where the links of a document lead: `[text](here)`, code blocks and code in lines left out.
+fn links(text: &str) -> Vec<(usize, String)> {
+    let mut links = Vec::new();
+    let mut code = false;
+    for (index, line) in text.lines().enumerate() {
+        code ^= line.trim_start().starts_with("```");
+        if code {
+            continue;
+        }
+        let plain: String = line.split('`').step_by(2).collect();
+        for part in plain.split("](").skip(1) {
+            links.push((index + 1, part.split(')').next().unwrap_or_default().to_owned()));
+        }
+    }
+    links
+}
+
+/// The anchor that a heading gets where Markdown is shown.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let mut found = Vec::new();
+    documents(&root(), &mut found);
+    let mut wrong = Vec::new();
+    for path in &found {
+        let text = fs::read_to_string(path).unwrap();
+        for (line, link) in links(&text) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (file, place) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let leads = target.exists()
+                && (place.is_empty()
+                    || fs::read_to_string(&target)
+                        .unwrap_or_default()
+                        .lines()
+                        .any(|line| line.starts_with('#') && anchor(line) == place));
+            if !leads {
+                let document = path.strip_prefix(root()).unwrap();
+                wrong.push(format!("{}:{line}: {link}", document.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "links that lead nowhere:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_guide_is_in_the_list_of_guides() {
+    let list = fs::read_to_string(root().join("docs/README.md")).unwrap();
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let listed = !name.ends_with(".md") || name == "README.md" || list.contains(&format!("({name})"));
+        assert!(listed, "docs/README.md does not list {name}");
+    }
+}
+
+/// A hospital's computers run old browsers and see no other network.
+#[test]
+fn the_status_page_suits_old_browsers_without_a_network() {
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(root().join("src/ops/web")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let newer: &[&str] = match name.rsplit('.').next() {
+            Some("js") => &["=>", "`", "let ", "const ", "class ", "async ", "await ", "fetch(", "innerHTML", "eval("],
+            Some("css") => &["var(", "grid", "@import", "url("],
+            _ => &["type=\"module\"", "onclick"],
+        };
+        // The namespace of SVG is a name, not an address that is asked.
+        let outside = ["http://", "https://", "//cdn"].map(|word| (word, "www.w3.org/2000/svg"));
+        for (line, text) in text.lines().enumerate().filter(|(_, text)| !text.trim_start().starts_with("/*")) {
+            wrong.extend(
+                newer.iter().filter(|word| text.contains(*word)).map(|word| format!("{name}:{}: {word}", line + 1)),
+            );
+            let asks = outside.iter().any(|(word, but)| text.contains(word) && !text.contains(but));
+            wrong.extend(asks.then(|| format!("{name}:{}: asks another server", line + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "not for old browsers:\n{}", wrong.join("\n"));
 }

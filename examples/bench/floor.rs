@@ -13,7 +13,7 @@ type Job = (Vec<u8>, oneshot::Sender<()>);
 
 /// Serves MLLP with nothing but a commit: takes a frame, commits its bytes to SQLite (WAL, FULL)
 /// in groups, acknowledges. Serves until the process ends.
-pub async fn serve_intake(database: &Path) -> std::io::Result<SocketAddr> {
+pub(crate) async fn serve_intake(database: &Path) -> std::io::Result<SocketAddr> {
     let (jobs, waiting) = mpsc::channel::<Job>(256);
     let connection = open(database).map_err(std::io::Error::other)?;
     std::thread::spawn(move || write_groups(&connection, waiting));

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 /// Sends each connection's share of the messages, one after the other, each after the
 /// acknowledgement of the one before. Answers how long all of it took.
-pub async fn send_all(peer: SocketAddr, connections: usize, messages: &[Vec<u8>]) -> std::io::Result<Duration> {
+pub(crate) async fn send_all(peer: SocketAddr, connections: usize, messages: &[Vec<u8>]) -> std::io::Result<Duration> {
     let mut senders = JoinSet::new();
     let began = Instant::now();
     for at in 0..connections {

@@ -126,8 +126,8 @@ impl DeliverySlot {
 impl Agent {
     /// Starts everything that a configuration names. Sources and upstream may be out of reach: that
     /// is their status, not a failure to start.
-    pub async fn start(config: Config, clock: Clock) -> Result<Agent, StartError> {
-        let config = Arc::new(config);
+    pub async fn start(config: impl Into<Arc<Config>>, clock: Clock) -> Result<Agent, StartError> {
+        let config: Arc<Config> = config.into();
         let data_dir = config.agent.data_dir.clone();
         std::fs::create_dir_all(&data_dir).map_err(|cause| StartError::Folder { path: data_dir.clone(), cause })?;
         let options = store::Options {
@@ -361,7 +361,9 @@ async fn drain(store: &Store, delivery: &DeliverySlot, clock: &Clock) {
         let due: Option<DateTime<Utc>> = store.next_due().await.ok().flatten();
         let status = delivery.status();
         let nothing_due = due.is_none_or(|at| at > clock.now());
-        if status.breaker.state != "closed" || (nothing_due && status.in_flight == 0) {
+        // A batch that waits for its next attempt is claimed: the store does not call it due.
+        let idle = status.in_flight == 0 && status.waiting == 0;
+        if status.breaker.state != "closed" || (nothing_due && idle) {
             return;
         }
         let mut handle = delivery.get();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +68,7 @@ impl Supervisor {
             panics: 0,
             since: self.clock.now(),
             last_failure: None,
+            last_failure_at: None,
         };
         self.lock().insert(name.clone(), status);
         let supervisor = self.clone();
@@ -74,12 +76,21 @@ impl Supervisor {
         let handle = tokio::spawn(async move {
             let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
             while !stop.is_cancelled() {
-                supervisor.update(&task, |status| status.state = TaskState::Running);
+                let now = supervisor.clock.now();
+                supervisor.update(&task, |status| {
+                    status.state = TaskState::Running;
+                    status.since = now;
+                });
                 let started = tokio::time::Instant::now();
                 // A task of its own, so that a panic ends it and not the supervisor. Aborted with
                 // the supervisor's loop, so that nothing outlives a hard stop.
-                let mut inner = AbortOnDrop(tokio::spawn(make()));
-                let ended = (&mut inner.0).await;
+                let ended = match catch_unwind(AssertUnwindSafe(&mut make)) {
+                    Ok(work) => {
+                        let mut inner = AbortOnDrop(tokio::spawn(work));
+                        (&mut inner.0).await.map_err(drop)
+                    }
+                    Err(_) => Err(()),
+                };
                 if stop.is_cancelled() {
                     break;
                 }
@@ -87,7 +98,7 @@ impl Supervisor {
                     Ok(Ok(())) => ("it ended before it was asked to".to_owned(), false),
                     Ok(Err(failure)) => (failure, false),
                     // The panic's own words may quote data; the panic hook logs where it happened.
-                    Err(_) => ("it panicked: a bug in hisync".to_owned(), true),
+                    Err(()) => ("it panicked: a bug in hisync".to_owned(), true),
                 };
                 if started.elapsed() > Duration::from_secs(120) {
                     backoff.reset();
@@ -98,9 +109,9 @@ impl Supervisor {
                 let now = supervisor.clock.now();
                 supervisor.update(&task, |status| {
                     status.state = TaskState::Restarting;
+                    status.last_failure_at = Some(now);
                     status.restarts += 1;
                     status.panics += u64::from(panicked);
-                    status.since = now;
                     status.last_failure = Some(failure);
                 });
                 tokio::select! {
@@ -174,5 +185,47 @@ mod tests {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
         assert!(good.ended_by(deadline).await);
         assert!(!bad.ended_by(deadline).await, "a task that ignores its stop is cut off at the deadline");
+    }
+
+    /// A task whose first start does `first`, and whose second start runs until the stop.
+    async fn second_start_after(first: impl Fn() -> Option<Result<(), String>> + Send + 'static) -> TaskStatus {
+        let supervisor = Supervisor::new(Clock::manual(chrono::DateTime::UNIX_EPOCH));
+        let (stop, second) = (CancellationToken::new(), CancellationToken::new());
+        let (mut starts, wait, signal) = (0, stop.clone(), second.clone());
+        let task = supervisor.spawn("task", stop.clone(), move || {
+            starts += 1;
+            let early = if starts == 1 { first() } else { None };
+            let (wait, signal, starts) = (wait.clone(), signal.clone(), starts);
+            async move {
+                if let Some(early) = early {
+                    return early;
+                }
+                assert!(starts > 1, "on purpose");
+                signal.cancel();
+                wait.cancelled().await;
+                Ok(())
+            }
+        });
+        second.cancelled().await;
+        let status = supervisor.statuses().remove(0);
+        stop.cancel();
+        assert!(task.ended_by(tokio::time::Instant::now() + Duration::from_secs(5)).await);
+        assert_eq!(supervisor.statuses()[0].state, TaskState::Ended);
+        status
+    }
+
+    async fn check(first: impl Fn() -> Option<Result<(), String>> + Send + 'static, panics: u64, failure: &str) {
+        let status = second_start_after(first).await;
+        assert_eq!((status.state, status.restarts, status.panics), (TaskState::Running, 1, panics));
+        assert!(status.last_failure.as_deref().is_some_and(|text| text.contains(failure)), "{status:?}");
+        assert!(status.last_failure_at.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_ends_a_task_early_it_is_started_again_and_says_why() {
+        check(|| Some(Ok(())), 0, "before it was asked to").await;
+        check(|| Some(Err("no route to the host".to_owned())), 0, "no route").await;
+        check(|| None, 1, "panicked").await;
+        check(|| panic!("on purpose, before there is a task"), 1, "panicked").await;
     }
 }

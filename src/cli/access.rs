@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use connector_api::chain;
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -41,16 +42,6 @@ pub(super) enum Error {
     Store(#[from] store::Error),
     #[error("{}", chain(.0))]
     Agent(#[from] client::Error),
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 impl Error {

@@ -100,12 +100,7 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     match play(&args, &folder, terminal).await {
         Ok(exit) => exit,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut next = error.source();
-            while let Some(cause) = next {
-                text = format!("{text}: {cause}");
-                next = cause.source();
-            }
+            let text = connector_api::chain(error.as_ref());
             terminal.note(&format!("error: {text}"));
             Exit::Unreachable
         }
@@ -144,16 +139,15 @@ async fn play(args: &Args, folder: &Path, terminal: &Terminal) -> Result<Exit, F
     }
     let mut stage = set_up(args, folder).await?;
     if !args.once {
-        terminal.data(
-            &format!(
-                "status page   http://{}/\nupstream      {}/\nconfiguration {}\n\n\
-             The day begins; Ctrl-C ends it. In another terminal:\n  hisync status -c {1}\n  hisync held list -c {1}\n",
-                stage.agent.admin_address(),
-                stage.upstream.url(),
-                folder.join("hisync.toml").display(),
-            )
-            .replace("{1}", &folder.join("hisync.toml").display().to_string()),
-        );
+        let file = folder.join("hisync.toml");
+        let file = file.display();
+        terminal.data(&format!(
+            "status page   http://{}/\nupstream      {}/\nconfiguration {file}\n\n\
+             The day begins; Ctrl-C ends it. In another terminal:\n  \
+             hisync status -c {file}\n  hisync held list -c {file}\n",
+            stage.agent.admin_address(),
+            stage.upstream.url(),
+        ));
     }
     let began = tokio::time::Instant::now();
     while let Some(step) = stage.day.next(&mut stage.peis)? {

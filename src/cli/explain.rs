@@ -31,6 +31,45 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// Reasons that are no rule of a mapping: (code, what it means, what to do).
+const REASONS: &[(&str, &str, &str)] = &[
+    (
+        "bulk-withdrawal",
+        "so much of a catalogue is missing at once that nothing was withdrawn",
+        "Ask the hospital. Release the item if it is right; dismiss it if the catalogue was read in a bad moment.",
+    ),
+    ("duplicate-key", "several rows have the same key", "Correct the stream's `key`, or the rows in the source."),
+    ("null-key", "a key column is empty", "Name columns that are never empty in the stream's `key`."),
+    (
+        "child-key-ambiguous",
+        "child rows can't be told apart by the key that binds them to their parents",
+        "Compare the columns of the child's key with the parent's: type, blanks and case.",
+    ),
+    ("text-encoding", "a text is not in the character set of its source", "Correct it in the source, then retry."),
+    ("document-json", "an archived record can't be read again", "This is a bug: keep the data folder and report it."),
+    ("mapping-panic", "the mapping failed on this record", "This is a bug: keep the data folder and report it."),
+    (
+        "hl7-charset",
+        "the message is not in the character set that it should be in",
+        "Correct the source's `charset`, then retry; if only some messages are damaged, have them sent again.",
+    ),
+    (
+        "hl7-charset-doubtful",
+        "the text looks as if it was written in another character set than it says",
+        "Correct the source's `charset` (or `prefer = \"configured\"`), then retry.",
+    ),
+    ("hl7-charset-unknown", "MSH-18 names an unknown character set", "Set the source's `charset`, then retry."),
+    ("hl7-delimiters", "the message's delimiters are malformed", "Have the sender correct it and send it again."),
+    ("hl7-segment", "a line is no segment", "Often a raw line break inside a text: have the sender escape it."),
+    ("hl7-no-header", "the message does not begin with MSH", "Have the sender correct it and send it again."),
+    ("hl7-stray", "something stands outside of a message", "Look at what it is, and ask the sender."),
+    ("hl7-several-messages", "several messages stand where one is expected", "Ask the sender to frame each one."),
+    ("hl7-several-patients", "one message is about several people", "The sender must send one message for each."),
+    ("hl7-batch-count", "a batch states another count than it has", "Compare with the sender's log."),
+    ("hl7-too-long", "the message is longer than allowed", "Raise `max_message_bytes`, and have it sent again."),
+    ("mllp-garbage", "what came is no MLLP frame", "Find out what speaks to this port."),
+];
+
 pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     if let Some(rule) = mapping::rules::all().iter().find(|rule| rule.code == args.key) {
         if args.json {
@@ -45,6 +84,14 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
                 rule.severity.as_str(),
                 rule.help
             ));
+        }
+        return Exit::Fine;
+    }
+    if let Some((code, title, help)) = REASONS.iter().find(|(code, _, _)| *code == args.key) {
+        if args.json {
+            terminal.json(&json!({ "reason": { "code": code, "title": title, "help": help } }));
+        } else {
+            terminal.data(&format!("{code}: {title}\n\n{help}"));
         }
         return Exit::Fine;
     }

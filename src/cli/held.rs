@@ -13,10 +13,11 @@ use crate::ops::http::{self, Act, Look, Selection};
 /// Lists, shows and settles what hisync can't vouch for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  hisync held list
-  hisync held show 17
+  hisync held list               what waits for a person, and why
+  hisync held show 17            one item: findings, raw record, history
   hisync held retry --reason unknown-code
-  hisync held dismiss 17 --because 'test patient'")]
+
+Exit codes: 0 done; 1 something is still held, or there is no such item; 3 there is no store.")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -271,7 +272,7 @@ fn detail(view: &Json) -> String {
 
 async fn act(verb: &str, args: ActArgs, because: &str, terminal: &Terminal) -> Result<Exit, Error> {
     let who = args.who.unwrap_or_else(whoami);
-    let group = Selection { stream: args.on.stream, reason: args.on.reason, ..Selection::default() };
+    let group = Selection { stream: args.on.stream, reason: args.on.reason, all: args.on.all, ..Selection::default() };
     let selections: Vec<Selection> = match args.on.ids.is_empty() {
         true => vec![group],
         false => args.on.ids.iter().map(|id| Selection { id: Some(*id), ..Selection::default() }).collect(),

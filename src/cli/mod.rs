@@ -2,7 +2,7 @@
 //!
 //! Data goes to stdout, everything else to stderr; `--json` prints one JSON value with stable field
 //! names. A command answers with an [`Exit`]. To add one: a file with `Args` and `run`, a variant of
-//! [`Command`] and an arm in [`run`].
+//! `Command` and an arm in [`run`].
 
 use std::process::ExitCode;
 

@@ -4,18 +4,19 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-use super::access::{Error, Which};
+use super::access::{Access, Error, Which, whoami};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal};
-use crate::ops::http::Waiting;
-use crate::ops::mask::masked_json;
+use crate::ops::http::{Look, Waiting, mask_event};
 use crate::store::Reader;
 
 /// Lists and shows what waits to be delivered.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  hisync outbox list
-  hisync outbox show 4711")]
+  hisync outbox list             what waits to be delivered
+  hisync outbox show 4711        one entry: its attempts and the event
+
+Exit codes: 0 done; 1 there is no such entry; 3 there is no store.")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -56,9 +57,15 @@ struct ShowArgs {
     which: Which,
     /// The entry's id.
     id: i64,
-    /// Shows personal data in the event.
-    #[arg(long)]
+    /// Shows personal data in the event; the reason goes to the audit log.
+    #[arg(long, requires = "because")]
     show_personal: bool,
+    /// Why personal data is looked at.
+    #[arg(long)]
+    because: Option<String>,
+    /// Who looks, for the audit log.
+    #[arg(long)]
+    who: Option<String>,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -110,13 +117,25 @@ async fn show_list(args: ListArgs, terminal: &Terminal) -> Result<Exit, Error> {
 
 async fn show(args: ShowArgs, terminal: &Terminal) -> Result<Exit, Error> {
     let id = args.id;
-    let read = |reader: &Reader| reader.outbox_show(id);
-    let mut detail = args.which.open().await?.read(&format!("/api/outbox/{id}"), &(), read).await?;
-    if !args.show_personal
-        && let Some(data) = detail.pointer_mut("/event/data")
-    {
-        *data = masked_json(data);
-    }
+    let who = args.who.unwrap_or_else(whoami);
+    let personal = args.because.filter(|_| args.show_personal);
+    let detail = match args.which.open().await? {
+        Access::Agent(client) => client.get(&format!("/api/outbox/{id}"), &Look { personal, who: Some(who) }).await?,
+        Access::Store(reader) => {
+            let detail = reader.outbox_show(id)?;
+            let mut detail = serde_json::to_value(detail).unwrap_or_default();
+            match personal {
+                None => mask_event(&mut detail),
+                Some(reason) => {
+                    drop(reader);
+                    let (store, _) = args.which.open_for_acts()?;
+                    store.audit(&who, "show-personal", &format!("outbox/{id}"), &reason).await?;
+                    store.close().await;
+                }
+            }
+            detail
+        }
+    };
     if args.json {
         terminal.json(&detail);
         return Ok(Exit::Fine);

@@ -60,7 +60,7 @@ struct Shown {
 struct ShownOutcome {
     /// `deliver`, `absent` or `held`.
     fate: &'static str,
-    entity: String,
+    entity: Option<String>,
     key: Option<String>,
     reason: Option<String>,
     normalised: Option<Json>,
@@ -211,7 +211,7 @@ fn show(record: &Record, outcomes: &[Outcome], personal: bool) -> Shown {
                 let key = if personal { mapped.key.key.clone() } else { mask::mask(&mapped.key.key) };
                 ShownOutcome {
                     fate,
-                    entity: mapped.key.entity.to_string(),
+                    entity: Some(mapped.key.entity.to_string()),
                     key: Some(key),
                     reason,
                     normalised: Some(hide(data)),
@@ -220,7 +220,7 @@ fn show(record: &Record, outcomes: &[Outcome], personal: bool) -> Shown {
             }
             Outcome::Held(held) => ShownOutcome {
                 fate: "held",
-                entity: held.entity.to_string(),
+                entity: held.entity.map(|entity| entity.to_string()),
                 key: held.key.as_ref().map(|key| if personal { key.key.clone() } else { mask::mask(&key.key) }),
                 reason: Some(held.reason.clone()),
                 normalised: None,
@@ -237,7 +237,11 @@ fn text(number: usize, record: &Shown) -> String {
     for outcome in &record.outcomes {
         let reason = outcome.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let key = outcome.key.as_deref().unwrap_or("no key");
-        text += &format!("\n{}{reason}: {} {key}\n", outcome.fate.to_uppercase(), outcome.entity);
+        text += &format!(
+            "\n{}{reason}: {} {key}\n",
+            outcome.fate.to_uppercase(),
+            outcome.entity.as_deref().unwrap_or("unrouted")
+        );
         if let Some(normalised) = &outcome.normalised {
             text += &format!("{}\n", pretty(normalised));
         }

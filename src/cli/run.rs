@@ -1,7 +1,9 @@
 //! `hisync run`: the agent.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use connector_api::chain;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -36,15 +38,22 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         }
     };
     let mut config = match load(&args.config) {
-        Ok(config) => config,
+        Ok(config) => Arc::new(config),
         Err(text) => {
             terminal.note(&diagnose_note(&text, terminal));
             return Exit::Usage;
         }
     };
+    let mut before: Option<Arc<Config>> = None;
     loop {
-        let agent = match Agent::start(config, Clock::system()).await {
+        let agent = match Agent::start(config.clone(), Clock::system()).await {
             Ok(agent) => agent,
+            // P10: a configuration that reads well and can't start does not end the sync either.
+            Err(error) if before.is_some() => {
+                tracing::error!("the new configuration can't start, the old one goes on: {}", chain(&error));
+                config = before.take().unwrap_or(config);
+                continue;
+            }
             Err(error) => {
                 terminal.note(&format!("error: {}", chain(&error)));
                 return match error {
@@ -55,18 +64,28 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         };
         tracing::info!(version = VERSION, admin = %agent.admin_address(), "hisync runs");
         told(&[NotifyState::Ready]);
-        let next = live(&mut signals, &args.config).await;
-        told(&[NotifyState::Stopping]);
-        tokio::select! {
-            () = agent.stop() => {}
-            () = signals.stop() => {
-                tracing::warn!("stopped at once by a second signal; nothing acknowledged is lost");
-                // Not an orderly way out, on purpose: whoever sends two signals wants the process gone.
-                std::process::exit(130);
+        let mut next = live(&mut signals, &args.config).await;
+        // Under a reload the process goes on: systemd would end a service that says it stops.
+        if next.is_none() {
+            told(&[NotifyState::Stopping]);
+        }
+        let mut stopped = std::pin::pin!(agent.stop());
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                () = signals.stop() => match next.take() {
+                    // The first signal to stop: what was under way was a change of the configuration.
+                    Some(_) => told(&[NotifyState::Stopping]),
+                    None => {
+                        tracing::warn!("stopped at once by a second signal; nothing acknowledged is lost");
+                        // Not an orderly way out, on purpose: whoever sends two signals wants the process gone.
+                        std::process::exit(130);
+                    }
+                },
             }
         }
         match next {
-            Some(new) => config = *new,
+            Some(new) => before = Some(std::mem::replace(&mut config, new)),
             None => {
                 tracing::info!("hisync stopped");
                 return Exit::Fine;
@@ -76,7 +95,7 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
 }
 
 /// Waits until the agent is to stop (`None`) or to go on under a new configuration.
-async fn live(signals: &mut Signals, path: &std::path::Path) -> Option<Box<Config>> {
+async fn live(signals: &mut Signals, path: &std::path::Path) -> Option<Arc<Config>> {
     let beat = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     let mut ticks = tokio::time::interval(beat.unwrap_or(std::time::Duration::from_secs(3600)));
     loop {
@@ -90,7 +109,7 @@ async fn live(signals: &mut Signals, path: &std::path::Path) -> Option<Box<Confi
                     if let Ok(now) = NotifyState::monotonic_usec_now() {
                         told(&[NotifyState::Reloading, now]);
                     }
-                    return Some(Box::new(config));
+                    return Some(Arc::new(config));
                 }
                 // P10: the running one goes on.
                 Err(problems) => tracing::error!("the new configuration is refused, the old one goes on:\n{}", diagnose::render(&problems, false)),
@@ -115,16 +134,6 @@ fn told(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "could not notify the service manager");
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// The signals that an agent reacts to.

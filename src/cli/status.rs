@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::access::{Access, Which};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal};
+use crate::ops::report::discreet;
 use crate::store::Reader;
 
 /// Says whether the sync is healthy, why not, and what to do next.
@@ -45,7 +46,8 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
 async fn report(which: &Which) -> Result<Json, super::access::Error> {
     let access = which.open().await?;
     let offline = matches!(access, Access::Store(_));
-    let read = access.read("/api/status", &(), Reader::overview).await?;
+    let overview = |reader: &Reader| reader.overview().map(discreet);
+    let read = access.read("/api/status", &(), overview).await?;
     if !offline {
         return Ok(read);
     }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::retry::Policy;
+use crate::retry::Policy;
 
 /// So many failures in a row, of whichever batches, mean that upstream as a whole is not available.
 const FAILURES_TO_OPEN: u32 = 5;
@@ -183,7 +183,6 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::RetrySettings;
     use super::*;
 
     struct Bench {
@@ -193,7 +192,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Bench {
-            let policy = Policy::new(RetrySettings { initial_ms: 1_000, max_ms: 8_000 });
+            let policy = Policy::new(Duration::from_secs(1), Duration::from_secs(8));
             Bench { breaker: Breaker::new(policy), start: Instant::now() }
         }
 

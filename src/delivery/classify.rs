@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::retry::retry_after;
+use crate::retry::retry_after;
 
 /// Upstream's words are kept up to so many characters.
 const MESSAGE_MAX_CHARS: usize = 500;

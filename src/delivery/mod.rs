@@ -3,7 +3,7 @@
 //! - [`settings`]: the `[upstream]` table;
 //! - `client`: one HTTP request, one reply; [`signature`]: how it is signed;
 //! - `classify`: what a reply means, a pure function;
-//! - `breaker` and [`retry`]: when to send again, pure as well;
+//! - `breaker`: when to send again, pure as well;
 //! - `sender`: the loop over the outbox; [`heartbeat`]: the agent's pulse;
 //! - [`openapi`]: the contract for machines.
 //!
@@ -15,7 +15,6 @@ mod client;
 pub mod heartbeat;
 pub mod openapi;
 pub mod receipt;
-pub mod retry;
 mod sender;
 pub mod settings;
 pub mod signature;
@@ -40,11 +39,11 @@ pub use settings::{Auth, Compression, RetrySettings, Settings};
 pub use status::{Counts, LastFailure, Status};
 
 use crate::clock::Clock;
+use crate::retry;
 use crate::store::Store;
 use breaker::Breaker;
 use classify::Reply;
 use client::{Client, Outgoing};
-use retry::Policy;
 use sender::Sender;
 
 /// Delivers the outbox of one hospital to one upstream.
@@ -97,7 +96,7 @@ impl Delivery {
     pub fn new(settings: &Settings, base_dir: &Path, store: Store, clock: Clock) -> Result<Delivery, Error> {
         let client = Client::new(settings, base_dir, clock)?;
         let status = Status {
-            breaker: Breaker::new(Policy::new(settings.retry)).status(),
+            breaker: Breaker::new(settings.retry.policy()).status(),
             last_success: None,
             last_failure: None,
             in_flight: 0,

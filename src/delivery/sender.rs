@@ -23,9 +23,9 @@ use super::Resets;
 use super::breaker::{Breaker, Permit};
 use super::classify::{Answer, EventReceipt, Failure, Reply, classify};
 use super::client::{BATCH_MEDIA_TYPE, Client, Outgoing, join_events};
-use super::retry::Policy;
 use super::signature::batch_id;
 use super::status::{LastFailure, Status, explain};
+use crate::retry::Policy;
 use crate::store::{ClaimLimit, Entry, Settlement, Store, Verdict};
 
 /// So often a batch is sent as it is before its entries go back to the outbox.
@@ -82,7 +82,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(client: Client, store: Store, publish: watch::Sender<Status>, resets: Resets) -> Sender {
-        let policy = Policy::new(client.settings().retry);
+        let policy = client.settings().retry.policy();
         let status = publish.borrow().clone();
         Sender {
             client,
@@ -195,14 +195,9 @@ impl Sender {
         // Commas and brackets count as well.
         let bytes = settings.batch_max_bytes.saturating_sub(settings.batch_max_events + 2).max(1);
         let events = if probe { 1 } else { settings.batch_max_events };
-        let entries = self.store.claim(ClaimLimit { events, bytes }).await?;
+        let entries = self.store.take(ClaimLimit { events, bytes }).await?;
         if entries.is_empty() {
             return Ok(None);
-        }
-        let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
-        if let Err(error) = self.store.mark_inflight(ids.clone()).await {
-            self.unsettled.extend(ids.into_iter().map(|id| Settlement { id, verdict: Verdict::Unsent }));
-            return Err(error);
         }
         self.waiting.extend(arrange(entries, settings.batch_max_events, now));
         Ok(self.next_waiting(now))

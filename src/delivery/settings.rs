@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::{Host, Url};
 
+use crate::retry::Policy;
+
 /// The `[upstream]` table.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +110,13 @@ pub struct RetrySettings {
     /// The longest interval, in milliseconds.
     #[schemars(range(min = 1))]
     pub max_ms: u64,
+}
+
+impl RetrySettings {
+    /// When to try again under these settings.
+    pub(super) fn policy(self) -> Policy {
+        Policy::new(Duration::from_millis(self.initial_ms), Duration::from_millis(self.max_ms))
+    }
 }
 
 impl Default for RetrySettings {

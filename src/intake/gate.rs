@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Refuses new records while the store's disk is nearly full, and admits them again by itself.
-#[derive(Debug)]
 pub struct Gate {
-    folder: PathBuf,
+    measure: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     floor_bytes: u64,
     seen: Mutex<Option<(Instant, u64)>>,
 }
@@ -18,7 +19,16 @@ const REMEMBER: Duration = Duration::from_secs(1);
 impl Gate {
     /// Watches the disk that holds `folder`.
     pub fn new(folder: impl Into<PathBuf>, floor_bytes: u64) -> Gate {
-        Gate { folder: folder.into(), floor_bytes, seen: Mutex::new(None) }
+        let folder = folder.into();
+        Gate::measured(floor_bytes, move || {
+            let stat = rustix::fs::statvfs(&folder).ok()?;
+            Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+        })
+    }
+
+    /// Watches what `measure` says is free, in bytes.
+    pub fn measured(floor_bytes: u64, measure: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Gate {
+        Gate { measure: Box::new(measure), floor_bytes, seen: Mutex::new(None) }
     }
 
     /// Free bytes on the store's disk; `None` where the system doesn't tell.
@@ -29,8 +39,7 @@ impl Gate {
         {
             return Some(free);
         }
-        let stat = rustix::fs::statvfs(&self.folder).ok()?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let free = (self.measure)()?;
         *seen = Some((Instant::now(), free));
         Some(free)
     }

@@ -82,7 +82,7 @@ impl Normaliser {
 
     fn held(&self, code: &str, detail: &str) -> Outcome {
         Outcome::Held(Held {
-            entity: self.mapping.entity(),
+            entity: Some(self.mapping.entity()),
             key: None,
             reason: code.to_owned(),
             findings: vec![Finding::new(code, Severity::Hold, "", detail)],
@@ -98,7 +98,7 @@ pub fn unrouted(record: Record) -> Incoming {
         Err(failure) => (failure.code, failure.detail.clone()),
     };
     let held = Held {
-        entity: crate::model::EntityType::ExamReport,
+        entity: None,
         key: None,
         reason: code.to_owned(),
         findings: vec![Finding::new(code, Severity::Hold, "", detail)],

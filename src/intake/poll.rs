@@ -107,9 +107,12 @@ impl PollStream {
         requests: &mut mpsc::Receiver<RoundRequest>,
         stop: &CancellationToken,
     ) -> Result<(), NeedsRebuild> {
-        let mut backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
-        let mut due = self.clock.now();
-        let mut sweep_due = self.sweep.as_ref().and_then(|(schedule, _)| schedule.next_after(self.clock.now()));
+        let backoff = || Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
+        let (mut failing, mut sweep_failing) = (backoff(), backoff());
+        // When the next times were worked out. A clock that is before this was turned back.
+        let mut since = self.clock.now();
+        let mut due = since;
+        let mut sweep_due = self.next_sweep(since);
         loop {
             self.board.update(&self.id, |status| status.next_at = Some(due));
             let mut waiters = Vec::new();
@@ -120,29 +123,34 @@ impl PollStream {
                     waiters.push(request);
                     Round::Regular
                 }
-                round = self.wait(due, sweep_due) => round,
+                round = self.wait(due, sweep_due, since) => round,
             };
             while let Ok(request) = requests.try_recv() {
                 waiters.push(request);
             }
             let result = self.round(poller, round, stop).await;
             let now = self.clock.now();
-            let regular = self.schedule.next_after(now).unwrap_or(now + STOPPED_RETRY);
-            let next = match &result {
-                Ok(_) => {
-                    backoff.reset();
-                    regular
+            let next = self.schedule.next_after(now).unwrap_or(now + STOPPED_RETRY);
+            let next_sweep = self.next_sweep(now);
+            match (round, &result) {
+                (Round::Regular, Ok(_)) => {
+                    failing.reset();
+                    due = next;
                 }
-                Err(error) => self.after_failure(error, &mut backoff, now, regular),
-            };
-            match round {
-                Round::Regular => due = next,
-                // A sweep that failed is made up for, or one that fails each night is never made.
-                Round::Sweep if result.is_err() => sweep_due = Some(next.max(now + CLOCK_CHECK)),
-                Round::Sweep => {
-                    sweep_due = self.sweep.as_ref().and_then(|(schedule, _)| schedule.next_after(now));
+                (Round::Regular, Err(error)) => due = self.after_failure(error, &mut failing, now, next),
+                // A sweep that fails is tried again soon, and delays no regular round.
+                (Round::Sweep, Ok(_)) => {
+                    sweep_failing.reset();
+                    sweep_due = next_sweep;
+                }
+                (Round::Sweep, Err(error)) => {
+                    sweep_due = Some(self.after_failure(error, &mut sweep_failing, now, next_sweep.unwrap_or(next)));
                 }
             }
+            if now < since {
+                sweep_due = next_sweep;
+            }
+            since = now;
             let hung = matches!(result, Err(RoundError::Hung));
             let answer = result.map_err(|error| error.to_string());
             for waiter in waiters {
@@ -155,12 +163,16 @@ impl PollStream {
         }
     }
 
-    /// Waits until a regular round or a sweep is due.
-    async fn wait(&self, due: DateTime<Utc>, sweep_due: Option<DateTime<Utc>>) -> Round {
+    fn next_sweep(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.sweep.as_ref().and_then(|(schedule, _)| schedule.next_after(now))
+    }
+
+    /// Waits until a regular round or a sweep is due. A clock that was turned back would put off what
+    /// is due by as much, so the stream is read at once and its times are worked out anew.
+    async fn wait(&self, due: DateTime<Utc>, sweep_due: Option<DateTime<Utc>>, since: DateTime<Utc>) -> Round {
         loop {
             let now = self.clock.now();
-            // News first: a sweep that fails again and again keeps no round from its turn.
-            if due <= now {
+            if due <= now || now < since {
                 return Round::Regular;
             }
             if sweep_due.is_some_and(|at| at <= now) {
@@ -276,6 +288,10 @@ impl PollStream {
     }
 
     async fn fetch(&self, poller: &mut dyn Poller, request: Request<'_>) -> Result<Batch, RoundError> {
+        // Asked for each page: the first reading of a large source takes many.
+        if let Some(reason) = self.gate.closed() {
+            return Err(RoundError::NoRoom(reason));
+        }
         match tokio::time::timeout(FETCH_LIMIT, poller.fetch(request, self.batch_size)).await {
             Ok(fetched) => fetched.map_err(RoundError::Source),
             Err(_) => Err(RoundError::Hung),
@@ -324,27 +340,27 @@ impl PollStream {
                 (StreamState::Paused, failure, now + CLOCK_CHECK)
             }
             RoundError::Store(_) | RoundError::Hung => {
-                let mut message = error.to_string();
-                let mut cause = std::error::Error::source(error);
-                while let Some(next) = cause {
-                    message = format!("{message}: {next}");
-                    cause = next.source();
-                }
+                let message = connector_api::chain(error);
                 let class = if matches!(error, RoundError::Hung) { "timeout" } else { "store" };
                 let failure = StreamFailure { at: now, class: class.to_owned(), message, hint: None };
                 (StreamState::Failing, failure, (now + backoff.next_wait()).min(regular))
             }
         };
-        if state == StreamState::Stopped {
-            tracing::error!(stream = %self.id, class = failure.class, "stream stopped: {}", failure.message);
-        } else {
-            tracing::warn!(stream = %self.id, class = failure.class, "round failed: {}", failure.message);
-        }
+        let mut paused_already = false;
         self.board.update(&self.id, |status| {
+            paused_already = status.state == StreamState::Paused;
             status.state = state;
             status.failures += 1;
-            status.failure = Some(failure);
+            status.failure = Some(failure.clone());
         });
+        match state {
+            StreamState::Stopped => {
+                tracing::error!(stream = %self.id, class = failure.class, "stream stopped: {}", failure.message);
+            }
+            // Looked at every few seconds; one line says it.
+            StreamState::Paused if paused_already => {}
+            _ => tracing::warn!(stream = %self.id, class = failure.class, "round failed: {}", failure.message),
+        }
         due
     }
 }

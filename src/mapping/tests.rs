@@ -62,7 +62,7 @@ fn shown(outcome: &Outcome) -> Json {
             json!({ "mapped": { "key": mapped.key.subject(), "wish": wish, "search": mapped.search, "data": data } })
         }
         Outcome::Held(held) => json!({ "held": {
-            "entity": held.entity.as_str(), "key": held.key.as_ref().map(|key| key.subject()), "reason": held.reason,
+            "entity": held.entity.map(EntityType::as_str), "key": held.key.as_ref().map(|key| key.subject()), "reason": held.reason,
             "search": held.search, "findings": held.findings,
         } }),
     }

@@ -15,8 +15,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::canonical::to_canonical_json;
-use super::{EntityKey, EntityType, Finding, Lifecycle};
+use super::{EntityKey, EntityType, Finding, Lifecycle, canonical};
 
 /// One entity of any type.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,10 +69,10 @@ impl Entity {
     /// The event's `data`: canonical JSON (RFC 8785), so that equal entities have equal bytes.
     pub fn to_canonical_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         match self {
-            Entity::ExamItem(item) => to_canonical_json(item),
-            Entity::ExamItemGroup(group) => to_canonical_json(group),
-            Entity::ExamPackage(package) => to_canonical_json(package),
-            Entity::ExamReport(report) => to_canonical_json(report),
+            Entity::ExamItem(item) => canonical::to_vec(item),
+            Entity::ExamItemGroup(group) => canonical::to_vec(group),
+            Entity::ExamPackage(package) => canonical::to_vec(package),
+            Entity::ExamReport(report) => canonical::to_vec(report),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Everything here is plain data. The model knows no other room of the house, no disk, no network
 //! and no clock.
 //!
-//! - [`canonical`]: the one form of JSON that is hashed;
+//! - [`canonical`]: the JSON that is hashed;
 //! - [`entity`]: the four entities that travel, and what they are made of;
 //! - [`identity`]: entity types, keys, sequences and event ids;
 //! - [`finding`]: what a check has to say about a record;

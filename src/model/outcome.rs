@@ -42,8 +42,8 @@ pub enum Wish {
 /// An entity that is held for a person.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// What it would be.
-    pub entity: EntityType,
+    /// What it would be; `None` where that is not known, because the record fits no stream.
+    pub entity: Option<EntityType>,
     /// Its key, where that could be read.
     pub key: Option<EntityKey>,
     /// The reason code: that of its heaviest finding.

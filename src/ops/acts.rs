@@ -42,9 +42,8 @@ pub async fn retry(store: &Store, again: &Again, filter: HeldFilter, who: &str) 
         if report.without_stream > 0 {
             done.problems.push(format!("{} records are of a stream that is not configured", report.without_stream));
         }
-        if report.still_held > 0 {
-            done.problems
-                .push("the mapping in force does not accept them either; `hisync held show ID` says why".into());
+        if report.still_held > report.without_stream {
+            done.problems.push("the mapping in force does not accept them either: show an item to see why".into());
         }
     }
     for item in &items {

@@ -35,8 +35,12 @@ impl Level {
 /// One reason why the verdict is not `ok`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
+    /// What kind of reason it is, a stable word: `stream-failing`, `upstream-down`, `held`…
+    pub code: &'static str,
     /// How bad it is.
     pub level: Level,
+    /// Since when, UTC, where that is known.
+    pub since: Option<DateTime<Utc>>,
     /// What it is about: `stream peis/reports`, `upstream`, `disk`.
     pub subject: String,
     /// What is wrong, one sentence.

@@ -5,6 +5,7 @@
 //! scripts can set), nor read through a name that it points here (the Host must be an address or
 //! `localhost`).
 
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State as Extract};
@@ -27,6 +28,9 @@ use crate::store::{self, HeldDetail, HeldFilter, Reader};
 
 const PAGE: &str = include_str!("web/page.html");
 const STYLE: &str = include_str!("web/page.css");
+const WORDS: &str = include_str!("web/page.words.js");
+const TOOLS: &str = include_str!("web/page.tools.js");
+const HELD: &str = include_str!("web/page.held.js");
 const SCRIPT: &str = include_str!("web/page.js");
 
 /// The header that a request which changes something must carry.
@@ -38,6 +42,9 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
     let router = Router::new()
         .route("/", get(|| asset("text/html; charset=utf-8", PAGE)))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", STYLE)))
+        .route("/page.words.js", get(|| asset("text/javascript; charset=utf-8", WORDS)))
+        .route("/page.tools.js", get(|| asset("text/javascript; charset=utf-8", TOOLS)))
+        .route("/page.held.js", get(|| asset("text/javascript; charset=utf-8", HELD)))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/live", get(|| async { "alive\n" }))
         .route("/ready", get(ready))
@@ -57,7 +64,12 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/api/upstream/reset", post(reset))
         .layer(middleware::from_fn(doors))
         .with_state(Arc::new(state));
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    tokio::select! {
+        ended = server.into_future() => ended,
+        // The server ends by itself once it is told to; this only keeps the recorder small.
+        never = metrics::upkeep() => match never {},
+    }
 }
 
 async fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
@@ -93,22 +105,32 @@ fn host_is_local(headers: &HeaderMap) -> bool {
 }
 
 /// A failure as the API answers it.
-struct Failure(store::Error);
+enum Failure {
+    /// The request lacks something that the audit log needs, or says too little on what to act.
+    Incomplete(&'static str),
+    Store(store::Error),
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match self.0 {
+        let error = match self {
+            Failure::Incomplete(text) => {
+                return (StatusCode::BAD_REQUEST, Json(json!({ "error": text }))).into_response();
+            }
+            Failure::Store(error) => error,
+        };
+        let status = match error {
             store::Error::NotFound { .. } => StatusCode::NOT_FOUND,
             store::Error::Superseded | store::Error::Refused(_) => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, Json(json!({ "error": self.0.to_string() }))).into_response()
+        (status, Json(json!({ "error": error.to_string() }))).into_response()
     }
 }
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Failure {
-        Failure(error)
+        Failure::Store(error)
     }
 }
 
@@ -149,7 +171,7 @@ pub struct Selection {
     pub stream: Option<String>,
     /// Only for this reason.
     pub reason: Option<String>,
-    /// Closed ones too.
+    /// Closed ones too; for an act, whatever is open, where nothing else narrows it.
     pub all: bool,
     /// At most so many.
     pub limit: Option<usize>,
@@ -181,7 +203,7 @@ async fn held_list(Extract(state): Shared, Query(asked): Query<Selection>) -> An
     Ok(Json(state.store.read(move |reader| reader.held_list(&filter, limit, after)).await?))
 }
 
-/// How a held item is to be shown.
+/// How a held item or an outbox entry is to be shown.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Look {
@@ -189,6 +211,18 @@ pub struct Look {
     pub personal: Option<String>,
     /// The person's name, for the audit log.
     pub who: Option<String>,
+}
+
+impl Look {
+    /// Who wants to see personal data and why; `None` where nobody does.
+    fn audited(&self) -> Result<Option<(&str, &str)>, Failure> {
+        let Some(reason) = self.personal.as_deref() else { return Ok(None) };
+        let who = self.who.as_deref().unwrap_or_default();
+        if reason.trim().is_empty() || who.trim().is_empty() {
+            return Err(Failure::Incomplete("personal data needs a name (who) and a reason (personal)"));
+        }
+        Ok(Some((who, reason)))
+    }
 }
 
 /// A held item with its raw record as text.
@@ -207,8 +241,7 @@ async fn held_show(
     Query(look): Query<Look>,
 ) -> Result<Json<HeldView>, Failure> {
     let detail = state.store.read(move |reader| reader.held_show(id)).await?;
-    if let Some(reason) = &look.personal {
-        let who = look.who.as_deref().unwrap_or("unnamed");
+    if let Some((who, reason)) = look.audited()? {
         state.store.audit(who, "show-personal", &format!("held/{id}"), reason).await?;
     }
     Ok(Json(view(&state.again, detail, look.personal.is_some())))
@@ -248,32 +281,72 @@ pub fn view(again: &crate::intake::Again, detail: HeldDetail, personal: bool) ->
     HeldView { detail: json, raw_text }
 }
 
-async fn retry(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+impl Act {
+    /// An act on the items that `on` selects, which has to say something: an empty body never means "all".
+    fn group(self) -> Result<Act, Failure> {
+        let on = &self.on;
+        if on.id.is_none() && on.stream.is_none() && on.reason.is_none() && !on.all {
+            return Err(Failure::Incomplete("say on what: on.id, on.stream, on.reason or on.all"));
+        }
+        self.signed()
+    }
+
+    /// An act on the item that the path names.
+    fn one(mut self, id: i64) -> Result<Act, Failure> {
+        self.on = Selection { id: Some(id), ..Selection::default() };
+        self.signed()
+    }
+
+    fn signed(self) -> Result<Act, Failure> {
+        match self.who.trim().is_empty() {
+            true => Err(Failure::Incomplete("say who acts: the audit log keeps it")),
+            false => Ok(self),
+        }
+    }
+
+    fn reasoned(self) -> Result<Act, Failure> {
+        match self.because.trim().is_empty() {
+            true => Err(Failure::Incomplete("say why (because): the audit log keeps it")),
+            false => Ok(self),
+        }
+    }
+}
+
+async fn do_retry(state: &State, act: Act) -> Answer<acts::Done> {
     Ok(Json(acts::retry(&state.store, &state.again, act.on.filter(), &act.who).await?))
 }
 
-async fn release(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+async fn do_release(state: &State, act: Act) -> Answer<acts::Done> {
     Ok(Json(acts::release(&state.store, act.on.filter(), &act.who).await?))
 }
 
-async fn dismiss(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+async fn do_dismiss(state: &State, act: Act) -> Answer<acts::Done> {
+    let act = act.reasoned()?;
     Ok(Json(acts::dismiss(&state.store, act.on.filter(), &act.who, &act.because).await?))
 }
 
-fn only(id: i64) -> HeldFilter {
-    HeldFilter { id: Some(id), open_only: true, ..HeldFilter::default() }
+async fn retry(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_retry(&state, act.group()?).await
+}
+
+async fn release(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_release(&state, act.group()?).await
+}
+
+async fn dismiss(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_dismiss(&state, act.group()?).await
 }
 
 async fn retry_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    Ok(Json(acts::retry(&state.store, &state.again, only(id), &act.who).await?))
+    do_retry(&state, act.one(id)?).await
 }
 
 async fn release_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    Ok(Json(acts::release(&state.store, only(id), &act.who).await?))
+    do_release(&state, act.one(id)?).await
 }
 
 async fn dismiss_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    Ok(Json(acts::dismiss(&state.store, only(id), &act.who, &act.because).await?))
+    do_dismiss(&state, act.one(id)?).await
 }
 
 /// Which outbox entries.
@@ -294,8 +367,25 @@ async fn outbox_list(Extract(state): Shared, Query(asked): Query<Waiting>) -> An
     Ok(Json(state.store.read(list).await?))
 }
 
-async fn outbox_show(Extract(state): Shared, Path(id): Path<i64>) -> Answer<store::OutboxDetail> {
-    Ok(Json(state.store.read(move |reader| reader.outbox_show(id)).await?))
+async fn outbox_show(
+    Extract(state): Shared,
+    Path(id): Path<i64>,
+    Query(look): Query<Look>,
+) -> Answer<serde_json::Value> {
+    let detail = state.store.read(move |reader| reader.outbox_show(id)).await?;
+    let mut json = serde_json::to_value(&detail).unwrap_or_default();
+    match look.audited()? {
+        Some((who, reason)) => state.store.audit(who, "show-personal", &format!("outbox/{id}"), reason).await?,
+        None => mask_event(&mut json),
+    }
+    Ok(Json(json))
+}
+
+/// Masks the data of an outbox entry's event; its envelope is ours.
+pub fn mask_event(detail: &mut serde_json::Value) {
+    if let Some(data) = detail.pointer_mut("/event/data") {
+        *data = mask::masked_json(data);
+    }
 }
 
 #[derive(Deserialize)]
@@ -318,5 +408,54 @@ pub(super) fn level_number(level: Level) -> f64 {
         Level::Ok => 0.0,
         Level::Attention => 1.0,
         Level::Failing => 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_chinese_words_for_every_rule() {
+        let chinese = WORDS.split("\n  en: {").next().unwrap();
+        let lacks =
+            |code: &&str| !chinese.contains(&format!("{code}: ")) && !chinese.contains(&format!("\"{code}\": "));
+        let missing: Vec<&str> = crate::mapping::rules::all().iter().map(|rule| rule.code).filter(lacks).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn acts_need_a_name_and_say_on_what() {
+        let on = Selection { reason: Some("unknown-code".into()), ..Selection::default() };
+        let act = |who: &str, on: &Selection| Act { who: who.into(), because: String::new(), on: on.clone() };
+        assert!(act("wang", &on).group().is_ok());
+        assert!(act("wang", &Selection::default()).group().is_err());
+        assert!(act(" ", &on).group().is_err());
+        assert!(act("", &on).one(7).is_err());
+        assert_eq!(act("wang", &on).one(7).ok().map(|act| (act.on.id, act.on.reason)), Some((Some(7), None)));
+        assert!(act("wang", &on).reasoned().is_err());
+    }
+
+    #[test]
+    fn personal_data_is_shown_for_a_name_and_a_reason_alone() {
+        let look = |personal: Option<&str>, who: Option<&str>| Look {
+            personal: personal.map(str::to_owned),
+            who: who.map(str::to_owned),
+        };
+        assert_eq!(look(None, Some("wang")).audited().ok(), Some(None));
+        assert_eq!(look(Some("compare"), Some("wang")).audited().ok(), Some(Some(("wang", "compare"))));
+        assert!(look(Some("compare"), None).audited().is_err());
+        assert!(look(Some(" "), Some("wang")).audited().is_err());
+    }
+
+    #[test]
+    fn names_that_somebody_else_points_here_are_refused() {
+        let local = |host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, header::HeaderValue::from_static(host));
+            host_is_local(&headers)
+        };
+        assert!(local("127.0.0.1:8686") && local("localhost:8686") && local("[::1]:8686") && local("localhost"));
+        assert!(!local("evil.example:8686") && !local("evil.example"));
     }
 }

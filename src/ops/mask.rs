@@ -79,7 +79,6 @@ pub fn masked_json(json: &serde_json::Value) -> serde_json::Value {
         "comparator",
         "low",
         "high",
-        "text",
         "instance",
     ];
     match json {
@@ -112,6 +111,15 @@ mod tests {
         ] {
             assert_eq!(mask(text), expected);
         }
+    }
+
+    #[test]
+    fn what_a_doctor_wrote_is_hidden_and_what_the_catalogue_says_is_not() {
+        let report =
+            serde_json::json!({ "item_name": "空腹血糖", "conclusions": [{ "kind": "summary", "text": "血糖升高" }] });
+        let expected =
+            serde_json::json!({ "item_name": "空腹血糖", "conclusions": [{ "kind": "summary", "text": "●●●●" }] });
+        assert_eq!(masked_json(&report), expected);
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! Metrics in the Prometheus text format.
 
+use std::convert::Infallible;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Seconds. From a commit on a fast disk to a fetch from a slow hospital.
 const BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// How often histograms are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The process's one recorder, installed at first use.
 ///
@@ -18,6 +23,17 @@ pub fn recorder() -> Option<&'static PrometheusHandle> {
             builder.and_then(PrometheusBuilder::install_recorder).ok()
         })
         .as_ref()
+}
+
+/// Folds what histograms have collected, for ever: where nobody scrapes, they would grow without end.
+pub(super) async fn upkeep() -> Infallible {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        if let Some(recorder) = recorder() {
+            recorder.run_upkeep();
+        }
+    }
 }
 
 /// Sets the gauges that are read from the report rather than counted.

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use connector_api::StreamId;
+use connector_api::{StreamId, Value, Watermark};
 use serde::Serialize;
 
 use super::health::{Health, Level, Reason, hours, spoken, too_silent};
-use super::{TaskState, TaskStatus};
+use super::{TaskState, TaskStatus, mask};
 use crate::clock::Clock;
 use crate::config::Expect;
 use crate::delivery;
@@ -19,6 +19,9 @@ use crate::store::{self, Overview, Store};
 
 /// Undelivered for longer than this is worth a look, even if upstream seems to be there.
 const OLD: Duration = Duration::from_secs(15 * 60);
+
+/// How long a panic is shown after the restart.
+const BUG_IS_SHOWN: TimeDelta = TimeDelta::days(1);
 
 /// Who this agent is.
 #[derive(Clone, Debug, Serialize)]
@@ -95,7 +98,7 @@ pub struct Report {
 impl State {
     /// Makes the report.
     pub async fn report(&self) -> Result<Report, store::Error> {
-        let overview = self.store.read(store::Reader::overview).await?;
+        let overview = discreet(self.store.read(store::Reader::overview).await?);
         let mut report = Report {
             now: self.clock.now(),
             health: Health::default(),
@@ -111,10 +114,12 @@ impl State {
         reasons.extend(self.silences(&report));
         reasons.extend(upstream_reason(&report));
         reasons.extend(store_reasons(&report.store));
-        reasons.extend(report.tasks.iter().filter_map(task_reason));
+        reasons.extend(report.tasks.iter().filter_map(|task| task_reason(task, report.now)));
         if let Some(text) = self.gate.closed() {
             reasons.push(Reason {
+                code: "disk",
                 level: Level::Failing,
+                since: None,
                 subject: "disk".to_owned(),
                 text,
                 next: "free space; intake goes on by itself".to_owned(),
@@ -131,7 +136,9 @@ impl State {
             let silent = too_silent(expect, self.zone, last, report.now)?;
             let window = hours(expect.between.0, expect.between.1);
             Some(Reason {
+                code: "stream-silent",
                 level: Level::Attention,
+                since: chrono::Duration::from_std(silent).ok().map(|silent| report.now - silent),
                 subject: format!("stream {stream}"),
                 text: format!("nothing new for {} in its expected hours ({window})", spoken(silent)),
                 next: "ask whether the hospital's system runs; `hisync check` shows its newest row".to_owned(),
@@ -141,18 +148,48 @@ impl State {
     }
 }
 
+/// The overview without what it holds of persons: a watermark ends in the key of its last row, which may be
+/// an exam number. Its first column stays where that is a time.
+pub fn discreet(mut overview: Overview) -> Overview {
+    for stream in &mut overview.streams {
+        stream.watermark = stream.watermark.take().map(|stored| {
+            let first = Watermark::from_text(&stored).ok().and_then(|at| at.columns().first().cloned());
+            match first {
+                Some(Value::Time(time)) => time.to_string(),
+                Some(Value::Text(text)) if is_time(&text) => text.to_string(),
+                _ => mask::mask(&stored),
+            }
+        });
+    }
+    overview
+}
+
+/// True for `2026-11-22…` and `2026/11/22…`: no number of a person is written so.
+fn is_time(text: &str) -> bool {
+    let mut parts = text.splitn(3, ['-', '/']);
+    let mut digits = |most: usize| {
+        parts
+            .next()
+            .is_some_and(|part| part.len() <= most && part.len() > 1 && part.bytes().all(|b| b.is_ascii_digit()))
+    };
+    digits(4) && digits(2) && text.chars().all(|c| c.is_ascii_digit() || "-/:. T+Z".contains(c))
+}
+
 fn stream_reason(stream: &StreamStatus) -> Option<Reason> {
-    let level = match stream.state {
+    let (code, level) = match stream.state {
         // One failure may be a blip; the next round tells.
-        StreamState::Failing if stream.failures < 3 => Level::Attention,
-        StreamState::Failing | StreamState::Stopped => Level::Failing,
-        StreamState::Paused => Level::Failing,
+        StreamState::Failing if stream.failures < 3 => ("stream-failing", Level::Attention),
+        StreamState::Failing => ("stream-failing", Level::Failing),
+        StreamState::Stopped => ("stream-stopped", Level::Failing),
+        StreamState::Paused => ("stream-paused", Level::Failing),
         _ => return None,
     };
     let failure = stream.failure.as_ref()?;
     let tries = "hisync tries again by itself; look at the source's network and account".to_owned();
     Some(Reason {
+        code,
         level,
+        since: Some(failure.at),
         subject: format!("stream {}", stream.id),
         text: failure.message.clone(),
         next: failure.hint.clone().unwrap_or(tries),
@@ -171,11 +208,20 @@ fn upstream_reason(report: &Report) -> Option<Reason> {
             since.unwrap_or_else(|| "a moment".to_owned())
         );
         let next = report.upstream.last_failure.as_ref().map_or("see the log", |failure| failure.text);
-        return Some(Reason { level: Level::Failing, subject, text, next: next.to_owned() });
+        return Some(Reason {
+            code: "upstream-down",
+            level: Level::Failing,
+            since: breaker.since,
+            subject,
+            text,
+            next: next.to_owned(),
+        });
     }
     let oldest = (report.now - report.store.oldest_undelivered_at?).to_std().unwrap_or_default();
     (oldest > OLD).then(|| Reason {
+        code: "upstream-slow",
         level: Level::Attention,
+        since: report.store.oldest_undelivered_at,
         subject,
         text: format!("the oldest of {waiting} undelivered events is {} old", spoken(oldest)),
         next: "`hisync outbox list` shows the last answers".to_owned(),
@@ -189,16 +235,20 @@ fn store_reasons(store: &Overview) -> Vec<Reason> {
         let mut kinds: Vec<_> = store.held_open.iter().map(|held| format!("{} {}", held.count, held.reason)).collect();
         kinds.truncate(4);
         reasons.push(Reason {
+            code: "held",
             level: Level::Attention,
+            since: None,
             subject: "held items".to_owned(),
-            text: format!("{open} wait for a person: {}", kinds.join(", ")),
+            text: format!("{open} waiting for a person: {}", kinds.join(", ")),
             next: "`hisync held list`, then show, retry, release or dismiss".to_owned(),
         });
     }
     for (entity, totals) in store.totals.iter().filter(|(_, totals)| !totals.adds_up) {
         let parts = totals.delivered + totals.unchanged + totals.held + totals.queued;
         reasons.push(Reason {
+            code: "sum",
             level: Level::Failing,
+            since: None,
             subject: entity.clone(),
             text: format!("{} versions came in, {parts} are accounted for", totals.source),
             next: "this is a bug: keep a copy of the data folder and report it".to_owned(),
@@ -207,11 +257,66 @@ fn store_reasons(store: &Overview) -> Vec<Reason> {
     reasons
 }
 
-fn task_reason(task: &TaskStatus) -> Option<Reason> {
-    (task.state == TaskState::Restarting).then(|| Reason {
-        level: Level::Failing,
+fn task_reason(task: &TaskStatus, now: DateTime<Utc>) -> Option<Reason> {
+    let failure = task.last_failure.as_deref().unwrap_or("it ended");
+    if task.state == TaskState::Restarting {
+        return Some(Reason {
+            code: "task",
+            level: Level::Failing,
+            since: Some(task.since),
+            subject: task.name.clone(),
+            text: failure.to_owned(),
+            next: "hisync starts it again by itself; the log says more".to_owned(),
+        });
+    }
+    // A bug that a restart hides for a while is still one.
+    let lately = task.last_failure_at.is_some_and(|at| now - at < BUG_IS_SHOWN);
+    (task.panics > 0 && lately).then(|| Reason {
+        code: "task",
+        level: Level::Attention,
+        since: task.last_failure_at,
         subject: task.name.clone(),
-        text: task.last_failure.clone().unwrap_or_else(|| "it ended".to_owned()),
-        next: "hisync starts it again by itself; the log says more".to_owned(),
+        text: format!("it panicked and was started again, {} times since the start", task.panics),
+        next: "report it with the log's line \"panicked\", which says where".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use connector_api::Value;
+
+    use super::*;
+
+    fn check(columns: Vec<Value>, expected: &str) {
+        let at = Watermark::at(columns).to_text();
+        let stream = store::StreamProgress {
+            stream: "peis/reports".to_owned(),
+            watermark: Some(at),
+            watermark_at: None,
+            records: 0,
+            resent: 0,
+            reread: 0,
+            snapshots: 0,
+            last_received_at: None,
+            last_commit_at: None,
+            totals: store::Totals::default(),
+        };
+        let overview = Overview {
+            size_bytes: 0,
+            outbox_depth: 0,
+            outbox: Default::default(),
+            oldest_undelivered_at: None,
+            held_open: Vec::new(),
+            totals: Default::default(),
+            streams: vec![stream],
+        };
+        assert_eq!(discreet(overview).streams[0].watermark.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_watermark_shows_its_time_and_no_number_of_a_person() {
+        check(vec!["2026-11-20 09:00:00".into(), "0301170001".into()], "2026-11-20 09:00:00");
+        check(vec!["2026/11/20 9:00".into(), "0301170001".into()], "2026/11/20 9:00");
+        check(vec!["0301170001".into()], "{\"●●\":[\"●●●●●●●●●●\"]}");
+    }
 }

@@ -30,4 +30,6 @@ pub struct TaskStatus {
     pub since: DateTime<Utc>,
     /// Why it was last started again, free of personal data.
     pub last_failure: Option<String>,
+    /// When that was.
+    pub last_failure_at: Option<DateTime<Utc>>,
 }

@@ -1,8 +1,9 @@
 //! Bodies as they lie in the file: zstd, or plain where that is smaller.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::Error;
 
@@ -13,9 +14,31 @@ const ZSTD: i64 = 1;
 const SMALLEST: usize = 128;
 const LEVEL: i32 = 3;
 
-/// Compressors are a megabyte each and costly to set up: a few are kept, whatever the number of threads.
+/// Compressors and decompressors are large and costly to set up: a few are kept, whatever the number of threads.
 const KEPT: usize = 4;
-static COMPRESSORS: Mutex<Vec<Compressor<'static>>> = Mutex::new(Vec::new());
+static COMPRESSORS: Pool<Compressor<'static>> = Pool(Mutex::new(Vec::new()));
+static DECOMPRESSORS: Pool<Decompressor<'static>> = Pool(Mutex::new(Vec::new()));
+
+struct Pool<T>(Mutex<Vec<T>>);
+
+impl<T> Pool<T> {
+    /// Works with one that is kept, or with a new one. `None` where either fails.
+    fn with<R>(&self, new: fn() -> io::Result<T>, work: impl FnOnce(&mut T) -> io::Result<R>) -> Option<R> {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The lock is not held while it works.
+        let free = kept().pop();
+        let mut one = match free {
+            Some(one) => one,
+            None => new().ok()?,
+        };
+        let result = work(&mut one).ok();
+        let mut kept = kept();
+        if kept.len() < KEPT {
+            kept.push(one);
+        }
+        result
+    }
+}
 
 /// A body ready to be stored.
 #[derive(Clone, Debug)]
@@ -39,18 +62,7 @@ pub(super) fn pack(body: &[u8]) -> Packed {
 }
 
 fn compress(body: &[u8]) -> Option<Vec<u8>> {
-    let pool = || COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
-    let kept = pool().pop();
-    let mut compressor = match kept {
-        Some(compressor) => compressor,
-        None => Compressor::new(LEVEL).ok()?,
-    };
-    let bytes = compressor.compress(body).ok();
-    let mut pool = pool();
-    if pool.len() < KEPT {
-        pool.push(compressor);
-    }
-    bytes
+    COMPRESSORS.with(|| Compressor::new(LEVEL), |compressor| compressor.compress(body))
 }
 
 /// Reads a body back.
@@ -58,7 +70,9 @@ pub(super) fn unpack(codec: i64, size: i64, bytes: Vec<u8>) -> Result<Vec<u8>, E
     let size = usize::try_from(size).map_err(|_| Error::Unreadable("a body"))?;
     let body = match codec {
         PLAIN => bytes,
-        ZSTD => zstd::bulk::decompress(&bytes, size).map_err(|_| Error::Unreadable("a body"))?,
+        ZSTD => DECOMPRESSORS
+            .with(Decompressor::new, |decompressor| decompressor.decompress(&bytes, size))
+            .ok_or(Error::Unreadable("a body"))?,
         _ => return Err(Error::Unreadable("a body")),
     };
     if body.len() == size { Ok(body) } else { Err(Error::Unreadable("a body")) }

@@ -7,7 +7,6 @@ use super::ledger::{self, Origin};
 use super::prepare::Hash;
 use super::writer::Tx;
 use super::{Error, snapshot};
-use crate::model::EntityType;
 
 /// Where an item comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub(super) struct New<'a> {
     pub(super) stream: i64,
     pub(super) archive: Option<i64>,
     pub(super) event: Option<i64>,
-    pub(super) entity_type: EntityType,
+    pub(super) kind: &'static str,
     pub(super) entity: Option<i64>,
     pub(super) digest: Option<Hash>,
     pub(super) mapping: Option<i64>,
@@ -58,7 +57,7 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
     if let (Leg::Record, Some(archive)) = (new.leg, new.archive) {
         let sql = "SELECT id, reason FROM held WHERE archive_id = ?1 AND leg = 'record' AND state = 'open'
                      AND entity_id IS ?2 AND type = ?3 LIMIT 1";
-        let of = (archive, new.entity, new.entity_type.as_str());
+        let of = (archive, new.entity, new.kind);
         let same =
             tx.one("look for a held item", sql, of, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         if let Some((id, reason)) = same {
@@ -79,7 +78,7 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
             new.stream,
             new.archive,
             new.event,
-            new.entity_type.as_str(),
+            new.kind,
             new.entity,
             new.digest,
             new.mapping,
@@ -275,7 +274,7 @@ fn release_change(tx: &mut Tx<'_>, id: i64, item: &Item, source: &str, who: &str
         let sql = "UPDATE disposition SET fate = 'event', event_id = ?3, held_id = NULL WHERE archive_id = ?1
                    AND n = (SELECT min(n) FROM disposition WHERE archive_id = ?1 AND held_id = ?2)";
         let counted = tx.run("release a held item", sql, (archive, id, event))? > 0;
-        tx.count(item.stream, key.entity, counted.then_some("held"), Some("queued"));
+        tx.count(item.stream, key.entity.as_str(), counted.then_some("held"), Some("queued"));
     }
     close(tx, id, "released", who, "")?;
     supersede_covered(tx, entity)
@@ -303,13 +302,13 @@ pub(super) fn refused(tx: &mut Tx<'_>, event: i64, code: &str, message: &str) ->
     let (stream, entity, archive, mapping) = found.ok_or(Error::NotFound { what: "outbox entry", id: event })?;
     let finding = crate::model::Finding::new(code, crate::model::Severity::Hold, "", message);
     let findings = serde_json::to_string(&[finding]).map_err(|_| Error::Unreadable("a finding"))?;
-    let entity_type = ledger::key_of(tx, entity)?.entity;
+    let kind = ledger::key_of(tx, entity)?.entity.as_str();
     let item = New {
         leg: Leg::Outbox,
         stream,
         archive,
         event: Some(event),
-        entity_type,
+        kind,
         entity: Some(entity),
         digest: None,
         mapping: Some(mapping),

@@ -5,7 +5,6 @@ use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
 use super::writer::{Name, Progress, Tx};
 use super::{Committed, Error, RecordReceipt, snapshot};
-use crate::model::EntityType;
 
 /// The stream's row as the batch found it.
 struct Stream<'a> {
@@ -173,22 +172,25 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
             &record.body.bytes,
         ),
     )?;
-    // What was looked up still holds for the one outcome of a record; of several, one may touch the next.
-    let alone = record.outcomes.len() == 1;
+    // What was looked up still holds where no outcome touches the entity of another.
+    let apart = record.outcomes.iter().enumerate().all(|(n, outcome)| {
+        record.outcomes.len() == 1
+            || (outcome.key().is_some() && record.outcomes[..n].iter().all(|other| other.key() != outcome.key()))
+    });
     for (n, (outcome, found)) in record.outcomes.iter().zip(known).enumerate() {
-        let found = if alone { found } else { look(tx, stream, record, outcome, mapping)? };
+        let found = if apart { found } else { look(tx, stream, record, outcome, mapping)? };
         let (entity, fate) = apply(tx, stream, record, outcome, found, archive_id, mapping)?;
-        let disposition = Disposition::new(outcome_type(outcome), entity, fate);
+        let disposition = Disposition::new(kind_of(outcome), entity, fate);
         tx.count(stream.id, disposition.kind, None, Some(disposition.sum("queued")));
         disposition.write(tx, archive_id, n as i64)?;
     }
     Ok(RecordReceipt::Stored { archive_id })
 }
 
-fn outcome_type(outcome: &Prepared) -> EntityType {
+fn kind_of(outcome: &Prepared) -> &'static str {
     match outcome {
-        Prepared::Mapped(good) => good.key.entity,
-        Prepared::Held(doubtful) => doubtful.entity,
+        Prepared::Mapped(good) => good.key.entity.as_str(),
+        Prepared::Held(doubtful) => doubtful.kind,
     }
 }
 
@@ -215,7 +217,7 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
     let Some(key) = outcome.key() else {
         let sql = "SELECT 1 FROM held WHERE stream_id = ?1 AND digest = ?2 AND mapping_id = ?3 AND entity_id IS NULL
                      AND type = ?4 AND state IN ('open', 'dismissed') LIMIT 1";
-        let of = (stream.id, record.digest, mapping, outcome_type(outcome).as_str());
+        let of = (stream.id, record.digest, mapping, kind_of(outcome));
         known.held_already = tx.one("look for a held item", sql, of, |_| Ok(()))?.is_some();
         return Ok(known);
     };
@@ -329,7 +331,7 @@ fn hold(
         stream: origin.stream,
         archive: Some(archive),
         event: None,
-        entity_type: doubtful.entity,
+        kind: doubtful.kind,
         entity,
         digest: Some(digest),
         mapping: Some(origin.mapping),
@@ -405,7 +407,7 @@ fn apply_good(
 
 /// What became of one outcome of an archived record, as it is stored.
 struct Disposition {
-    kind: EntityType,
+    kind: &'static str,
     entity: Option<i64>,
     fate: &'static str,
     event: Option<i64>,
@@ -413,7 +415,7 @@ struct Disposition {
 }
 
 impl Disposition {
-    fn new(kind: EntityType, entity: Option<i64>, fate: Fate) -> Disposition {
+    fn new(kind: &'static str, entity: Option<i64>, fate: Fate) -> Disposition {
         let (fate, event, held) = match fate {
             Fate::Event(id) => ("event", Some(id), None),
             Fate::Held(id) => ("held", None, Some(id)),
@@ -432,7 +434,7 @@ impl Disposition {
             "store what became of a record",
             "INSERT INTO disposition (archive_id, n, type, entity_id, fate, event_id, held_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            (archive, n, self.kind.as_str(), self.entity, self.fate, self.event, self.held),
+            (archive, n, self.kind, self.entity, self.fate, self.event, self.held),
         )?;
         Ok(())
     }
@@ -459,7 +461,7 @@ fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, ma
     let mut held_again = Vec::new();
     let mut overtaken = false;
     for outcome in &record.outcomes {
-        let kind = outcome_type(outcome);
+        let kind = kind_of(outcome);
         let known = look(tx, stream, record, outcome, mapping)?;
         let (entity, fate) = apply(tx, stream, record, outcome, known, archive, mapping)?;
         overtaken |= matches!(fate, Fate::Superseded);
@@ -535,7 +537,7 @@ fn dispositions(tx: &Tx<'_>, archive: i64) -> Result<Vec<Disposition>, Error> {
     })?;
     rows.into_iter()
         .map(|(kind, entity, fate, event, held)| {
-            Ok(Disposition { kind: ledger::entity_type(&kind)?, entity, fate, event, held })
+            Ok(Disposition { kind: ledger::kind(&kind)?, entity, fate, event, held })
         })
         .collect()
 }

@@ -9,11 +9,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::codec::{Packed, pack, unpack};
-use super::prepare::{Doubtful, Good, Hash, Prepared};
+use super::prepare::{Doubtful, Good, Hash, Prepared, UNROUTED};
 use super::writer::Tx;
 use crate::model::event::Withdrawal;
 use crate::model::schema::{schema_uri, withdrawal_schema_uri};
-use crate::model::{EntityKey, EntityType, EventKind, Part, Sequence, Wish};
+use crate::model::{EntityKey, EntityType, EventKind, Part, Sequence, Wish, canonical};
 
 /// An entity's row.
 pub(super) struct Ledger {
@@ -22,7 +22,7 @@ pub(super) struct Ledger {
     present: bool,
     sequence: Sequence,
     hash: Option<Hash>,
-    /// Made in this transaction: nothing of it can lie in the outbox.
+    /// Made in this transaction: nothing of it can lie in the outbox, or be held.
     pub(super) fresh: bool,
 }
 
@@ -63,14 +63,7 @@ pub(super) fn find(tx: &Tx<'_>, key: &EntityKey) -> Result<Option<Ledger>, Error
     )
 }
 
-pub(super) fn find_or_create(tx: &Tx<'_>, key: &EntityKey) -> Result<Ledger, Error> {
-    if let Some(ledger) = find(tx, key)? {
-        return Ok(ledger);
-    }
-    create(tx, key)
-}
-
-/// Adds an entity that is known not to be in the ledger.
+/// Adds an entity that [`find`] did not find.
 pub(super) fn create(tx: &Tx<'_>, key: &EntityKey) -> Result<Ledger, Error> {
     let sql = "INSERT INTO entity (type, key) VALUES (?1, ?2)";
     let id = tx.insert("add to the ledger", sql, (key.entity.as_str(), &key.key))?;
@@ -176,8 +169,7 @@ pub(super) fn settle_entity(
         Some(reason) if ledger.present => {
             let taken_back =
                 Withdrawal { key: key.key.clone(), last_sequence: ledger.sequence.to_string(), reason: reason.clone() };
-            let data = crate::model::canonical::to_canonical_json(&taken_back)
-                .map_err(|_| Error::Unreadable("a withdrawal"))?;
+            let data = canonical::to_vec(&taken_back).map_err(|_| Error::Unreadable("a withdrawal"))?;
             let whole = Whole {
                 absent: whole.absent.clone(),
                 hash: Sha256::digest(&data).into(),
@@ -301,6 +293,11 @@ pub(super) fn key_of(tx: &Tx<'_>, entity: i64) -> Result<EntityKey, Error> {
     })?;
     let (kind, key) = found.ok_or(Error::NotFound { what: "entity", id: entity })?;
     Ok(EntityKey { entity: entity_type(&kind)?, key })
+}
+
+/// Reads what is counted as it is stored: an entity type, or records that fit no stream.
+pub(super) fn kind(text: &str) -> Result<&'static str, Error> {
+    if text == UNROUTED { Ok(UNROUTED) } else { entity_type(text).map(EntityType::as_str) }
 }
 
 /// Reads an entity type as it is stored.

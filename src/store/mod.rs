@@ -201,7 +201,14 @@ impl Store {
 
     /// Takes entries that are due, at most one per entity key: those that waited first, then by age.
     pub async fn claim(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
-        let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit)).await?;
+        let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit, "claimed")).await?;
+        claimed.into_iter().map(entry).collect()
+    }
+
+    /// Claims entries that leave at once, and records that in the same transaction: a sender that
+    /// sends whatever it claims needs one fsync for both.
+    pub async fn take(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
+        let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit, "inflight")).await?;
         claimed.into_iter().map(entry).collect()
     }
 

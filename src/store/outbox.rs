@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            claim          mark_inflight        Delivered
-//!  queued ─────────▶ claimed ─────────▶ inflight ─────────▶ delivered
+//!  queued ─────────▶ claimed ─────────▶ inflight ─────────▶ delivered      (take: both steps in one)
 //!    ▲  ▲              │ Unsent, crash     │ │ └─ Held ────▶ held
 //!    │  └──────────────┘                   │ └─ Retry ─▶ waiting ─ claim ▶ …
 //!    └── crash, lease over: ambiguous, sent again under the same id
@@ -39,7 +39,8 @@ pub(super) struct Claimed {
 pub(super) const DUE: &str =
     "SELECT id, state, size FROM outbox WHERE ready_at BETWEEN ?1 AND ?2 ORDER BY ready_at, id LIMIT ?3";
 
-pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit) -> Result<Vec<Claimed>, Error> {
+/// Takes due entries; `state` is `claimed`, or `inflight` where they leave at once.
+pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit, state: &'static str) -> Result<Vec<Claimed>, Error> {
     unclaim(tx, tx.now - LEASE)?;
     let events = i64::try_from(limit.events).unwrap_or(i64::MAX);
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
@@ -50,14 +51,14 @@ pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit) -> Result<Vec<Claimed>, 
 
     let mut claimed = Vec::with_capacity(due.len());
     let mut bytes = 0_usize;
-    for (id, state, size) in due {
+    for (id, before, size) in due {
         bytes = bytes.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
         if bytes > limit.bytes && !claimed.is_empty() {
             break;
         }
-        let sql = "UPDATE outbox SET state = 'claimed', ready_at = NULL, claimed_at = ?2 WHERE id = ?1";
-        tx.run("claim", sql, (id, tx.now))?;
-        tx.count_outbox(Some(&state), "claimed", 1);
+        let sql = "UPDATE outbox SET state = ?3, ready_at = NULL, claimed_at = ?2 WHERE id = ?1";
+        tx.run("claim", sql, (id, tx.now, state))?;
+        tx.count_outbox(Some(&before), state, 1);
         let sql = "SELECT e.event_id, n.type, n.key, o.attempts, e.head, c.codec, c.size, c.body FROM outbox o
                    JOIN event e ON e.id = o.id JOIN entity n ON n.id = o.entity_id JOIN content c ON c.id = e.content_id
                    WHERE o.id = ?1";
@@ -161,7 +162,7 @@ fn finish(
     tx.run("settle", sql, (id, state, tx.now, code, message))?;
     tx.count_outbox(Some(&row.state), state, 1);
     if row.counts {
-        tx.count(row.stream, ledger::entity_type(&row.entity_type)?, Some("queued"), Some(state));
+        tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("queued"), Some(state));
     }
     promote(tx, row.entity)
 }
@@ -228,7 +229,7 @@ pub(super) fn requeue(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
     tx.run("send an event again", sql, (id,))?;
     tx.count_outbox(Some("held"), "queued", 1);
     if row.counts {
-        tx.count(row.stream, ledger::entity_type(&row.entity_type)?, Some("held"), Some("queued"));
+        tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("held"), Some("queued"));
     }
     promote(tx, row.entity)
 }

@@ -67,9 +67,13 @@ pub(super) struct Good {
     pub(super) search: Vec<String>,
 }
 
+/// What records that fit no stream are counted under, in the place of an entity type.
+pub(super) const UNROUTED: &str = "unrouted";
+
 /// An entity that is held for a person.
 pub(super) struct Doubtful {
-    pub(super) entity: EntityType,
+    /// What it is counted under: an entity type, or [`UNROUTED`].
+    pub(super) kind: &'static str,
     pub(super) key: Option<EntityKey>,
     pub(super) reason: String,
     /// JSON.
@@ -115,9 +119,9 @@ fn hold_contradictions(records: &mut [Record]) -> Result<(), Error> {
         let Some(key) = outcome.key().filter(|key| contradicted.contains(key)) else { continue };
         let message = "another row of this catalogue says something else of the same entity";
         let finding = Finding::new(DUPLICATE_KEY, Severity::Hold, "", message).value(key.key.clone());
-        let (entity, search) = (key.entity, std::mem::take(outcome.search()));
+        let (kind, search) = (key.entity.as_str(), std::mem::take(outcome.search()));
         let findings = findings(&[finding])?;
-        *outcome = Prepared::Held(Doubtful { entity, key: None, reason: DUPLICATE_KEY.to_owned(), findings, search });
+        *outcome = Prepared::Held(Doubtful { kind, key: None, reason: DUPLICATE_KEY.to_owned(), findings, search });
     }
     Ok(())
 }
@@ -169,7 +173,7 @@ fn good(mapped: Mapped) -> Good {
 
 pub(super) fn doubtful(held: Held) -> Result<Doubtful, Error> {
     Ok(Doubtful {
-        entity: held.entity,
+        kind: held.entity.map_or(UNROUTED, EntityType::as_str),
         key: held.key,
         reason: held.reason,
         findings: findings(&held.findings)?,

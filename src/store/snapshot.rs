@@ -80,13 +80,13 @@ fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], activ
         "",
         format!("{} of {active} entities are missing from the snapshot", entities.len()),
     )];
-    let mut entity_type = None;
+    let mut kind = None;
     for entity in entities.iter().take(LISTED) {
         let key = ledger::key_of(tx, *entity)?;
-        entity_type = Some(key.entity);
+        kind = Some(key.entity.as_str());
         findings.push(Finding::new(MISSING, Severity::Info, "", "missing from the snapshot").value(key.subject()));
     }
-    let Some(entity_type) = entity_type else { return Ok(()) };
+    let Some(kind) = kind else { return Ok(()) };
     let findings = serde_json::to_string(&findings).map_err(|_| Error::Unreadable("a finding"))?;
     let id = match open {
         Some(id) => {
@@ -100,7 +100,7 @@ fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], activ
                 stream,
                 archive: None,
                 event: None,
-                entity_type,
+                kind,
                 entity: None,
                 digest: None,
                 mapping: None,
@@ -134,7 +134,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
     })?;
     let Some((archive, mapping, mapping_version)) = rows.into_iter().next() else { return Ok(false) };
     let key = ledger::key_of(tx, entity)?;
-    let ledger = ledger::find_or_create(tx, &key)?;
+    let Some(ledger) = ledger::find(tx, &key)? else { return Ok(false) };
     let origin = Origin { mapping, mapping_version: &mapping_version, ..origin };
     let event = match ledger::compose(tx, &key, entity)? {
         Ok(whole) => ledger::settle_entity(tx, origin, &key, &ledger, &whole)?,
@@ -144,7 +144,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
                 stream: origin.stream,
                 archive: Some(archive),
                 event: None,
-                entity_type: key.entity,
+                kind: key.entity.as_str(),
                 entity: Some(entity),
                 digest: None,
                 mapping: Some(mapping),
@@ -157,7 +157,7 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
     };
     if event.is_some() {
         // No record says it, but it is a version like any other: it counts in the sums (P3).
-        tx.count(origin.stream, key.entity, None, Some("queued"));
+        tx.count(origin.stream, key.entity.as_str(), None, Some("queued"));
     }
     Ok(event.is_some())
 }

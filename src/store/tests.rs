@@ -158,7 +158,7 @@ fn absent(name: &str, reason: &str) -> Outcome {
 
 fn doubtful(key: Option<EntityKey>, reason: &str) -> Outcome {
     Outcome::Held(Held {
-        entity: EntityType::ExamReport,
+        entity: Some(EntityType::ExamReport),
         key,
         reason: reason.into(),
         findings: vec![Finding::new(reason, Severity::Hold, "sex", "no such code").value("Q")],

@@ -61,7 +61,8 @@ pub struct Overview {
     pub oldest_undelivered_at: Option<DateTime<Utc>>,
     /// Open held items by leg and reason.
     pub held_open: Vec<HeldCount>,
-    /// By entity type; those that were never seen are left out.
+    /// By entity type; those that were never seen are left out. Records that fit no stream, and so are
+    /// of no known type, are counted under `unrouted`.
     pub totals: BTreeMap<String, Totals>,
     /// By stream.
     pub streams: Vec<StreamProgress>,
@@ -129,7 +130,7 @@ pub struct HeldSummary {
     pub reason: String,
     /// `source/stream`.
     pub stream: String,
-    /// The entity's type.
+    /// The entity's type; `unrouted` where the record fits no stream.
     pub entity: String,
     /// The entity's key, where that could be read.
     pub key: Option<String>,

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{Error, Options, outbox, schema};
 use crate::clock::Clock;
-use crate::model::{EntityType, SharedComposer};
+use crate::model::SharedComposer;
 
 /// Jobs that may wait; more make their senders wait.
 const QUEUE: usize = 256;
@@ -193,15 +193,15 @@ impl<'a> Tx<'a> {
     }
 
     /// Moves a version of a record from one sum to another (P3); `None` on a side is "not counted".
-    pub(super) fn count(&mut self, stream: i64, entity: EntityType, from: Option<&str>, to: Option<&str>) {
+    pub(super) fn count(&mut self, stream: i64, kind: &'static str, from: Option<&str>, to: Option<&str>) {
         let scope = stream.to_string();
         for (name, n) in [(from, -1), (to, 1)] {
             if let Some(name) = name {
-                self.sums.tally.add(scope.clone(), entity.as_str(), name, n);
+                self.sums.tally.add(scope.clone(), kind, name, n);
             }
         }
         let source = i64::from(to.is_some()) - i64::from(from.is_some());
-        self.sums.tally.add(scope, entity.as_str(), "source", source);
+        self.sums.tally.add(scope, kind, "source", source);
     }
 
     /// Moves outbox entries from one state to another.

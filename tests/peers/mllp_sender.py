@@ -2,9 +2,12 @@
 
 usage: mllp_sender.py HOST PORT FOLDER ACK_LOG
 
-FOLDER holds one message per file, sent in the order of their names. A message is sent again, byte
-for byte, until it is acknowledged with AA or CA; then its control id goes to ACK_LOG, on stable
-storage, before the next one is sent. Lost and refused connections are what the test is about.
+FOLDER holds one message per file, sent in the order of their names; files may be added while it
+runs, each renamed into place under a name that sorts last. It ends when a file named END is there
+and everything before it is sent. A message is sent again, byte for byte, until it is acknowledged
+with AA or CA; then its control id goes to ACK_LOG, on stable storage, before the next one is sent.
+Lost and refused connections are what the test is about; AR and CR, which say that the message will
+never be taken, end it with a failure.
 """
 
 import os
@@ -14,11 +17,15 @@ import time
 import hl7
 from hl7.client import MLLPClient
 
+PAUSE = 0.02
 
-def acknowledged(answer, control_id):
-    message = hl7.parse(answer.strip(b"\x0b\x1c\r").decode("latin-1"))
-    segment = message.segment("MSA")
-    return str(segment[1]) in ("AA", "CA") and str(segment[2]) == control_id
+
+def verdict(answer):
+    """The answer's code and the control id that it answers."""
+    if answer[:1] != b"\x0b" or answer[-2:] != b"\x1c\r":
+        raise ConnectionError("the answer is not one whole block")
+    msa = hl7.parse(answer[1:-2].decode("latin-1")).segment("MSA")
+    return str(msa[1]), str(msa[2])
 
 
 def control_id_of(message):
@@ -26,29 +33,62 @@ def control_id_of(message):
     return message.split(b"\r", 1)[0].split(b"|")[9].decode("ascii")
 
 
+def next_after(folder, last):
+    """The first file after the last one; None while there is none."""
+    later = [name for name in os.listdir(folder) if name > last and not name.startswith(".")]
+    return min(later, default=None)
+
+
+class Sender:
+    def __init__(self, host, port):
+        self.address = host, port
+        self.client = None
+
+    def attempt(self, message):
+        """One attempt; None where no answer came."""
+        try:
+            if self.client is None:
+                self.client = MLLPClient(*self.address)
+                self.client.socket.settimeout(10)
+            answer = self.client.send_message(message)
+            if not answer:
+                raise ConnectionError("the peer closed the connection")
+            return verdict(answer)
+        except (OSError, hl7.HL7Exception, KeyError, IndexError):
+            # An answer that comes later must not be taken for the next message's.
+            if self.client is not None:
+                self.client.close()
+            self.client = None
+            return None
+
+    def deliver(self, message):
+        control_id = control_id_of(message)
+        while True:
+            answer = self.attempt(message)
+            if answer is not None:
+                code, answered = answer
+                if code in ("AR", "CR"):
+                    sys.exit(f"message {control_id} is rejected: {code}")
+                if code in ("AA", "CA") and answered == control_id:
+                    return control_id
+            time.sleep(PAUSE)
+
+
 def main():
     host, port, folder, ack_log = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
-    client = None
+    sender = Sender(host, port)
+    last = ""
     with open(ack_log, "a", encoding="ascii") as log:
-        for name in sorted(os.listdir(folder)):
+        while True:
+            name = next_after(folder, last)
+            if name == "END":
+                return
+            if name is None:
+                time.sleep(PAUSE)
+                continue
+            last = name
             with open(os.path.join(folder, name), "rb") as file:
-                message = file.read()
-            control_id = control_id_of(message)
-            while True:
-                try:
-                    if client is None:
-                        client = MLLPClient(host, port)
-                        client.socket.settimeout(10)
-                    answer = client.send_message(message)
-                    if not answer:
-                        raise ConnectionError("the peer closed the connection")
-                    if acknowledged(answer, control_id):
-                        break
-                except (OSError, ConnectionError, hl7.HL7Exception):
-                    if client is not None:
-                        client.socket.close()
-                    client = None
-                time.sleep(0.02)
+                control_id = sender.deliver(file.read())
             log.write(control_id + "\n")
             log.flush()
             os.fsync(log.fileno())

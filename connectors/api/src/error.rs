@@ -116,15 +116,13 @@ impl SourceError {
 
     /// The message with the whole chain of causes, for logs and for `hisync check`.
     pub fn chain(&self) -> String {
-        let mut text = self.operation.clone();
-        let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(self);
-        while let Some(cause) = next {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        text
+        chain(self)
     }
+}
+
+/// An error with the whole chain of its causes, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// One thing that is wrong with a source's settings. A connector reports all of them at once.

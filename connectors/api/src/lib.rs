@@ -27,7 +27,7 @@ mod secret;
 mod value;
 
 pub use document::{DOCUMENT_FORMAT, Document, DocumentDecoder};
-pub use error::{Action, FaultClass, SettingsProblem, SourceError};
+pub use error::{Action, FaultClass, SettingsProblem, SourceError, chain};
 pub use kind::{
     Batch, Column, Connector, ConnectorKind, Cursor, Discovered, Endpoint, Flow, Intake, Listener, Mode, Poller, Probe,
     Receipt, Refusal, Request, SourceSpec, StreamPoller, StreamSpec,

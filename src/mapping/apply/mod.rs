@@ -21,7 +21,7 @@ use super::{Context, Input};
 use crate::model::entity::{Envelope, Manifest, Provenance, Sex};
 use crate::model::{
     Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, Finding, Held, Lifecycle, Mapped,
-    Outcome, Severity, Wish,
+    Outcome, Severity, Wish, canonical,
 };
 
 /// One outcome for each entity in the document.
@@ -73,7 +73,7 @@ fn once_each(plan: &Plan, entity: EntityType, mut outcomes: Vec<Outcome>) -> Vec
 pub(super) fn held(entity: EntityType, key: Option<EntityKey>, findings: Vec<Finding>, search: Vec<String>) -> Outcome {
     let weight = findings.iter().map(|finding| finding.severity).max();
     let reason = findings.iter().find(|finding| Some(finding.severity) == weight).map(|finding| finding.code.clone());
-    Outcome::Held(Held { entity, key, reason: reason.unwrap_or_default(), findings, search })
+    Outcome::Held(Held { entity: Some(entity), key, reason: reason.unwrap_or_default(), findings, search })
 }
 
 /// A step of the path into the entity.
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
                         *typed.envelope_mut() = envelope;
                         typed.to_canonical_json()
                     }
-                    Err(_) => crate::model::canonical::to_canonical_json(&serde_json::json!({ "envelope": envelope })),
+                    Err(_) => canonical::to_vec(&serde_json::json!({ "envelope": envelope })),
                 };
                 return finish(key, wish, data, search, self.findings);
             }

@@ -1,0 +1,248 @@
+//! The processes: agents, the sandbox upstream, the laboratory's sender.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use hisync::sandbox::hospital::{DemoConfig, write_config};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value as Json;
+
+/// Any secret will do; this one is nobody's.
+const SECRET: &str = "whsec_c3ludGhldGljLXNlY3JldC1mb3ItdGVzdHM=";
+
+/// A test that waits so long for one thing has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+
+/// How often a wait looks again.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Waits until something is so.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < PATIENCE, "waited {} s for {what}", PATIENCE.as_secs());
+        sleep(GLANCE);
+    }
+}
+
+/// A folder with a hospital, an agent's configuration, and the addresses that all keep over restarts.
+pub(crate) struct Stage {
+    folder: tempfile::TempDir,
+    upstream: SocketAddr,
+    admin: SocketAddr,
+    pub(crate) mllp: SocketAddr,
+}
+
+impl Stage {
+    pub(crate) fn new(rng: &mut Rng) -> Stage {
+        let mut folder = tempfile::Builder::new().prefix("hisync-crash-").tempdir().unwrap();
+        if std::env::var_os("HISYNC_CRASH_KEEP").is_some() {
+            folder.disable_cleanup(true);
+            println!("kept: {}", folder.path().display());
+        }
+        let stage = Stage { folder, upstream: free(rng), admin: free(rng), mllp: free(rng) };
+        let demo = DemoConfig {
+            upstream_url: format!("http://{}", stage.upstream),
+            secret: SECRET.to_owned(),
+            admin_listen: stage.admin,
+            mllp_listen: stage.mllp,
+            database: stage.database(),
+            data_dir: stage.path("data"),
+        };
+        let path = write_config(stage.folder.path(), &demo).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Small pages and batches, so that there is much that a kill can fall between.
+        let text = text
+            .replace(
+                "lag_secs = 60 } }",
+                "lag_secs = 20 } }\nbatch_size = 7\nsweep = { schedule = \"*/3 * * * * *\", window = \"1d\" }",
+            )
+            .replace("heartbeat_secs = 5", "heartbeat_secs = 5\nbatch_max_events = 10\nparallel = 2");
+        std::fs::write(&path, text).unwrap();
+        std::fs::create_dir_all(stage.path("letters")).unwrap();
+        File::create(stage.acks_path()).unwrap();
+        stage
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path("hisync.toml")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("peis.db")
+    }
+
+    fn acks_path(&self) -> PathBuf {
+        self.path("acks.log")
+    }
+
+    /// The control ids that the sender got an AA or CA for, in order.
+    pub(crate) fn acks(&self) -> Vec<String> {
+        std::fs::read_to_string(self.acks_path()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// What grows with each acknowledgement to the sender and each event at upstream.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
+        (size(self.acks_path()), size(self.path("upstream/received.jsonl")))
+    }
+
+    /// Hands a message to the laboratory's sender.
+    pub(crate) fn post(&self, place: usize, message: &[u8]) {
+        let hidden = self.path("letters/.next");
+        std::fs::write(&hidden, message).unwrap();
+        std::fs::rename(hidden, self.path(&format!("letters/{place:06}"))).unwrap();
+    }
+
+    /// Lets the sender end when it has sent everything.
+    pub(crate) fn post_nothing_more(&self) {
+        File::create(self.path("letters/END")).unwrap();
+    }
+
+    pub(crate) fn agent(&self) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hisync"));
+        command.args(["run", "-c"]).arg(self.config()).env("HISYNC_LOG", "info").env("NO_COLOR", "1");
+        Process::start("agent", command.stdout(Stdio::null()).stderr(self.log("agent.log")))
+    }
+
+    /// Starts the sandbox upstream; returns when it listens.
+    pub(crate) fn sandbox(&self) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hisync"));
+        command.args(["sandbox", "--listen", &self.upstream.to_string(), "--dir"]).arg(self.path("upstream"));
+        command.env("HISYNC_UPSTREAM_SECRET", SECRET).stdout(Stdio::piped()).stderr(self.log("sandbox.log"));
+        let mut sandbox = Process::start("sandbox", &mut command);
+        let mut line = String::new();
+        BufReader::new(sandbox.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), format!("http://{}", self.upstream), "{}", self.said("sandbox.log"));
+        sandbox
+    }
+
+    pub(crate) fn sender(&self) -> Process {
+        let python = std::env::var_os("HISYNC_PYTHON").expect(
+            "HISYNC_PYTHON names no Python interpreter with the package hl7: run the project's test command `just test`",
+        );
+        let mut command = Command::new(python);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/mllp_sender.py"));
+        command.args([self.mllp.ip().to_string(), self.mllp.port().to_string()]);
+        command.args([self.path("letters"), self.acks_path()]);
+        Process::start("sender", command.stdout(Stdio::null()).stderr(self.log("sender.log")))
+    }
+
+    fn log(&self, name: &str) -> File {
+        OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap()
+    }
+
+    /// What a process wrote to stderr, over all its starts.
+    pub(crate) fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// `hisync status --json`: the running agent's, or the store's where none runs.
+    pub(crate) fn status(&self) -> Option<Json> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hisync"));
+        let output = command.args(["status", "--json", "-c"]).arg(self.config()).output().unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// The running agent's status; `None` while it does not answer.
+    pub(crate) fn live_status(&self) -> Option<Json> {
+        let (code, body) = http(self.admin, "GET", "/api/status", "")?;
+        (code == 200).then(|| serde_json::from_str(&body).unwrap())
+    }
+
+    /// Whether the agent's receiver takes connections.
+    pub(crate) fn receives(&self) -> bool {
+        TcpStream::connect(self.mllp).is_ok()
+    }
+
+    /// Makes the sandbox fail. False where it is not there.
+    pub(crate) fn put_faults(&self, faults: &Json) -> bool {
+        http(self.upstream, "PUT", "/faults", &faults.to_string()).is_some_and(|(code, _)| code == 204)
+    }
+
+    /// JSON lines that the sandbox shows.
+    pub(crate) fn received(&self, query: &str) -> Vec<Json> {
+        let (code, body) =
+            http(self.upstream, "GET", &format!("/v1/received{query}"), "").expect("the sandbox answers");
+        assert_eq!(code, 200);
+        body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// A free port outside the range from which outgoing connections take theirs: nobody takes it while
+/// a process that was killed is started again.
+fn free(rng: &mut Rng) -> SocketAddr {
+    until("a free port", || {
+        let address = SocketAddr::from(([127, 0, 0, 1], rng.u16(15_000..32_000)));
+        TcpListener::bind(address).is_ok().then_some(address)
+    })
+}
+
+/// One request on a connection of its own; `None` where no whole answer comes.
+fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    // HTTP/1.0: the answer ends where the connection does.
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + body).as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// A process that is killed when the test lets go of it.
+pub(crate) struct Process {
+    name: &'static str,
+    child: Child,
+}
+
+impl Process {
+    fn start(name: &'static str, command: &mut Command) -> Process {
+        let child = command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("start the {name}: {error}"));
+        Process { name, child }
+    }
+
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Sends SIGKILL; it must have been alive.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "the {} had ended by itself: {status}", self.name);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        let name = self.name;
+        until(&format!("the {name} to end"), || self.ended()).code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

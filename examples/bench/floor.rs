@@ -72,7 +72,7 @@ async fn serve_peer(mut peer: TcpStream, jobs: &mpsc::Sender<Job>) -> std::io::R
     peer.set_nodelay(true)?;
     let mut buffer = Vec::new();
     loop {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = vec![0; 16 * 1024];
         let read = peer.read(&mut chunk).await?;
         if read == 0 {
             return Ok(());

@@ -203,6 +203,8 @@ window.HISYNC_WORDS = {
       "dates-reversed": "日期先后颠倒",
       "duplicate-result": "结果重复",
       "duplicate-item": "项目重复",
+      "repeated-entity": "同一记录中同一对象重复且内容不同",
+      "report-empty": "终审报告没有内容",
       "package-empty": "套餐没有项目",
       "price-negative": "价格为负",
       "sale-above-original": "售价高于原价",

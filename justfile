@@ -26,6 +26,7 @@ demo *ARGS:
 
 # Ratios against bare floors measured in the same run; the figures as JSON on stdout.
 bench *ARGS:
+    cargo build --release
     cargo run --release --example bench -- {{ARGS}}
 
 # The pictures of the status page again; needs chromium.

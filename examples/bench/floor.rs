@@ -71,8 +71,8 @@ fn commit(connection: &Connection, group: &[Job]) -> rusqlite::Result<()> {
 async fn serve_peer(mut peer: TcpStream, jobs: &mpsc::Sender<Job>) -> std::io::Result<()> {
     peer.set_nodelay(true)?;
     let mut buffer = Vec::new();
+    let mut chunk = vec![0; 16 * 1024];
     loop {
-        let mut chunk = [0; 16 * 1024];
         let read = peer.read(&mut chunk).await?;
         if read == 0 {
             return Ok(());

@@ -6,7 +6,7 @@
 //! those of the machine. A table goes to stderr, the figures as one JSON object to stdout.
 //!
 //! ```text
-//! just bench                     the full run, some ten minutes
+//! just bench                     the full run, some twenty minutes
 //! just bench --quick             a short one: the same figures, less exact
 //! just bench --only intake,delivery
 //! ```

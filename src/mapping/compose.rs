@@ -3,7 +3,7 @@
 use super::apply::held;
 use super::rules::{self, Findings, Weights};
 use crate::model::entity::{Examinee, Manifest, ReportKind, Sex};
-use crate::model::{Entity, EntityKey, ExamReport, Mapped, Outcome, Part, Severity, Wish};
+use crate::model::{Entity, EntityKey, ExamReport, Held, Mapped, Outcome, Part, Severity, Wish};
 
 /// The header's wish decides, and the other standing parts' results, conclusions and attachments join it. One
 /// group has one source: where two parts differ about a group, a person has to look.
@@ -64,6 +64,41 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
             findings.add(&rules::MODEL_MISMATCH, "", "the entity can't be written");
             held(key.entity, Some(key.clone()), findings.list, words)
         }
+    }
+}
+
+/// A report that turns into another person's: exam numbers are used again, and mistyped.
+pub(super) fn doubt_change(key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
+    let read = |data| match Entity::from_json(key.entity, data) {
+        Ok(Entity::ExamReport(report)) => Some(report),
+        _ => None,
+    };
+    let (before, after) = (read(before)?, read(after)?);
+    if !is_another(&before.examinee, &after.examinee) {
+        return None;
+    }
+    let weights = Weights::default();
+    let mut findings = Findings::new(&weights);
+    findings.add(&rules::ANOTHER_PERSON, "examinee", "the version before speaks of another person");
+    match held(key.entity, Some(key.clone()), findings.list, search(&Entity::ExamReport(after))) {
+        Outcome::Held(held) => Some(held),
+        Outcome::Mapped(_) => None,
+    }
+}
+
+/// Whether two versions can't be one person's. A name or a number alone is often corrected.
+fn is_another(one: &Examinee, other: &Examinee) -> bool {
+    fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+        matches!((one, other), (Some(one), Some(other)) if one != other)
+    }
+    let told = |sex: Sex| matches!(sex, Sex::Male | Sex::Female).then_some(sex);
+    let number = |person: &Examinee| person.id_number.as_deref().map(str::to_ascii_uppercase);
+    if one.name == other.name {
+        return false;
+    }
+    match (number(one), number(other)) {
+        (Some(one), Some(other)) => one != other,
+        _ => differ(one.birth_date, other.birth_date) || differ(told(one.sex), told(other.sex)),
     }
 }
 

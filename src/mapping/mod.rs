@@ -28,7 +28,7 @@ use chrono_tz::Tz;
 use connector_api::Document;
 
 use crate::diagnose::Problem;
-use crate::model::{Compose, EntityKey, EntityType, Outcome, Part};
+use crate::model::{Compose, EntityKey, EntityType, Held, Outcome, Part};
 
 /// Reads the files that mappings consist of, so that the engine itself touches no disk.
 pub trait Files {
@@ -106,5 +106,9 @@ pub struct Composer;
 impl Compose for Composer {
     fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
         compose::compose(key, parts)
+    }
+
+    fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
+        compose::doubt_change(key, before, after)
     }
 }

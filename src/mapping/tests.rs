@@ -301,3 +301,26 @@ fn a_department_that_takes_its_report_back_leaves_the_others_standing() {
     let outcome = Composer.compose(&key, &gone);
     assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Absent { .. }, .. })), "{outcome:?}");
 }
+
+#[test]
+fn a_report_may_be_corrected_and_not_become_another_persons() {
+    let mapping = compiled(Path::new("fixtures/mapping/report-grouped/mapping.toml"));
+    let report = outcomes(&mapping, Path::new("fixtures/mapping/report-grouped/input.json")).remove(0);
+    let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
+    let before: Json = serde_json::from_slice(part("", &report).data).expect("JSON");
+    let doubted = |changes: &[(&str, Json)]| {
+        let mut after = before.clone();
+        for (name, value) in changes {
+            after["examinee"][*name] = value.clone();
+        }
+        let [before, after] = [&before, &after].map(|data| serde_json::to_vec(data).expect("JSON"));
+        Composer.doubt_change(&key, &before, &after).map(|held| held.reason)
+    };
+    let (name, number, birth) =
+        (("name", json!("赵试六")), ("id_number", json!("110101197001010011")), ("birth_date", json!("1970-01-01")));
+    assert_eq!(doubted(std::slice::from_ref(&name)), None, "a name was mistyped");
+    assert_eq!(doubted(std::slice::from_ref(&number)), None, "a number was mistyped");
+    assert_eq!(doubted(&[name.clone(), number]).as_deref(), Some("another-person"));
+    assert_eq!(doubted(&[name.clone(), birth.clone()]), None, "the number is the same");
+    assert_eq!(doubted(&[name, birth, ("id_number", Json::Null)]).as_deref(), Some("another-person"));
+}

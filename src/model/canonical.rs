@@ -18,7 +18,7 @@ const EXACT: u64 = 1 << 53;
 /// Writes a value as canonical JSON; fails where it holds a float, or an integer beyond 53 bits.
 pub fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
     let text = RefCell::new(Vec::with_capacity(1024));
-    let formatter = Sorting { text: &text, objects: Vec::new() };
+    let formatter = Sorting { text: &text, members: Vec::new(), objects: Vec::new(), sorted: Vec::new() };
     value.serialize(&mut Serializer::with_formatter(Appending(&text), formatter))?;
     Ok(text.into_inner())
 }
@@ -38,37 +38,38 @@ impl Write for Appending<'_> {
 }
 
 /// Where a member stands in the text: `"name":value,`.
+#[derive(Clone, Copy)]
 struct Member {
     start: usize,
     /// The end of the quoted name.
     colon: usize,
     end: usize,
+    /// The name is ASCII without escapes: its bytes sort as it does.
+    plain: bool,
 }
 
 impl Member {
-    fn quoted<'t>(&self, text: &'t [u8]) -> &'t [u8] {
-        &text[self.start..self.colon]
-    }
-
     /// The order of names by their UTF-16 code units.
     fn order(&self, other: &Member, text: &[u8]) -> Ordering {
-        let (own, other) = (self.quoted(text), other.quoted(text));
-        let plain = |name: &[u8]| name.is_ascii() && !name.contains(&b'\\');
-        if plain(own) && plain(other) {
+        if self.plain && other.plain {
             // The closing quote would sort before some characters of a longer name.
-            return own[..own.len() - 1].cmp(&other[..other.len() - 1]);
+            return text[self.start..self.colon - 1].cmp(&text[other.start..other.colon - 1]);
         }
         // What was just written reads back.
-        let name = |quoted| serde_json::from_slice::<String>(quoted).unwrap_or_default();
-        name(own).encode_utf16().cmp(name(other).encode_utf16())
+        let name = |of: &Member| serde_json::from_slice::<String>(&text[of.start..of.colon]).unwrap_or_default();
+        name(self).encode_utf16().cmp(name(other).encode_utf16())
     }
 }
 
 /// Writes compact JSON and sorts the members of each object when it ends.
 struct Sorting<'t> {
     text: &'t RefCell<Vec<u8>>,
-    /// The members so far of the objects that are open.
-    objects: Vec<Vec<Member>>,
+    /// The members so far of the objects that are open, the innermost last.
+    members: Vec<Member>,
+    /// Where the members of each open object begin in `members`.
+    objects: Vec<usize>,
+    /// Where members are put in order; kept, so that it is allocated once.
+    sorted: Vec<u8>,
 }
 
 impl Sorting<'_> {
@@ -77,7 +78,7 @@ impl Sorting<'_> {
     }
 
     fn member(&mut self) -> io::Result<&mut Member> {
-        self.objects.last_mut().and_then(|members| members.last_mut()).ok_or_else(|| refused("no member is open"))
+        self.members.last_mut().ok_or_else(|| refused("no member is open"))
     }
 }
 
@@ -91,20 +92,23 @@ fn inexact() -> io::Error {
 
 impl Formatter for Sorting<'_> {
     fn begin_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.objects.push(Vec::new());
+        self.objects.push(self.members.len());
         writer.write_all(b"{")
     }
 
     fn begin_object_key<W: Write + ?Sized>(&mut self, _: &mut W, _: bool) -> io::Result<()> {
         let at = self.at();
-        let members = self.objects.last_mut().ok_or_else(|| refused("no object is open"))?;
-        members.push(Member { start: at, colon: at, end: at });
+        self.members.push(Member { start: at, colon: at, end: at, plain: false });
         Ok(())
     }
 
     fn end_object_key<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        let at = self.at();
-        self.member()?.colon = at;
+        let text = self.text;
+        let text = text.borrow();
+        let member = self.member()?;
+        let name = &text[member.start..];
+        member.plain = name.is_ascii() && !name.contains(&b'\\');
+        member.colon = text.len();
         Ok(())
     }
 
@@ -116,21 +120,20 @@ impl Formatter for Sorting<'_> {
     }
 
     fn end_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        if let Some(mut members) = self.objects.pop()
-            && let Some(first) = members.first()
-        {
+        let first = self.objects.pop().ok_or_else(|| refused("no object is open"))?;
+        let members = &mut self.members[first..];
+        if let Some(&Member { start, .. }) = members.first() {
             let mut text = self.text.borrow_mut();
-            let begin = first.start;
             if !members.is_sorted_by(|one, next| one.order(next, &text).is_le()) {
                 members.sort_by(|one, other| one.order(other, &text));
-                let mut sorted = Vec::with_capacity(text.len() - begin);
-                members.iter().for_each(|member| sorted.extend_from_slice(&text[member.start..member.end]));
-                text.truncate(begin);
-                text.append(&mut sorted);
+                self.sorted.clear();
+                members.iter().for_each(|member| self.sorted.extend_from_slice(&text[member.start..member.end]));
+                text[start..].copy_from_slice(&self.sorted);
             }
             // The last member's comma.
             text.pop();
         }
+        self.members.truncate(first);
         writer.write_all(b"}")
     }
 

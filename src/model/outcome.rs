@@ -61,6 +61,13 @@ pub struct Held {
 pub trait Compose: Send + Sync {
     /// Composes the entity, or says why it can't be vouched for as a whole.
     fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome;
+
+    /// Why a version may not follow the newest one by itself, although it is fine alone; `None` where
+    /// it may. Both are the `data` of an entity that should be upstream. A person may release it.
+    fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
+        let _ = (key, before, after);
+        None
+    }
 }
 
 /// The latest part of an entity from one stream.

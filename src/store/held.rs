@@ -185,16 +185,20 @@ struct Item {
     open: bool,
     stream: i64,
     event: Option<i64>,
+    entity: Option<i64>,
+    archive: Option<i64>,
 }
 
 fn item(tx: &Tx<'_>, id: i64) -> Result<Item, Error> {
-    let sql = "SELECT leg, state, stream_id, event_id FROM held WHERE id = ?1";
+    let sql = "SELECT leg, state, stream_id, event_id, entity_id, archive_id FROM held WHERE id = ?1";
     let found = tx.one("read a held item", sql, (id,), |row| {
         Ok(Item {
             leg: Leg::parse(row.get_ref(0)?.as_str()?),
             open: row.get_ref(1)?.as_str()? == "open",
             stream: row.get(2)?,
             event: row.get(3)?,
+            entity: row.get(4)?,
+            archive: row.get(5)?,
         })
     })?;
     found.ok_or(Error::NotFound { what: "held item", id })
@@ -214,12 +218,10 @@ pub(super) fn retry_outbox(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<(), Er
     audit(tx, who, "held-retry", &format!("held/{id}"), "")
 }
 
-/// Carries out a bulk withdrawal; answers how many entities were withdrawn.
+/// Carries out a bulk withdrawal, answering how many entities were withdrawn; or lets a version
+/// follow of which only the change was doubted.
 pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error> {
     let item = item(tx, id)?;
-    if item.leg != Leg::Withdrawal {
-        return Err(Error::Refused("only a bulk withdrawal can be released; retry or dismiss this one"));
-    }
     if !item.open {
         return Err(Error::Refused("this held item is closed"));
     }
@@ -227,6 +229,11 @@ pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error>
     let source: String = tx
         .one("read the stream", sql, (item.stream,), |row| row.get(0))?
         .ok_or(Error::NotFound { what: "stream", id: item.stream })?;
+    if item.leg != Leg::Withdrawal {
+        release_change(tx, id, &item, &source, who)?;
+        audit(tx, who, "held-release", &format!("held/{id}"), "")?;
+        return Ok(0);
+    }
     let origin = Origin { stream: item.stream, source: &source, mapping: 0, mapping_version: "", archive: None };
     // Those that came back since, or that another record has withdrawn, are left alone.
     let missing = tx.all(
@@ -243,6 +250,34 @@ pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error>
     close(tx, id, "released", who, "")?;
     audit(tx, who, "held-release", &format!("held/{id}"), &format!("{withdrawn} withdrawn"))?;
     Ok(withdrawn)
+}
+
+/// Lets a version follow whose parts are all fine: only that it follows the one before was doubted.
+fn release_change(tx: &mut Tx<'_>, id: i64, item: &Item, source: &str, who: &str) -> Result<(), Error> {
+    let refused = || Error::Refused("this item is not one to release; retry or dismiss it");
+    let (Leg::Record, Some(entity), Some(archive)) = (item.leg, item.entity, item.archive) else {
+        return Err(refused());
+    };
+    // The record that is held is the latest part of the entity: it was vouched for by itself.
+    let sql = "SELECT p.mapping_id, m.version FROM part p JOIN mapping m ON m.id = p.mapping_id
+               WHERE p.entity_id = ?1 AND p.stream_id = ?2 AND p.archive_id = ?3";
+    let part = tx.one("read a part", sql, (entity, item.stream, archive), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    })?;
+    let (mapping, version) = part.ok_or_else(refused)?;
+    let key = ledger::key_of(tx, entity)?;
+    let known = ledger::find(tx, &key)?.ok_or_else(refused)?;
+    let whole = ledger::compose(tx, &key, entity)?.map_err(|_| refused())?;
+    let origin = Origin { stream: item.stream, source, mapping, mapping_version: &version, archive: Some(archive) };
+    if let Some(event) = ledger::settle_entity(tx, origin, &key, &known, &whole)? {
+        // The record was counted as held; now the event that it became counts.
+        let sql = "UPDATE disposition SET fate = 'event', event_id = ?3, held_id = NULL WHERE archive_id = ?1
+                   AND n = (SELECT min(n) FROM disposition WHERE archive_id = ?1 AND held_id = ?2)";
+        let counted = tx.run("release a held item", sql, (archive, id, event))? > 0;
+        tx.count(item.stream, key.entity.as_str(), counted.then_some("held"), Some("queued"));
+    }
+    close(tx, id, "released", who, "")?;
+    supersede_covered(tx, entity)
 }
 
 /// Closes an item without doing what it asks for. It stays counted as held (P3).

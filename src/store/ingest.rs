@@ -392,6 +392,10 @@ fn apply_good(
             Ok((ledger.id, Fate::Held(id)))
         }
         Ok(whole) => {
+            if let Some(doubtful) = ledger::doubt_change(tx, &good.key, &ledger, &whole)? {
+                let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
+                return Ok((ledger.id, Fate::Held(id)));
+            }
             if !ledger.fresh {
                 held::supersede_covered(tx, ledger.id)?;
             }

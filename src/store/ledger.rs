@@ -127,6 +127,33 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
     })
 }
 
+/// Why the entity's next version may not follow its newest event by itself.
+pub(super) fn doubt_change(
+    tx: &Tx<'_>,
+    key: &EntityKey,
+    ledger: &Ledger,
+    next: &Whole,
+) -> Result<Option<Doubtful>, Error> {
+    if !ledger.present || next.absent.is_some() || ledger.hash == Some(next.hash) {
+        return Ok(None);
+    }
+    let newest = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
+                  WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
+    let (Some(before), Some(after)) =
+        (data(tx, newest, ledger.id)?, data(tx, "SELECT codec, size, body FROM content WHERE id = ?1", next.content)?)
+    else {
+        return Ok(None);
+    };
+    tx.shared.composer.doubt_change(key, &before, &after).map(super::prepare::doubtful).transpose()
+}
+
+fn data(tx: &Tx<'_>, sql: &str, id: i64) -> Result<Option<Vec<u8>>, Error> {
+    let found = tx.one("read data", sql, (id,), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
+    })?;
+    found.map(|(codec, size, body)| unpack(codec, size, body)).transpose()
+}
+
 /// Compares the entity with its newest event; makes another where that says something else.
 /// Answers the event's row.
 pub(super) fn settle_entity(

@@ -248,7 +248,8 @@ impl Store {
     }
 
     /// Carries out a bulk withdrawal that was held; answers how many entities were withdrawn. Those
-    /// that came back meanwhile are left alone.
+    /// that came back meanwhile are left alone. Or lets a version follow of which only the change was
+    /// doubted (a report that turned into another person's); then the answer is 0.
     pub async fn held_release(&self, id: i64, who: &str) -> Result<u32, Error> {
         let who = who.to_owned();
         self.write("release a held item", 1, move |tx| held::release(tx, id, &who)).await

@@ -171,7 +171,7 @@ fn good(mapped: Mapped) -> Good {
     }
 }
 
-fn doubtful(held: Held) -> Result<Doubtful, Error> {
+pub(super) fn doubtful(held: Held) -> Result<Doubtful, Error> {
     Ok(Doubtful {
         kind: held.entity.map_or(UNROUTED, EntityType::as_str),
         key: held.key,

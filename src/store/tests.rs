@@ -16,7 +16,7 @@ mod deliver;
 mod machine;
 mod snapshots;
 
-/// Joins the parts' data; doubts an entity of which a part says `"doubt"`.
+/// Joins the parts' data; doubts a change to `"stranger"`; doubts an entity of which a part says `"doubt"`.
 struct Joiner;
 
 impl Compose for Joiner {
@@ -39,6 +39,14 @@ impl Compose for Joiner {
             data: format!("{{{}}}", texts.join(",")).into_bytes(),
             search: vec![],
         })
+    }
+
+    fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
+        let stranger = |data: &[u8]| String::from_utf8_lossy(data).contains("stranger");
+        match doubtful(Some(key.clone()), "another-person") {
+            Outcome::Held(held) if !stranger(before) && stranger(after) => Some(held),
+            _ => None,
+        }
     }
 }
 

@@ -112,7 +112,7 @@ async fn a_foreign_page_can_neither_read_nor_act() {
         let answer = ask(&agent, "GET", "/api/status", &[("host", host)], None).await;
         assert_eq!(answer.status, expected, "{host}");
     }
-    let act = json!({ "who": "somebody", "on": {} });
+    let act = json!({ "who": "somebody", "on": { "all": true } });
     let without = ask(&agent, "POST", "/api/held/retry", &[], Some(act.clone())).await;
     assert_eq!(without.status, 403);
     assert!(without.json()["error"].as_str().unwrap().contains("x-hisync"));

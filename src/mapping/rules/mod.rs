@@ -114,6 +114,8 @@ rules! {
         "The order may have been changed on site.";
     PARTS_DISAGREE "parts-disagree" Hold false "two streams give different content for the same group"
         "Only one system may be the source of a group's results.";
+    ANOTHER_PERSON "another-person" Hold true "a report turns into another person's"
+        "Exam numbers are used again: name the day in [key]. Release it where the hospital has corrected the person.";
     PART_HEADER "part-header" Hold true "no part of the entity could be read"
         "A fault of hisync, or a part was written by another version.";
 }

@@ -131,7 +131,8 @@
       .join("; ");
   }
   function verbs(item) {
-    return item.leg === "withdrawal" ? ["release", "dismiss"] : ["retry", "dismiss"];
+    if (item.leg === "withdrawal" || item.reason === "another-person") { return ["release", "dismiss"]; }
+    return ["retry", "dismiss"];
   }
   function open(row, item, verb) {
     if (opened) {

@@ -187,6 +187,29 @@ async fn what_is_retried_for_a_stream_that_it_did_not_come_to_belongs_to_that_st
 }
 
 #[tokio::test]
+async fn a_report_that_turns_into_another_persons_waits_for_a_person() {
+    let world = World::new();
+    world.give(vec![says("1", "a")]).await;
+    world.deliver().await;
+    world.give(vec![says("1", "stranger")]).await;
+    assert_eq!(world.give(vec![says("1", "stranger")]).await, [RecordReceipt::Reread]);
+    world.give(vec![again("1=stranger", 2, mapped("1", "stranger"))]).await;
+    assert!(world.deliver().await.is_empty(), "neither reading it again nor another mapping lets it pass");
+    assert_eq!((totals(&world).await.held, states(&world).await), (1, vec!["open".to_owned()]));
+    assert_eq!(world.store.held_release(1, "ops").await.unwrap(), 0);
+    let events = world.deliver().await;
+    assert_eq!((events.len(), events[0].data["v"].as_str()), (1, Some("stranger")));
+    assert_eq!(totals(&world).await, Totals { source: 2, delivered: 2, adds_up: true, ..Totals::default() });
+    assert!(matches!(world.store.held_release(1, "ops").await, Err(Error::Refused(_))));
+
+    world.give(vec![says("1", "a"), says("1", "stranger"), says("1", "a")]).await;
+    assert!(!states(&world).await.contains(&"open".to_owned()), "it went back to what upstream has");
+    world.give(vec![held("?", Some("1"), "unknown-code")]).await;
+    let id = states(&world).await.len() as i64;
+    assert!(matches!(world.store.held_release(id, "ops").await, Err(Error::Refused(_))), "nobody vouches for it");
+}
+
+#[tokio::test]
 async fn the_life_of_a_record_is_found_by_each_of_its_names() {
     let world = World::new();
     world.give(vec![says("1", "a"), held("??", None, "hl7-charset")]).await;

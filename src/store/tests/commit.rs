@@ -160,7 +160,7 @@ async fn a_panic_in_one_job_leaves_the_others_and_the_store_alone() {
 async fn readers_that_take_long_hold_up_neither_intake_nor_delivery() {
     let world = World::new();
     world.give(vec![says("1", "a")]).await;
-    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let (release, gate) = std::sync::mpsc::sync_channel::<()>(0);
     let gate = Arc::new(std::sync::Mutex::new(gate));
     let slow = || {
         let gate = Arc::clone(&gate);

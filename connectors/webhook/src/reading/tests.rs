@@ -78,7 +78,8 @@ proptest! {
 
     #[test]
     fn any_xml_is_taken(names in prop::collection::vec("(data|list|Item|x:list)", 1..5), text in "[ -;=?-~张三£]{0,9}") {
-        let inner = names.iter().fold(text, |inner, name| format!("<{name}>{inner}</{name}>\n<list a='{}'/>", inner.len()));
+        let wrap = |inner: String, name| format!("<{name}>{inner}</{name}>\n<list a='{}'/>", inner.len());
+        let inner = names.iter().fold(text, wrap);
         check(format!("<?xml version='1.0'?><data>{inner}</data>").as_bytes());
     }
 }

@@ -168,7 +168,7 @@ pub(super) fn settle_entity(
         None => event(tx, origin, key, ledger, EventKind::Upserted, whole).map(Some),
         Some(reason) if ledger.present => {
             let taken_back =
-                Withdrawal { key: key.key.clone(), last_sequence: ledger.sequence.to_string(), reason: reason.clone() };
+                Withdrawal { key: key.key.clone(), last_sequence: ledger.sequence.to_string(), reason: told(reason) };
             let data = canonical::to_vec(&taken_back).map_err(|_| Error::Unreadable("a withdrawal"))?;
             let whole = Whole {
                 absent: whole.absent.clone(),
@@ -303,4 +303,10 @@ pub(super) fn kind(text: &str) -> Result<&'static str, Error> {
 /// Reads an entity type as it is stored.
 pub(super) fn entity_type(text: &str) -> Result<EntityType, Error> {
     text.parse().map_err(|_| Error::Unreadable("an entity type"))
+}
+
+/// The word that upstream is told: a report that upstream has and that is a draft again was taken
+/// back 反审核, whichever of the two the source calls it.
+fn told(reason: &str) -> String {
+    if reason == "draft" { "reversed".to_owned() } else { reason.to_owned() }
 }

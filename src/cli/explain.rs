@@ -20,7 +20,7 @@ use crate::store::Reader;
   hisync explain exam_package/main:peis:T01 a subject
   hisync explain unknown-code               what a reason means and what to do
 
-Exit codes: 0 found; 1 nothing is known of it; 3 there is no store.")]
+Exit codes: 0 found; 1 nothing is known of it; 2 there is no configuration; 3 there is no store.")]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,

@@ -17,7 +17,8 @@ use crate::ops::http::{self, Act, Look, Selection};
   hisync held show 17            one item: findings, raw record, history
   hisync held retry --reason unknown-code
 
-Exit codes: 0 done; 1 something is still held, or there is no such item; 3 there is no store.")]
+Exit codes: 0 done; 1 something is still held, or there is no such item; 2 there is no
+configuration; 3 there is no store.")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,

@@ -16,7 +16,7 @@ use crate::store::Reader;
   hisync outbox list             what waits to be delivered
   hisync outbox show 4711        one entry: its attempts and the event
 
-Exit codes: 0 done; 1 there is no such entry; 3 there is no store.")]
+Exit codes: 0 done; 1 there is no such entry; 2 there is no configuration; 3 there is no store.")]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Verb,

@@ -18,7 +18,8 @@ use crate::store::Reader;
   hisync status                    the agent of ./hisync.toml or /etc/hisync/hisync.toml
   hisync status -c site.toml --json
 
-Exit codes: 0 healthy; 1 needs attention, is failing, or no agent runs; 3 there is no store.")]
+Exit codes: 0 healthy; 1 needs attention, is failing, or no agent runs; 2 there is no
+configuration; 3 there is no store.")]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 /// What a file's name begins with while it is being moved.
 const MOVING: &str = ".hisync-moving-";
@@ -33,6 +34,29 @@ pub(crate) struct Stamp {
 impl Stamp {
     fn of(metadata: &Metadata) -> Stamp {
         Stamp { length: metadata.len(), changed: metadata.modified().ok() }
+    }
+}
+
+/// What a file was when it was read, or the beginning of it that was.
+#[derive(Clone, Debug)]
+pub(crate) struct Seal {
+    /// How many bytes were read.
+    pub(crate) length: u64,
+    /// Their SHA-256.
+    pub(crate) digest: [u8; 32],
+}
+
+impl Seal {
+    /// The seal of bytes that were read.
+    pub(crate) fn of(bytes: &[u8]) -> Seal {
+        Seal { length: bytes.len() as u64, digest: Sha256::digest(bytes).into() }
+    }
+
+    /// Reads a file again. Its time of change may be too coarse to tell that it was rewritten.
+    fn holds(&self, path: &Path) -> io::Result<bool> {
+        let mut digest = Sha256::new();
+        io::copy(&mut File::open(path)?.take(self.length), &mut digest)?;
+        Ok(<[u8; 32]>::from(digest.finalize()) == self.digest)
     }
 }
 
@@ -111,7 +135,8 @@ pub(crate) fn read(path: &Path, stamp: Stamp, limit: u64, kept: u64) -> io::Resu
 /// that was read; then it stays and is a new one.
 ///
 /// Nothing in the other folder is overwritten: `tag` goes into the name where that is taken.
-pub(crate) fn settle(folder: &Path, name: &OsStr, stamp: Stamp, dir: &Path, tag: &str) -> io::Result<bool> {
+pub(crate) fn settle(folder: &Path, name: &OsStr, was: (Stamp, &Seal), dir: &Path, tag: &str) -> io::Result<bool> {
+    let (stamp, seal) = was;
     fs::create_dir_all(dir)?;
     let path = folder.join(name);
     let mut hidden = OsString::from(MOVING);
@@ -122,7 +147,7 @@ pub(crate) fn settle(folder: &Path, name: &OsStr, stamp: Stamp, dir: &Path, tag:
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     }
-    if Stamp::of(&fs::metadata(&moving)?) != stamp {
+    if Stamp::of(&fs::metadata(&moving)?) != stamp || !seal.holds(&moving)? {
         fs::rename(&moving, free_name(folder, name, "again")?)?;
         return Ok(false);
     }
@@ -150,7 +175,8 @@ fn copy_over(from: &Path, to: &Path) -> io::Result<()> {
 /// Moves a marker after its file, if it is there.
 pub(crate) fn settle_marker(folder: &Path, marker: &OsStr, dir: &Path, tag: &str) -> io::Result<()> {
     match fs::metadata(folder.join(marker)) {
-        Ok(metadata) => settle(folder, marker, Stamp::of(&metadata), dir, tag).map(drop),
+        // What a marker holds does not matter.
+        Ok(metadata) => settle(folder, marker, (Stamp::of(&metadata), &Seal::of(b"")), dir, tag).map(drop),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

@@ -14,10 +14,9 @@ use connector_api::{
     CancellationToken, DecodeFailure, Endpoint, FaultClass, Intake, Listener, Raw, Record, Refusal, SourceError,
     SourceId, async_trait,
 };
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::folder::{self, Content, Entry, Stamp};
+use crate::folder::{self, Content, Entry, Seal, Stamp};
 use crate::format::{BYTES, FilesDecoder};
 use crate::settings::{Complete, Rules, StreamRules};
 
@@ -73,6 +72,7 @@ struct Taken {
     records: Vec<Record>,
     /// The beginning of the file's digest.
     tag: String,
+    seal: Seal,
     /// True where the file as a whole can't be read.
     failed: bool,
 }
@@ -175,7 +175,7 @@ impl Watcher {
         let (rules, own, file) = (Arc::clone(&self.rules), stream.clone(), entry.clone());
         let read = step(stop, move || read(&rules, &own, &file)).await?;
         let read = read.map_err(|error| Fault::Source(file_failed("read a file", error)))?;
-        let Some(Taken { mut records, tag, failed }) = read else { return Ok(false) };
+        let Some(Taken { mut records, tag, seal, failed }) = read else { return Ok(false) };
         let (count, held) = (records.len(), records.iter().filter(|record| record.document.is_err()).count());
         while !records.is_empty() {
             let rest = records.split_off(records.len().min(GROUP));
@@ -185,7 +185,7 @@ impl Watcher {
         let (rules, file, name) = (Arc::clone(&self.rules), entry.clone(), tag.clone());
         let moved = step(stop, move || {
             let dir = if failed { &rules.failed } else { &rules.done };
-            folder::settle(&rules.folder, &file.name, file.stamp, dir, &name)
+            folder::settle(&rules.folder, &file.name, (file.stamp, &seal), dir, &name)
         });
         let moved = moved.await?.map_err(|error| Fault::Source(file_failed("move a file that is stored", error)))?;
         tracing::info!(source = %self.source, stream = %stream.id, file = tag, records = count, held, moved, "file taken");
@@ -308,7 +308,8 @@ fn read(rules: &Rules, stream: &StreamRules, entry: &Entry) -> io::Result<Option
         Content::TooLarge(bytes) => (bytes, true),
         Content::Changed => return Ok(None),
     };
-    let digest = hex::encode(&Sha256::digest(&bytes)[..16]);
+    let seal = Seal::of(&bytes);
+    let digest = hex::encode(&seal.digest[..16]);
     let tag = digest[..8].to_owned();
     let record = |place: &str, raw: Raw, document| Record {
         raw,
@@ -340,7 +341,7 @@ fn read(rules: &Rules, stream: &StreamRules, entry: &Entry) -> io::Result<Option
             (vec![record(&format!("file of {} bytes", entry.stamp.length), raw, Err(failure))], true)
         }
     };
-    Ok(Some(Taken { records, tag, failed }))
+    Ok(Some(Taken { records, tag, seal, failed }))
 }
 
 /// A name as text. Names in another character set than UTF-8 are written as their bytes.

@@ -34,8 +34,9 @@ impl Place {
         names
     }
 
-    fn settle(&self, name: &str, stamp: Stamp) -> bool {
-        settle(self.path(), OsStr::new(name), stamp, &self.path().join("done"), "tag").unwrap()
+    fn settle(&self, name: &str, stamp: Stamp, text: &str) -> bool {
+        let was = (stamp, &Seal::of(text.as_bytes()));
+        settle(self.path(), OsStr::new(name), was, &self.path().join("done"), "tag").unwrap()
     }
 }
 
@@ -63,10 +64,10 @@ fn a_file_that_grew_or_went_is_not_read() {
 #[test]
 fn nothing_is_overwritten_by_a_move() {
     let place = Place::with(&[("a.csv", "first")]);
-    assert!(place.settle("a.csv", place.stamp("a.csv")));
+    assert!(place.settle("a.csv", place.stamp("a.csv"), "first"));
     for text in ["second", "third"] {
         place.write("a.csv", text);
-        assert!(place.settle("a.csv", place.stamp("a.csv")));
+        assert!(place.settle("a.csv", place.stamp("a.csv"), text));
     }
     assert_eq!(place.names("done"), ["a.csv", "a.tag-2.csv", "a.tag.csv"]);
     assert_eq!(place.text("done/a.tag-2.csv"), "third");
@@ -78,10 +79,12 @@ fn a_file_that_was_replaced_since_it_was_read_stays() {
     let place = Place::with(&[("a.csv", "first")]);
     let stamp = place.stamp("a.csv");
     place.write("a.csv", "another");
-    assert!(!place.settle("a.csv", stamp));
+    assert!(!place.settle("a.csv", stamp, "first"));
+    // Of the same length, and at the same time as far as the file system can tell.
+    assert!(!place.settle("a.csv", place.stamp("a.csv"), "between"));
     assert_eq!(place.names("."), ["a.csv"]);
     assert_eq!(place.text("a.csv"), "another");
-    assert!(!place.settle("gone.csv", stamp));
+    assert!(!place.settle("gone.csv", stamp, "first"));
 }
 
 #[test]
@@ -96,7 +99,8 @@ fn what_an_interrupted_move_left_is_a_file_again() {
 fn a_copy_is_complete_before_its_origin_goes() {
     let place = Place::with(&[("a", "content")]);
     let other = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
-    assert!(settle(place.path(), OsStr::new("a"), place.stamp("a"), &other.path().join("done"), "tag").unwrap());
+    let was = (place.stamp("a"), &Seal::of(b"content"));
+    assert!(settle(place.path(), OsStr::new("a"), was, &other.path().join("done"), "tag").unwrap());
     assert_eq!(fs::read_to_string(other.path().join("done/a")).unwrap(), "content");
     assert_eq!(place.names("."), [""; 0]);
     place.write("b", "copied");

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +51,10 @@ struct Seen {
 
 /// Why a step did not do its work.
 enum Fault {
-    /// The source's fault.
+    /// The folder as a whole is out of reach.
     Source(SourceError),
+    /// One file can't be read, or can't be moved although it is stored.
+    File { error: SourceError, stored: bool },
     /// The records were not accepted.
     Refused(Refusal),
     /// The agent stops.
@@ -92,6 +95,7 @@ impl Watcher {
         let ready = self.ready(entries, &present, Instant::now());
         self.put_away_orphans(&present, stop).await?;
         let mut pass = Pass::default();
+        // Streams with a file that was not stored. A later file must not overtake it: it may correct it.
         let mut blocked = HashSet::new();
         for (entry, at) in ready {
             if stop.is_cancelled() {
@@ -109,9 +113,12 @@ impl Watcher {
                     self.seen.remove(&entry.name);
                     self.put_away_marker(&entry.name, &present, stop).await?;
                 }
-                Err(Fault::Source(error)) => {
+                Err(Fault::File { error, stored }) => {
                     tracing::warn!(source = %self.source, stream = %stream.id, error = error.chain(), "a file stays");
                     pass.failed.get_or_insert(error);
+                    if !stored {
+                        blocked.insert(at);
+                    }
                 }
                 Err(Fault::Refused(Refusal::Busy { reason, retry_after })) => {
                     tracing::warn!(source = %self.source, stream = %stream.id, reason, "files wait: the agent is busy");
@@ -119,11 +126,10 @@ impl Watcher {
                     return Ok(pass);
                 }
                 Err(Fault::Refused(refusal @ Refusal::Failed { .. })) => {
-                    // A later file must not overtake this one: it may correct it.
                     tracing::error!(source = %self.source, stream = %stream.id, %refusal, "a file was not stored");
                     blocked.insert(at);
                 }
-                Err(Fault::Refused(Refusal::Stopping) | Fault::Stopping) => return Err(Fault::Stopping),
+                Err(fault) => return Err(fault),
             }
         }
         Ok(pass)
@@ -174,7 +180,7 @@ impl Watcher {
     ) -> Result<bool, Fault> {
         let (rules, own, file) = (Arc::clone(&self.rules), stream.clone(), entry.clone());
         let read = step(stop, move || read(&rules, &own, &file)).await?;
-        let read = read.map_err(|error| Fault::Source(file_failed("read a file", error)))?;
+        let read = read.map_err(|error| Fault::File { error: file_failed("read a file", error), stored: false })?;
         let Some(Taken { mut records, tag, seal, failed }) = read else { return Ok(false) };
         let (count, held) = (records.len(), records.iter().filter(|record| record.document.is_err()).count());
         while !records.is_empty() {
@@ -187,7 +193,9 @@ impl Watcher {
             let dir = if failed { &rules.failed } else { &rules.done };
             folder::settle(&rules.folder, &file.name, (file.stamp, &seal), dir, &name)
         });
-        let moved = moved.await?.map_err(|error| Fault::Source(file_failed("move a file that is stored", error)))?;
+        let moved = moved
+            .await?
+            .map_err(|error| Fault::File { error: file_failed("move a file that is stored", error), stored: true })?;
         tracing::info!(source = %self.source, stream = %stream.id, file = tag, records = count, held, moved, "file taken");
         Ok(moved)
     }
@@ -262,7 +270,7 @@ impl Listener for Watcher {
         loop {
             let pass = match self.pass(&*intake, &stop).await {
                 Ok(pass) => pass,
-                Err(Fault::Source(error)) => return Err(error),
+                Err(Fault::Source(error) | Fault::File { error, .. }) => return Err(error),
                 Err(Fault::Refused(_) | Fault::Stopping) => return Ok(()),
             };
             if let Some(error) = pass.failed {
@@ -322,7 +330,9 @@ fn read(rules: &Rules, stream: &StreamRules, entry: &Entry) -> io::Result<Option
             format!("{} bytes, and {} are allowed; the beginning is kept", entry.stamp.length, rules.max_file_bytes);
         Err(DecodeFailure::new("file-too-large", what))
     } else {
-        stream.format.read(&bytes)
+        // A bug that one file brings out must not keep all others out.
+        let read = catch_unwind(AssertUnwindSafe(|| stream.format.read(&bytes)));
+        read.unwrap_or_else(|_| Err(DecodeFailure::new("file-bug", "reading the file ran into a bug of hisync")))
     };
     let (records, failed) = match pieces {
         Ok(pieces) => {

@@ -1,7 +1,5 @@
 //! The cases under `fixtures/files`: a file put into the folder, what is stored, and where it goes.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
-
 mod support;
 
 use std::fs;

@@ -334,3 +334,6 @@ impl Decoder for FilesDecoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ pub struct Settings {
     /// `prefer = "configured"`.
     #[serde(default)]
     pub charset: TextPolicy,
-    /// How to tell that a file is complete.
+    /// How to tell that a file is complete; `{ type = "stable", secs = 10 }` where left out.
     #[serde(default)]
     pub complete: Complete,
     /// How often the folder is listed, in seconds.
@@ -113,7 +113,8 @@ pub struct Stream {
 pub struct Unit {
     /// The columns in which they agree. The record has these columns and the list `rows`.
     pub key: Vec<String>,
-    /// What becomes of rows of which it can't be told to which unit they belong.
+    /// What becomes of rows of which it can't be told to which unit they belong; `fail` where left
+    /// out.
     #[serde(default)]
     pub stray_rows: StrayRows,
 }

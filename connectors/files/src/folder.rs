@@ -7,6 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -84,8 +85,8 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        if let Some(own) = name.to_str().and_then(|name| name.strip_prefix(MOVING)) {
-            let own = OsString::from(own);
+        if let Some(own) = name.as_bytes().strip_prefix(MOVING.as_bytes()) {
+            let own = OsStr::from_bytes(own).to_owned();
             let back = free_name(folder, &own, "again")?;
             fs::rename(entry.path(), &back)?;
             name = back.file_name().map_or(own, OsStr::to_owned);

@@ -118,3 +118,17 @@ fn a_marker_that_is_gone_needs_no_move() {
     }
     assert_eq!(place.names("done"), ["a.ok"]);
 }
+
+#[test]
+fn names_need_not_be_utf8() {
+    let place = Place::with(&[]);
+    let name = OsStr::from_bytes(b"\xb1\xa8\xb8\xe6.csv");
+    let moving = OsString::from_iter([OsStr::new(MOVING), name]);
+    fs::write(place.path().join(moving), "text").unwrap();
+    let entries = list(place.path()).unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].name, name);
+    let done = place.path().join("done");
+    assert!(settle(place.path(), name, (entries[0].stamp, &Seal::of(b"text")), &done, "tag").unwrap());
+    assert_eq!(list(&done).unwrap()[0].name, name);
+}

@@ -196,7 +196,8 @@ impl Watcher {
         let moved = moved
             .await?
             .map_err(|error| Fault::File { error: file_failed("move a file that is stored", error), stored: true })?;
-        tracing::info!(source = %self.source, stream = %stream.id, file = tag, records = count, held, moved, "file taken");
+        let (source, stream) = (&self.source, &stream.id);
+        tracing::info!(%source, %stream, file = tag, records = count, held, moved, "file taken");
         Ok(moved)
     }
 

@@ -3,6 +3,7 @@
 //! Adding a connector takes its folder under `connectors/`, a dependency and one line in [`all`].
 
 use connector_api::{Connector, ConnectorKind, Mode, SettingsProblem, SourceSpec, StreamSpec};
+use connector_files::Files;
 use connector_mllp::Mllp;
 use connector_sqlite::Sqlite;
 use connector_webhook::Webhook;
@@ -59,7 +60,7 @@ pub const fn entry<K: ConnectorKind>() -> Kind {
 
 /// Every connector kind of this build, by name.
 pub fn all() -> &'static [Kind] {
-    static ALL: &[Kind] = &[entry::<Mllp>(), entry::<Sqlite>(), entry::<Webhook>()];
+    static ALL: &[Kind] = &[entry::<Files>(), entry::<Mllp>(), entry::<Sqlite>(), entry::<Webhook>()];
     ALL
 }
 

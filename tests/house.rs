@@ -37,6 +37,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["src/store/", "src/sandbox/hospital/"]),
     // The command line talks to the agent's own admin API; upstream is delivery's alone.
     ("reqwest", &["src/delivery/", "src/cli/client.rs"]),
+    ("connector_files", &["src/registry.rs"]),
     ("connector_sqlite", &["src/registry.rs"]),
     ("connector_mllp", &["src/registry.rs"]),
     ("connector_webhook", &["src/registry.rs"]),

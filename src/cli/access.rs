@@ -1,6 +1,6 @@
 //! How a command reaches the state of an agent: the running one, or its store.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use connector_api::chain;
 use serde::Serialize;
@@ -32,8 +32,8 @@ pub(super) struct Which {
 pub(super) enum Error {
     #[error("there is no configuration at ./hisync.toml or /etc/hisync/hisync.toml; name one with -c FILE")]
     NoConfig,
-    #[error("read {path:?}: {cause}")]
-    Read { path: PathBuf, cause: String },
+    #[error("{path:?} does not tell the data folder: {cause}")]
+    NoDataDir { path: PathBuf, cause: String },
     #[error("{0:?} holds no store: has an agent run with this data folder?")]
     NoStore(PathBuf),
     #[error("the configuration has problems; `hisync check -c {0:?}` shows them")]
@@ -49,7 +49,7 @@ impl Error {
     pub(super) fn tell(&self, terminal: &Terminal) -> Exit {
         terminal.note(&format!("error: {self}"));
         match self {
-            Error::NoConfig | Error::Read { .. } | Error::BadConfig(_) => Exit::Usage,
+            Error::NoConfig | Error::NoDataDir { .. } | Error::BadConfig(_) => Exit::Usage,
             Error::NoStore(_) | Error::Agent(client::Error::Unreachable(_)) => Exit::Unreachable,
             Error::Agent(client::Error::Refused(_)) => Exit::NotFine,
             Error::Store(error) => match error {
@@ -84,12 +84,10 @@ impl Which {
             return Ok(folder.clone());
         }
         let path = self.config()?;
-        let read = |cause: String| Error::Read { path: path.clone(), cause };
-        let text = std::fs::read_to_string(&path).map_err(|error| read(error.to_string()))?;
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| read(error.message().to_owned()))?;
-        let folder = table.get("agent").and_then(|agent| agent.get("data_dir")).and_then(toml::Value::as_str);
-        let folder = folder.ok_or_else(|| read("it has no agent.data_dir".to_owned()))?;
-        Ok(path.parent().unwrap_or(Path::new(".")).join(folder))
+        config::data_dir(&path).map_err(|problems| {
+            let causes: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            Error::NoDataDir { path, cause: causes.join("; ") }
+        })
     }
 
     /// The running agent, or its store.

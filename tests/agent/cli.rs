@@ -86,6 +86,38 @@ fn everything(site: &Site, exam_no: &str) -> Vec<Json> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_found_where_the_agent_put_it() {
+    let site = Site::new().await;
+    let dir = toml::Value::String(site.data_dir().to_string_lossy().into_owned());
+    let status = |what: &str| {
+        let (code, report) = hisync_json(&site.config, &["status"]);
+        assert_eq!((code, &report["agent"]), (1, &Json::Null), "{what}");
+        assert!(report["store"].is_object(), "{what}");
+    };
+    // Left out, the default holds for whoever runs and for whoever asks.
+    site.edit("hisync.toml", &format!("data_dir = {dir}\n"), "");
+    site.start().await.stop().await;
+    status("the default folder");
+    // A table in an included file is as good as one in the file itself.
+    let text = std::fs::read_to_string(&site.config).unwrap();
+    let (start, end) = (text.find("[agent]").unwrap(), text.find("[upstream]").unwrap());
+    std::fs::write(site.folder.path().join("who.toml"), &text[start..end]).unwrap();
+    let rest = format!("include = [\"who.toml\"]\n{}{}", &text[..start], &text[end..]);
+    std::fs::write(&site.config, rest).unwrap();
+    site.load();
+    status("an included table");
+    // What is broken elsewhere does not hinder a look.
+    for mapping in ["exam_report", "exam_item"] {
+        std::fs::write(site.folder.path().join(format!("mappings/demo-peis/{mapping}.toml")), "broken").unwrap();
+    }
+    status("broken mappings");
+    std::fs::write(site.folder.path().join("who.toml"), "[agent]\ndata_dir = 7").unwrap();
+    let (code, _, err) = hisync(&["status", "-c", &site.config.to_string_lossy()]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("data_dir"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn texts_for_people_name_what_matters_and_hide_persons() {
     let mut site = Site::new().await;
     site.conclude(&visit(0), 9, None);

@@ -36,7 +36,10 @@ async fn commands_say_the_same_beside_a_running_agent_and_without_one() {
     assert_eq!(everything(&site, &exam_no), running, "the store tells the same as the agent");
     let (code, offline) = hisync_json(&site.config, &["status"]);
     assert_eq!((code, &offline["health"]["level"], &offline["agent"]), (1, &json!("failing"), &Json::Null));
-    assert_eq!(names(&offline), ["agent", "disk", "health", "store", "streams", "tasks", "upstream"]);
+    assert_eq!(names(&offline), names(&status), "programs read one shape");
+    let reason = |status: &Json| status["health"]["reasons"][0].clone();
+    assert_eq!(names(&reason(&offline)), names(&reason(&status)));
+    assert_eq!(reason(&offline)["code"], "no-agent");
     assert_eq!(offline["store"]["totals"], totals);
     let (_, text, _) = hisync(&["status", "-c", &config]);
     assert!(text.contains("no agent runs") && text.contains("systemctl start hisync"), "{text}");

@@ -94,7 +94,7 @@ impl Which {
     pub(super) async fn open(&self) -> Result<Access, Error> {
         let folder = self.data_dir()?;
         if let Some(file) = AgentFile::read(&folder)
-            && let Some(client) = Client::connect(file.admin).await
+            && let Some(client) = Client::connect(&file).await
         {
             return Ok(Access::Agent(client));
         }

@@ -36,6 +36,9 @@ const SCRIPT: &str = include_str!("web/page.js");
 /// The header that a request which changes something must carry.
 pub const ACT_HEADER: &str = "x-hisync";
 
+/// The header of `/live` with the word of [`AgentFile::run`](crate::agent::AgentFile).
+pub const RUN_HEADER: &str = "x-hisync-run";
+
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken) -> std::io::Result<()> {
     metrics::recorder();
@@ -46,7 +49,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/page.tools.js", get(|| asset("text/javascript; charset=utf-8", TOOLS)))
         .route("/page.held.js", get(|| asset("text/javascript; charset=utf-8", HELD)))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/live", get(|| async { "alive\n" }))
+        .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(scrape))
         .route("/api/status", get(status))
@@ -136,6 +139,10 @@ impl From<store::Error> for Failure {
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Shared = Extract<Arc<State>>;
+
+async fn live(Extract(state): Shared) -> impl IntoResponse {
+    ([(RUN_HEADER, state.run.clone())], "alive\n")
+}
 
 async fn ready(Extract(state): Shared) -> Response {
     let starting = state.board.all().iter().filter(|stream| stream.state == StreamState::Starting).count();

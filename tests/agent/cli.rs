@@ -1,5 +1,6 @@
 //! The real program beside a running agent, without one, and with nothing at all.
 
+use hisync::agent::{AGENT_FILE, AgentFile};
 use serde_json::{Value as Json, json};
 
 use super::support::{Site, delivered, hisync, hisync_json, message, overview, send, visit};
@@ -118,6 +119,24 @@ async fn the_store_is_found_where_the_agent_put_it() {
     let (code, _, err) = hisync(&["status", "-c", &site.config.to_string_lossy()]);
     assert_eq!(code, 2, "{err}");
     assert!(err.contains("data_dir"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_does_not_answer_for_the_data_folder_of_another() {
+    let (gone, runs) = (Site::new().await, Site::new().await);
+    let agent = gone.start().await;
+    let left_behind = std::fs::read(gone.data_dir().join(AGENT_FILE)).unwrap();
+    agent.stop().await;
+    let agent = runs.start().await;
+    // The file of an agent that was killed, whose address another one has now.
+    let mut left_behind: AgentFile = serde_json::from_slice(&left_behind).unwrap();
+    left_behind.admin = agent.admin_address();
+    std::fs::write(gone.data_dir().join(AGENT_FILE), serde_json::to_vec(&left_behind).unwrap()).unwrap();
+    let (_, report) = hisync_json(&gone.config, &["status"]);
+    assert_eq!(report["health"]["reasons"][0]["code"], "no-agent", "{report}");
+    let (_, report) = hisync_json(&runs.config, &["status"]);
+    assert!(report["agent"].is_object(), "{report}");
+    agent.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

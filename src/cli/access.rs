@@ -34,6 +34,8 @@ pub(super) enum Error {
     NoConfig,
     #[error("{path:?} does not tell the data folder: {cause}")]
     NoDataDir { path: PathBuf, cause: String },
+    #[error("no agent runs, and this can't be done without the configuration: name it with -c FILE, not --data-dir")]
+    ConfigNeeded,
     #[error("{0:?} holds no store: has an agent run with this data folder?")]
     NoStore(PathBuf),
     #[error("the configuration has problems; `hisync check -c {0:?}` shows them")]
@@ -49,7 +51,7 @@ impl Error {
     pub(super) fn tell(&self, terminal: &Terminal) -> Exit {
         terminal.note(&format!("error: {self}"));
         match self {
-            Error::NoConfig | Error::NoDataDir { .. } | Error::BadConfig(_) => Exit::Usage,
+            Error::NoConfig | Error::ConfigNeeded | Error::NoDataDir { .. } | Error::BadConfig(_) => Exit::Usage,
             Error::NoStore(_) | Error::Agent(client::Error::Unreachable(_)) => Exit::Unreachable,
             Error::Agent(client::Error::Refused(_)) => Exit::NotFine,
             Error::Store(error) => match error {
@@ -104,8 +106,23 @@ impl Which {
         Ok(Access::Store(Reader::open(&folder)?))
     }
 
+    /// What reads the records of each stream, where a configuration says so. None is needed to look at what
+    /// hisync keeps in its own form.
+    pub(super) fn readers(&self, terminal: &Terminal) -> intake::Readers {
+        let Some(path) = self.data_dir.is_none().then(|| self.config().ok()).flatten() else {
+            return intake::Readers::new();
+        };
+        config::load(&path).map(|config| agent::sources::decoders(&config)).unwrap_or_else(|_| {
+            terminal.note(&format!("{}; what only it can read is not shown", Error::BadConfig(path)));
+            intake::Readers::new()
+        })
+    }
+
     /// The store for an act, with the mappings in force, where no agent runs.
     pub(super) fn open_for_acts(&self) -> Result<(Store, intake::Again), Error> {
+        if self.data_dir.is_some() {
+            return Err(Error::ConfigNeeded);
+        }
         let path = self.config()?;
         let config = config::load(&path).map_err(|_| Error::BadConfig(path))?;
         let options = store::Options {

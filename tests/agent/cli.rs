@@ -3,7 +3,7 @@
 use hisync::agent::{AGENT_FILE, AgentFile};
 use serde_json::{Value as Json, json};
 
-use super::support::{Site, delivered, hisync, hisync_json, message, overview, send, visit};
+use super::support::{LAB, REPORTS, Site, delivered, held, hisync, hisync_json, message, overview, send, visit};
 
 fn names(json: &Json) -> Vec<&str> {
     let mut names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
@@ -137,6 +137,41 @@ async fn an_agent_does_not_answer_for_the_data_folder_of_another() {
     let (_, report) = hisync_json(&runs.config, &["status"]);
     assert!(report["agent"].is_object(), "{report}");
     agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_item_is_shown_from_the_store_alone() {
+    let mut site = Site::new().await;
+    site.conclude(&visit(0), 9, Some("※"));
+    let agent = site.start().await;
+    let mut lab = site.lab(&agent);
+    send(&mut lab, &message(1, "C1", Some("ZZ"))).await;
+    let items = held(&agent).await;
+    agent.stop().await;
+    let id = |stream: &str| items.iter().find(|item| item.stream == stream).unwrap().id.to_string();
+    let folder = site.data_dir().to_string_lossy().into_owned();
+    let bare =
+        |id: &str, more: &[&str]| hisync(&[&["held", "show", id, "--json", "--data-dir", &folder], more].concat());
+    let raw = |out: &str| serde_json::from_str::<Json>(out).unwrap()["raw_text"].as_str().unwrap().to_owned();
+
+    // A row is kept in a form of hisync's own; a message is the sender's.
+    let (code, row, err) = bare(&id(REPORTS), &[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let (_, whole) = hisync_json(&site.config, &["held", "show", &id(REPORTS)]);
+    assert_eq!(serde_json::from_str::<Json>(&row).unwrap(), whole);
+    assert!(raw(&row).contains("体检号") && !raw(&row).contains(&visit(0).person.name), "{row}");
+    let (code, letter, _) = bare(&id(LAB), &[]);
+    assert_eq!(code, 0);
+    assert!(raw(&letter).contains("only a configuration with the stream lab/reports can read"), "{letter}");
+    let (_, whole) = hisync_json(&site.config, &["held", "show", &id(LAB)]);
+    assert!(whole["raw_text"].as_str().unwrap().contains("ZZ"), "{whole}");
+
+    // Who looks at a person is written down, by whoever may write.
+    let personal = ["--show-personal", "--because", "compare"];
+    assert_eq!(bare(&id(REPORTS), &personal).0, 2);
+    let (code, shown) = hisync_json(&site.config, &[&["held", "show", &id(REPORTS)], &personal[..]].concat());
+    assert_eq!(code, 0);
+    assert!(shown["raw_text"].as_str().unwrap().contains(&visit(0).person.name));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

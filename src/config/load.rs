@@ -91,7 +91,7 @@ impl Loader {
         let agent = self.required(root, "agent").and_then(|node| self.typed::<AgentTable>(node));
         let upstream = self.required(root, "upstream").and_then(|node| self.upstream(node));
         let admin = match root.get("admin") {
-            Some(node) => self.typed::<ops::Settings>(node),
+            Some(node) => self.admin(node),
             None => Some(ops::Settings::default()),
         };
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
@@ -134,6 +134,14 @@ impl Loader {
         let settings = self.typed::<delivery::Settings>(node)?;
         for (key, message) in settings.problems() {
             self.report(node.locate(key).problem("upstream-settings", message));
+        }
+        Some(settings)
+    }
+
+    fn admin(&mut self, node: &Node) -> Option<ops::Settings> {
+        let settings = self.typed::<ops::Settings>(node)?;
+        for (key, message) in settings.problems() {
+            self.report(node.locate(key).problem("admin-settings", message));
         }
         Some(settings)
     }

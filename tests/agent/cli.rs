@@ -1,9 +1,12 @@
 //! The real program beside a running agent, without one, and with nothing at all.
 
 use hisync::agent::{AGENT_FILE, AgentFile};
+use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
-use super::support::{LAB, REPORTS, Site, delivered, held, hisync, hisync_json, message, overview, send, visit};
+use super::support::{
+    LAB, REPORTS, Site, command, delivered, held, hisync, hisync_json, message, overview, send, visit,
+};
 
 fn names(json: &Json) -> Vec<&str> {
     let mut names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
@@ -275,4 +278,34 @@ fn the_demos_day_adds_up_under_any_seed() {
         }
         assert!(!err.is_empty(), "what goes on is told beside the data");
     }
+}
+
+#[test]
+fn a_demo_ends_in_order_when_it_is_told_to() {
+    use std::io::BufRead as _;
+
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = command(&["demo", "--people", "12", "--admin", "127.0.0.1:0"])
+            .env("TMPDIR", folder.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = std::io::BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let begun = told.find(|line| line.contains("people arrive"));
+        assert!(begun.is_some() && std::fs::read_dir(folder.path()).unwrap().count() == 1);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{:?}", told.collect::<Vec<_>>());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "its folder is removed");
+    }
+}
+
+#[test]
+fn a_demo_does_not_go_on_in_a_used_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let (code, out, err) = hisync(&["demo", "--once", "--dir", &folder.path().to_string_lossy()]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("holds an earlier demo"), "{err}");
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use connector_api::StreamId;
 use serde::Serialize;
 
@@ -66,6 +67,8 @@ pub(super) struct Args {
 struct Reconciliation {
     /// Every entity adds up, and upstream holds what was delivered.
     reconciled: bool,
+    /// How often an event was sent in vain while the upstream failed.
+    refused: usize,
     /// By entity type.
     entities: BTreeMap<&'static str, Sums>,
     /// What does not add up, in words; empty where all does.
@@ -136,6 +139,7 @@ struct Stage {
     lab: LabSender,
     upstream: Upstream,
     agent: Agent,
+    clock: Clock,
     day: Day,
 }
 
@@ -199,12 +203,13 @@ async fn live(args: &Args, stage: &mut Stage, terminal: &Terminal) -> Result<boo
 
 async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let clock = Clock::system();
     let peis = Peis::create(&folder.join("peis.db"))?;
     let options = Options {
         listen: free,
         dir: Some(folder.join("upstream")),
         keys: Some(Keys::parse(SECRET)?),
-        clock: Clock::system(),
+        clock: clock.clone(),
     };
     let upstream = Upstream::start(options).await?;
     let page = if args.once { free } else { SocketAddr::from(([127, 0, 0, 1], 8686)) };
@@ -218,7 +223,7 @@ async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
     };
     let path = write_config(folder, &demo)?;
     let config = config::load(&path).map_err(|problems| crate::diagnose::render(&problems, false))?;
-    let agent = Agent::start(config, Clock::system()).await?;
+    let agent = Agent::start(config, clock.clone()).await?;
     let receiver = within("the laboratory's receiver", async {
         loop {
             let listening = agent.board().all().into_iter().find_map(|stream| stream.endpoint);
@@ -230,11 +235,12 @@ async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
     })
     .await?;
     let day = Day::new(args.seed, args.people as usize);
-    Ok(Stage { peis, lab: LabSender::new(receiver, Patience::default()), upstream, agent, day })
+    Ok(Stage { peis, lab: LabSender::new(receiver, Patience::default()), upstream, agent, clock, day })
 }
 
 /// Plays what a step asks of the laboratory and the upstream, and waits until the agent has seen it.
 async fn act(stage: &mut Stage, step: &Step) -> Result<(), Failure> {
+    let began = stage.clock.now();
     match step.upstream {
         Expected::Down => stage.upstream.put_faults(vec![Fault { status: Some(503), ..Fault::default() }]),
         Expected::Up => {
@@ -246,11 +252,32 @@ async fn act(stage: &mut Stage, step: &Step) -> Result<(), Failure> {
         stage.lab.send(letter).await;
     }
     read_all(&stage.agent).await?;
+    if step.upstream == Expected::Down {
+        meet_outage(stage, began).await?;
+    }
     // A report can only be taken back after it was delivered.
     if step.upstream == Expected::Up && step.phase != Phase::Outage {
         settle(stage).await?;
     }
     Ok(())
+}
+
+/// Waits until delivery was refused since the outage began, where there is anything to deliver: an outage that
+/// nobody meets shows nothing.
+async fn meet_outage(stage: &Stage, began: DateTime<Utc>) -> Result<(), Failure> {
+    if stage.agent.store().read(Reader::overview).await?.outbox_depth == 0 {
+        return Ok(());
+    }
+    within("delivery to meet the outage", async {
+        loop {
+            let refused = stage.agent.delivery().last_failure;
+            if refused.is_some_and(|failure| failure.at >= began && failure.code == "http-503") {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
 }
 
 /// Lets every polled stream finish a round that begins now.
@@ -308,7 +335,8 @@ async fn reconcile(stage: &Stage) -> Result<Reconciliation, Failure> {
     if overview.outbox_depth != 0 {
         problems.push(format!("{} events are not delivered yet", overview.outbox_depth));
     }
-    Ok(Reconciliation { reconciled: problems.is_empty(), entities, problems })
+    let refused = stage.upstream.attempts().iter().filter(|line| line.status == "fault").count();
+    Ok(Reconciliation { reconciled: problems.is_empty(), refused, entities, problems })
 }
 
 fn subject_is(line: &crate::sandbox::upstream::Line, entity: EntityType) -> bool {

@@ -269,8 +269,9 @@ fn the_demos_day_adds_up_under_any_seed() {
         let (code, out, err) = hisync(&["demo", "--once", "--json", "--people", "14", "--seed", seed]);
         assert_eq!(code, 0, "seed {seed}: {out}{err}");
         let day: Json = serde_json::from_str(&out).unwrap();
-        assert_eq!(names(&day), ["entities", "problems", "reconciled"]);
+        assert_eq!(names(&day), ["entities", "problems", "reconciled", "refused"]);
         assert_eq!((&day["reconciled"], &day["problems"]), (&json!(true), &json!([])));
+        assert!(day["refused"].as_u64().unwrap() > 0, "the outage was not met: {day}");
         for (entity, sums) in day["entities"].as_object().unwrap() {
             let n = |name: &str| sums[name].as_i64().unwrap();
             assert_eq!(n("source"), n("delivered") + n("unchanged") + n("held"), "{entity}");

@@ -14,7 +14,7 @@ test *ARGS:
 
 # The fixture cases of one connector, e.g. `just case mllp`.
 case CONNECTOR:
-    cargo test -p connector-{{CONNECTOR}} cases
+    cargo test -p connector-{{CONNECTOR}} every_case
 
 # Writes new expectations of fixture cases; look at the difference before you commit it.
 bless:

@@ -10,6 +10,7 @@ fn run(arguments: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_hisync"))
         .args(arguments.split_whitespace())
         .env_remove("HISYNC_LOG")
+        .env_remove("HISYNC_CONFIG")
         .env_remove("RUST_BACKTRACE")
         // Nothing of the machine decides how help is wrapped or coloured.
         .env("COLUMNS", "110")

@@ -74,6 +74,9 @@ pub struct AgentFile {
     pub pid: u32,
     /// Where its admin API listens.
     pub admin: SocketAddr,
+    /// A random word of this run, which its admin API answers at `/live`: another agent that listens at a
+    /// reused address has another one. It protects nothing.
+    pub run: String,
 }
 
 impl AgentFile {
@@ -145,6 +148,7 @@ impl Agent {
         let board = Board::default();
         let gate = Arc::new(Gate::new(&data_dir, config.agent.disk_floor_bytes));
         let started_at = clock.now();
+        let run = uuid::Uuid::new_v4().to_string();
         let (stop_sources, stop_delivery, stop_ops) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
 
@@ -171,6 +175,7 @@ impl Agent {
                 timezone: config.agent.timezone.to_string(),
                 started_at,
             },
+            run: run.clone(),
             zone: config.agent.timezone,
             expectations: expectations(&config),
             store: store.clone(),
@@ -189,7 +194,7 @@ impl Agent {
         };
         let deliverers = deliver(&config, &store, &clock, &supervisor, &stop_delivery, &slot, first, &state);
         let servers = vec![serve(&supervisor, &stop_ops, listener, state)];
-        let file = AgentFile { pid: std::process::id(), admin };
+        let file = AgentFile { pid: std::process::id(), admin, run };
         if let Err(error) = file.write(&data_dir) {
             tracing::warn!(%error, "could not write {AGENT_FILE}; commands will look at the store directly");
         }

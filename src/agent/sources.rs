@@ -12,7 +12,8 @@ use super::supervisor::{Supervisor, Task};
 use crate::clock::Clock;
 use crate::config::{Config, SourceConfig, StreamConfig};
 use crate::intake::{
-    Board, Custody, Gate, Normaliser, PollStream, RoundReport, RoundRequest, Schedule, StreamFailure, StreamState,
+    Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, StreamFailure,
+    StreamState,
 };
 use crate::mapping::Context;
 use crate::store::Store;
@@ -220,8 +221,8 @@ fn listen(shared: &Shared, supervisor: &Supervisor, stop: &CancellationToken, at
 }
 
 /// What is needed to map archived records of each stream again.
-pub fn decoders(config: &Config) -> HashMap<StreamId, (Normaliser, Arc<dyn connector_api::Decoder>)> {
-    let mut all: HashMap<StreamId, (Normaliser, Arc<dyn connector_api::Decoder>)> = HashMap::new();
+pub fn decoders(config: &Config) -> Readers {
+    let mut all = Readers::new();
     for source in &config.sources {
         match source.build(&config.base_dir) {
             Ok(built) => {

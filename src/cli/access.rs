@@ -1,6 +1,6 @@
 //! How a command reaches the state of an agent: the running one, or its store.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use connector_api::chain;
 use serde::Serialize;
@@ -32,8 +32,10 @@ pub(super) struct Which {
 pub(super) enum Error {
     #[error("there is no configuration at ./hisync.toml or /etc/hisync/hisync.toml; name one with -c FILE")]
     NoConfig,
-    #[error("read {path:?}: {cause}")]
-    Read { path: PathBuf, cause: String },
+    #[error("{path:?} does not tell the data folder: {cause}")]
+    NoDataDir { path: PathBuf, cause: String },
+    #[error("no agent runs, and this can't be done without the configuration: name it with -c FILE, not --data-dir")]
+    ConfigNeeded,
     #[error("{0:?} holds no store: has an agent run with this data folder?")]
     NoStore(PathBuf),
     #[error("the configuration has problems; `hisync check -c {0:?}` shows them")]
@@ -49,7 +51,7 @@ impl Error {
     pub(super) fn tell(&self, terminal: &Terminal) -> Exit {
         terminal.note(&format!("error: {self}"));
         match self {
-            Error::NoConfig | Error::Read { .. } | Error::BadConfig(_) => Exit::Usage,
+            Error::NoConfig | Error::ConfigNeeded | Error::NoDataDir { .. } | Error::BadConfig(_) => Exit::Usage,
             Error::NoStore(_) | Error::Agent(client::Error::Unreachable(_)) => Exit::Unreachable,
             Error::Agent(client::Error::Refused(_)) => Exit::NotFine,
             Error::Store(error) => match error {
@@ -84,19 +86,17 @@ impl Which {
             return Ok(folder.clone());
         }
         let path = self.config()?;
-        let read = |cause: String| Error::Read { path: path.clone(), cause };
-        let text = std::fs::read_to_string(&path).map_err(|error| read(error.to_string()))?;
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| read(error.message().to_owned()))?;
-        let folder = table.get("agent").and_then(|agent| agent.get("data_dir")).and_then(toml::Value::as_str);
-        let folder = folder.ok_or_else(|| read("it has no agent.data_dir".to_owned()))?;
-        Ok(path.parent().unwrap_or(Path::new(".")).join(folder))
+        config::data_dir(&path).map_err(|problems| {
+            let causes: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            Error::NoDataDir { path, cause: causes.join("; ") }
+        })
     }
 
     /// The running agent, or its store.
     pub(super) async fn open(&self) -> Result<Access, Error> {
         let folder = self.data_dir()?;
         if let Some(file) = AgentFile::read(&folder)
-            && let Some(client) = Client::connect(file.admin).await
+            && let Some(client) = Client::connect(&file).await
         {
             return Ok(Access::Agent(client));
         }
@@ -106,8 +106,23 @@ impl Which {
         Ok(Access::Store(Reader::open(&folder)?))
     }
 
+    /// What reads the records of each stream, where a configuration says so. None is needed to look at what
+    /// hisync keeps in its own form.
+    pub(super) fn readers(&self, terminal: &Terminal) -> intake::Readers {
+        let Some(path) = self.data_dir.is_none().then(|| self.config().ok()).flatten() else {
+            return intake::Readers::new();
+        };
+        config::load(&path).map(|config| agent::sources::decoders(&config)).unwrap_or_else(|_| {
+            terminal.note(&format!("{}; what only it can read is not shown", Error::BadConfig(path)));
+            intake::Readers::new()
+        })
+    }
+
     /// The store for an act, with the mappings in force, where no agent runs.
     pub(super) fn open_for_acts(&self) -> Result<(Store, intake::Again), Error> {
+        if self.data_dir.is_some() {
+            return Err(Error::ConfigNeeded);
+        }
         let path = self.config()?;
         let config = config::load(&path).map_err(|_| Error::BadConfig(path))?;
         let options = store::Options {

@@ -1,12 +1,12 @@
 //! Asks a running agent over its admin address.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::ops::http::ACT_HEADER;
+use crate::agent::AgentFile;
+use crate::ops::http::{ACT_HEADER, RUN_HEADER};
 
 /// A running agent.
 #[derive(Clone, Debug)]
@@ -27,13 +27,16 @@ pub(super) enum Error {
 }
 
 impl Client {
-    /// A client for the agent that listens there, if one does.
-    pub(super) async fn connect(admin: SocketAddr) -> Option<Client> {
+    /// A client for the agent that wrote the file, if it still runs: whoever else listens there now does
+    /// not speak for its data folder.
+    pub(super) async fn connect(file: &AgentFile) -> Option<Client> {
         // An address on the same machine; no proxy stands in between, whatever the environment says.
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build().ok()?;
-        let client = Client { http, base: format!("http://{admin}") };
-        let alive = client.http.get(format!("{}/live", client.base)).timeout(Duration::from_secs(3)).send().await;
-        alive.is_ok_and(|answer| answer.status().is_success()).then_some(client)
+        let client = Client { http, base: format!("http://{}", file.admin) };
+        let asked = client.http.get(format!("{}/live", client.base)).timeout(Duration::from_secs(3));
+        let answer = asked.send().await.ok()?;
+        let run = answer.headers().get(RUN_HEADER)?;
+        (answer.status().is_success() && run.as_bytes() == file.run.as_bytes()).then_some(client)
     }
 
     pub(super) async fn get<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Json, Error> {

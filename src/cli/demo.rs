@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use connector_api::StreamId;
 use serde::Serialize;
 
+use super::signals::Stop;
 use super::table::table;
 use super::{Exit, Terminal};
 use crate::agent::Agent;
@@ -37,8 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
   hisync demo --once             plays one day as fast as it goes, and reconciles it
   hisync demo --once --json      for scripts
 
-Exit codes: 0 source = delivered + unchanged + held for every entity; 1 it does not add up; 3 something could not be
-started.")]
+Exit codes: 0 source = delivered + unchanged + held for every entity; 1 it does not add up, or was interrupted
+with --once; 2 DIR holds an earlier demo; 3 something could not be started.")]
 pub(super) struct Args {
     /// Where to keep its files; a temporary folder without it.
     #[arg(long, value_name = "DIR")]
@@ -65,6 +67,8 @@ pub(super) struct Args {
 struct Reconciliation {
     /// Every entity adds up, and upstream holds what was delivered.
     reconciled: bool,
+    /// How often an event was sent in vain while the upstream failed.
+    refused: usize,
     /// By entity type.
     entities: BTreeMap<&'static str, Sums>,
     /// What does not add up, in words; empty where all does.
@@ -86,18 +90,24 @@ struct Sums {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
-    let temporary = match &args.dir {
-        Some(_) => None,
-        None => match tempdir() {
-            Ok(folder) => Some(folder),
-            Err(error) => {
-                terminal.note(&format!("error: make a temporary folder: {error}"));
-                return Exit::Unreachable;
-            }
-        },
+    let failed = |what: &str, error: std::io::Error| {
+        terminal.note(&format!("error: {what}: {error}"));
+        Exit::Unreachable
+    };
+    let mut stop = match Stop::new() {
+        Ok(stop) => stop,
+        Err(error) => return failed("wait for signals", error),
+    };
+    let temporary = match args.dir.is_none().then(tempdir).transpose() {
+        Ok(folder) => folder,
+        Err(error) => return failed("make a temporary folder", error),
     };
     let folder = args.dir.clone().or_else(|| temporary.as_ref().map(|folder| folder.0.clone())).unwrap_or_default();
-    match play(&args, &folder, terminal).await {
+    if folder.join("data").exists() || folder.join("peis.db").exists() {
+        terminal.note(&format!("error: {} holds an earlier demo; name an empty folder", folder.display()));
+        return Exit::Usage;
+    }
+    match play(&args, &folder, &mut stop, terminal).await {
         Ok(exit) => exit,
         Err(error) => {
             let text = connector_api::chain(error.as_ref());
@@ -129,15 +139,17 @@ struct Stage {
     lab: LabSender,
     upstream: Upstream,
     agent: Agent,
+    clock: Clock,
     day: Day,
 }
 
-async fn play(args: &Args, folder: &Path, terminal: &Terminal) -> Result<Exit, Failure> {
+async fn play(args: &Args, folder: &Path, stop: &mut Stop, terminal: &Terminal) -> Result<Exit, Failure> {
     std::fs::create_dir_all(folder)?;
-    if folder.join("data").exists() || folder.join("peis.db").exists() {
-        return Err(format!("{} holds an earlier demo; name an empty folder", folder.display()).into());
-    }
-    let mut stage = set_up(args, folder).await?;
+    let interrupted = if args.once { Exit::NotFine } else { Exit::Fine };
+    let mut stage = tokio::select! {
+        stage = set_up(args, folder) => stage?,
+        () = stop.asked() => return Ok(interrupted),
+    };
     if !args.once {
         let file = folder.join("hisync.toml");
         let file = file.display();
@@ -149,41 +161,55 @@ async fn play(args: &Args, folder: &Path, terminal: &Terminal) -> Result<Exit, F
             stage.upstream.url(),
         ));
     }
+    // Wherever the day is when somebody has seen enough: it ends in order, and its folder goes.
+    let played = tokio::select! {
+        played = live(args, &mut stage, terminal) => played.map(Some),
+        () = stop.asked() => Ok(None),
+    };
+    if !args.once && matches!(played, Ok(Some(_))) {
+        terminal.note("the day is over; the agent goes on until Ctrl-C");
+        stop.asked().await;
+    }
+    tokio::select! {
+        () = end(stage) => {}
+        () = stop.asked() => terminal.note("stopped at once by a second signal"),
+    }
+    Ok(match played? {
+        Some(true) => Exit::Fine,
+        Some(false) => Exit::NotFine,
+        None => interrupted,
+    })
+}
+
+/// Lives through the day, and tells whether it adds up.
+async fn live(args: &Args, stage: &mut Stage, terminal: &Terminal) -> Result<bool, Failure> {
     let began = tokio::time::Instant::now();
     while let Some(step) = stage.day.next(&mut stage.peis)? {
         terminal.note(&format!("{:>5.1} s  {}", began.elapsed().as_secs_f32(), step.phase.title()));
-        act(&mut stage, &step).await?;
+        act(stage, &step).await?;
         if !args.once {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => return end(stage).await,
-                () = tokio::time::sleep(Duration::from_secs(6)) => {}
-            }
+            tokio::time::sleep(Duration::from_secs(6)).await;
         }
     }
-    settle(&stage).await?;
-    let reconciliation = reconcile(&stage).await?;
+    settle(stage).await?;
+    let reconciliation = reconcile(stage).await?;
     if args.json {
         terminal.json(&reconciliation);
     } else {
         terminal.data(&text(&reconciliation));
     }
-    let exit = if reconciliation.reconciled { Exit::Fine } else { Exit::NotFine };
-    if !args.once {
-        terminal.note("the day is over; the agent goes on until Ctrl-C");
-        tokio::signal::ctrl_c().await?;
-    }
-    end(stage).await?;
-    Ok(exit)
+    Ok(reconciliation.reconciled)
 }
 
 async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let clock = Clock::system();
     let peis = Peis::create(&folder.join("peis.db"))?;
     let options = Options {
         listen: free,
         dir: Some(folder.join("upstream")),
         keys: Some(Keys::parse(SECRET)?),
-        clock: Clock::system(),
+        clock: clock.clone(),
     };
     let upstream = Upstream::start(options).await?;
     let page = if args.once { free } else { SocketAddr::from(([127, 0, 0, 1], 8686)) };
@@ -197,7 +223,7 @@ async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
     };
     let path = write_config(folder, &demo)?;
     let config = config::load(&path).map_err(|problems| crate::diagnose::render(&problems, false))?;
-    let agent = Agent::start(config, Clock::system()).await?;
+    let agent = Agent::start(config, clock.clone()).await?;
     let receiver = within("the laboratory's receiver", async {
         loop {
             let listening = agent.board().all().into_iter().find_map(|stream| stream.endpoint);
@@ -209,11 +235,12 @@ async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
     })
     .await?;
     let day = Day::new(args.seed, args.people as usize);
-    Ok(Stage { peis, lab: LabSender::new(receiver, Patience::default()), upstream, agent, day })
+    Ok(Stage { peis, lab: LabSender::new(receiver, Patience::default()), upstream, agent, clock, day })
 }
 
 /// Plays what a step asks of the laboratory and the upstream, and waits until the agent has seen it.
 async fn act(stage: &mut Stage, step: &Step) -> Result<(), Failure> {
+    let began = stage.clock.now();
     match step.upstream {
         Expected::Down => stage.upstream.put_faults(vec![Fault { status: Some(503), ..Fault::default() }]),
         Expected::Up => {
@@ -225,11 +252,32 @@ async fn act(stage: &mut Stage, step: &Step) -> Result<(), Failure> {
         stage.lab.send(letter).await;
     }
     read_all(&stage.agent).await?;
+    if step.upstream == Expected::Down {
+        meet_outage(stage, began).await?;
+    }
     // A report can only be taken back after it was delivered.
     if step.upstream == Expected::Up && step.phase != Phase::Outage {
         settle(stage).await?;
     }
     Ok(())
+}
+
+/// Waits until delivery was refused since the outage began, where there is anything to deliver: an outage that
+/// nobody meets shows nothing.
+async fn meet_outage(stage: &Stage, began: DateTime<Utc>) -> Result<(), Failure> {
+    if stage.agent.store().read(Reader::overview).await?.outbox_depth == 0 {
+        return Ok(());
+    }
+    within("delivery to meet the outage", async {
+        loop {
+            let refused = stage.agent.delivery().last_failure;
+            if refused.is_some_and(|failure| failure.at >= began && failure.code == "http-503") {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
 }
 
 /// Lets every polled stream finish a round that begins now.
@@ -287,7 +335,8 @@ async fn reconcile(stage: &Stage) -> Result<Reconciliation, Failure> {
     if overview.outbox_depth != 0 {
         problems.push(format!("{} events are not delivered yet", overview.outbox_depth));
     }
-    Ok(Reconciliation { reconciled: problems.is_empty(), entities, problems })
+    let refused = stage.upstream.attempts().iter().filter(|line| line.status == "fault").count();
+    Ok(Reconciliation { reconciled: problems.is_empty(), refused, entities, problems })
 }
 
 fn subject_is(line: &crate::sandbox::upstream::Line, entity: EntityType) -> bool {
@@ -311,8 +360,9 @@ fn text(reconciliation: &Reconciliation) -> String {
     text
 }
 
-async fn end(stage: Stage) -> Result<Exit, Failure> {
+async fn end(stage: Stage) {
+    // What still waits may go: nobody wants to wait for an outage that is only played.
+    stage.upstream.put_faults(Vec::new());
     stage.agent.stop().await;
     stage.upstream.stop().await;
-    Ok(Exit::Fine)
 }

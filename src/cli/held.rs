@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use connector_api::StreamId;
 use serde_json::Value as Json;
 
 use super::access::{Access, Error, Which, whoami};
@@ -195,16 +196,17 @@ async fn show(args: ShowArgs, terminal: &Terminal) -> Result<Exit, Error> {
             client.get(&format!("/api/held/{}", args.id), &look).await?
         }
         Access::Store(reader) => {
-            // The store decodes with its stream's decoder and records who looked, as the agent would.
-            drop(reader);
-            let (store, again) = args.which.open_for_acts()?;
-            let id = args.id;
-            let detail = store.read(move |reader| reader.held_show(id)).await?;
+            let readers = args.which.readers(terminal);
+            let found = reader.held_show(args.id)?;
             if let Some(reason) = &personal {
-                store.audit(&who, "show-personal", &format!("held/{id}"), reason).await?;
+                // Only to write down who looks; whoever just looks leaves the store alone.
+                drop(reader);
+                let (store, _) = args.which.open_for_acts()?;
+                store.audit(&who, "show-personal", &format!("held/{}", args.id), reason).await?;
+                store.close().await;
             }
-            let view = http::view(&again, detail, personal.is_some());
-            store.close().await;
+            let decoder = |stream: &StreamId| readers.get(stream).map(|(_, decoder)| decoder.clone());
+            let view = http::view(decoder, found, personal.is_some());
             serde_json::to_value(view).unwrap_or_default()
         }
     };

@@ -24,6 +24,7 @@ mod preview;
 mod run;
 pub mod sandbox;
 mod schema;
+mod signals;
 mod status;
 mod table;
 mod terminal;

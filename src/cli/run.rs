@@ -7,6 +7,7 @@ use connector_api::chain;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::signals::Stop;
 use super::{Exit, Terminal};
 use crate::agent::{Agent, StartError, VERSION};
 use crate::clock::Clock;
@@ -73,7 +74,7 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         loop {
             tokio::select! {
                 () = &mut stopped => break,
-                () = signals.stop() => match next.take() {
+                () = signals.stop.asked() => match next.take() {
                     // The first signal to stop: what was under way was a change of the configuration.
                     Some(_) => told(&[NotifyState::Stopping]),
                     None => {
@@ -100,8 +101,7 @@ async fn live(signals: &mut Signals, path: &std::path::Path) -> Option<Arc<Confi
     let mut ticks = tokio::time::interval(beat.unwrap_or(std::time::Duration::from_secs(3600)));
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return None,
-            _ = signals.interrupt.recv() => return None,
+            () = signals.stop.asked() => return None,
             _ = ticks.tick() => if beat.is_some() { told(&[NotifyState::Watchdog]) },
             _ = signals.hangup.recv() => match load(path) {
                 Ok(config) => {
@@ -138,24 +138,12 @@ fn told(state: &[NotifyState<'_>]) {
 
 /// The signals that an agent reacts to.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    stop: Stop,
     hangup: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        Ok(Signals { stop: Stop::new()?, hangup: signal(SignalKind::hangup())? })
     }
 }

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
-
+use super::signals::Stop;
 use crate::clock::Clock;
 use crate::delivery::signature::Keys;
 use crate::sandbox::upstream::{Options, Upstream};
@@ -44,9 +43,9 @@ pub async fn run(args: Args) -> ExitCode {
             None
         }
     };
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return fail(3, &format!("wait for signals: {error}")),
+    let mut stop = match Stop::new() {
+        Ok(stop) => stop,
+        Err(error) => return fail(3, &format!("wait for signals: {error}")),
     };
     let options = Options { listen: args.listen, dir: args.dir, keys, clock: Clock::system() };
     let upstream = match Upstream::start(options).await {
@@ -57,10 +56,7 @@ pub async fn run(args: Args) -> ExitCode {
         }
     };
     println!("{}", upstream.url());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    stop.asked().await;
     upstream.stop().await;
     ExitCode::SUCCESS
 }

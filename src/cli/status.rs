@@ -7,6 +7,8 @@ use serde_json::{Value as Json, json};
 use super::access::{Access, Which};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal};
+use crate::clock::Clock;
+use crate::ops::health::{Health, Level, Reason};
 use crate::ops::report::discreet;
 use crate::store::Reader;
 
@@ -23,7 +25,7 @@ configuration; 3 there is no store.")]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
-    /// Prints one JSON object: `health`, `agent`, `streams`, `upstream`, `store`, `disk`, `tasks`.
+    /// Prints one JSON object: `now`, `health`, `agent`, `streams`, `upstream`, `store`, `disk`, `tasks`.
     #[arg(long)]
     json: bool,
 }
@@ -52,12 +54,16 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
     if !offline {
         return Ok(read);
     }
-    let reason = json!({
-        "level": "failing", "subject": "agent", "text": "no agent runs on this data folder",
-        "next": "start it: systemctl start hisync, or hisync run -c FILE",
-    });
+    let reason = Reason {
+        code: "no-agent",
+        level: Level::Failing,
+        since: None,
+        subject: "agent".to_owned(),
+        text: "no agent runs on this data folder".to_owned(),
+        next: "start it: systemctl start hisync, or hisync run -c FILE".to_owned(),
+    };
     Ok(json!({
-        "health": { "level": "failing", "reasons": [reason] },
+        "now": Clock::system().now(), "health": Health::of(vec![reason]),
         "agent": null, "streams": [], "upstream": null, "store": read, "disk": null, "tasks": [],
     }))
 }

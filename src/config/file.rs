@@ -147,7 +147,8 @@ fn main() -> Id {
     Id("main".to_owned())
 }
 
-fn data() -> String {
+/// The folder of the store where the configuration names none.
+pub(super) fn data() -> String {
     "data".to_owned()
 }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::disk::{Disk, why};
-use super::file::{AgentTable, SourceTable, StreamTable};
+use super::file::{self, AgentTable, SourceTable, StreamTable};
 use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
 use super::{Agent, Config, Expect, SourceConfig, StreamConfig, Sweep};
@@ -52,6 +52,24 @@ pub(super) fn load(path: &Path, kinds: &'static [Kind], compile: Compile) -> Res
     loader.config(&root)
 }
 
+/// The data folder alone. Files that can't be read matter only where they may be the ones that name it.
+pub(super) fn data_dir(path: &Path) -> Result<PathBuf, Vec<Problem>> {
+    let unknown = |message: String| vec![Problem::new(path, None, "unreadable-file", message)];
+    let path = std::path::absolute(path).map_err(|cause| unknown(format!("can't find its folder: {cause}")))?;
+    let mut problems = Vec::new();
+    let root = tree::read(&path, &Disk::default(), &mut problems);
+    let folder = match root.get("agent").map(|agent| agent.get("data_dir")) {
+        None if problems.is_empty() => Err(unknown("the table [agent] is missing".to_owned())),
+        None => Err(problems),
+        Some(None) => Ok(file::data()),
+        Some(Some(node)) => match node.text().filter(|text| !text.is_empty()) {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(vec![node.at.problem("wrong-type", "agent.data_dir is no name of a folder")]),
+        },
+    }?;
+    Ok(path.parent().unwrap_or(Path::new("/")).join(folder))
+}
+
 struct Loader {
     kinds: &'static [Kind],
     compile: Compile,
@@ -73,7 +91,7 @@ impl Loader {
         let agent = self.required(root, "agent").and_then(|node| self.typed::<AgentTable>(node));
         let upstream = self.required(root, "upstream").and_then(|node| self.upstream(node));
         let admin = match root.get("admin") {
-            Some(node) => self.typed::<ops::Settings>(node),
+            Some(node) => self.admin(node),
             None => Some(ops::Settings::default()),
         };
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
@@ -116,6 +134,14 @@ impl Loader {
         let settings = self.typed::<delivery::Settings>(node)?;
         for (key, message) in settings.problems() {
             self.report(node.locate(key).problem("upstream-settings", message));
+        }
+        Some(settings)
+    }
+
+    fn admin(&mut self, node: &Node) -> Option<ops::Settings> {
+        let settings = self.typed::<ops::Settings>(node)?;
+        for (key, message) in settings.problems() {
+            self.report(node.locate(key).problem("admin-settings", message));
         }
         Some(settings)
     }

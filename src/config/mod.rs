@@ -153,6 +153,13 @@ pub fn load_with(path: &Path, kinds: &'static [Kind]) -> Result<Config, Vec<Prob
     load::load(path, kinds, Mapping::compile)
 }
 
+/// The data folder (absolute) that a configuration file or one that it includes names, or the default one.
+///
+/// Nothing else is looked at: the state of an agent must be seen even while its configuration is broken.
+pub fn data_dir(path: &Path) -> Result<PathBuf, Vec<Problem>> {
+    load::data_dir(path)
+}
+
 /// The secrets that can't be read now: variables that are not set, files that are missing. Nothing of
 /// a secret's content is in the problems.
 pub fn unreadable_secrets(config: &Config) -> Vec<Problem> {

@@ -43,6 +43,23 @@ fn each_mistake_is_reported_at_its_place_with_a_hint() {
 }
 
 #[test]
+fn the_page_is_for_this_machine_unless_somebody_says_otherwise() {
+    let (_folder, path) = sound_copy();
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (admin, fine) in [
+        ("listen = \"0.0.0.0:8686\"", false),
+        ("listen = \"[::]:8686\"\nallow_remote = false", false),
+        ("listen = \"192.168.3.4:8686\"\nallow_remote = true", true),
+        ("listen = \"[::1]:8686\"", true),
+        ("listen = \"[::ffff:127.0.0.1]:8686\"", true),
+        ("listen = \"127.0.0.2:0\"", true),
+    ] {
+        std::fs::write(&path, format!("{text}\n[admin]\n{admin}\n")).unwrap();
+        assert_eq!(super::load(&path).is_ok(), fine, "{admin}");
+    }
+}
+
+#[test]
 fn a_secret_in_clear_text_is_not_shown() {
     for case in ["literal-secret", "secret-beside-another-mistake"] {
         let problems = load_file(&Path::new("fixtures/config").join(case).join("hisync.toml")).unwrap_err();

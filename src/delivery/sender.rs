@@ -360,7 +360,6 @@ impl Sender {
         self.status.breaker = self.breaker.status();
         self.status.in_flight = self.flights.values().map(|(batch, _)| batch.entries.len()).sum();
         self.status.waiting = self.waiting.iter().map(|batch| batch.entries.len()).sum();
-        gauge!("hisync_delivery_breaker_open").set(if self.status.breaker.state == "closed" { 0.0 } else { 1.0 });
         gauge!("hisync_delivery_in_flight").set(self.status.in_flight as f64);
         self.publish.send_if_modified(|shown| {
             let changed = *shown != self.status;

@@ -16,7 +16,8 @@ use crate::store::{ArchivedRecord, Error, HeldFilter, IncomingBatch, Store};
 /// Records that are committed together: few enough that live records wait only a moment.
 const BATCH: usize = 50;
 
-type Readers = HashMap<StreamId, (Normaliser, Arc<dyn Decoder>)>;
+/// The mapping and the decoder of each configured stream.
+pub type Readers = HashMap<StreamId, (Normaliser, Arc<dyn Decoder>)>;
 
 /// Maps archived records again.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ pub mod normalise;
 pub mod poll;
 pub mod schedule;
 
-pub use again::{Again, Retried};
+pub use again::{Again, Readers, Retried};
 pub use board::{Board, StreamFailure, StreamState, StreamStatus};
 pub use custody::Custody;
 pub use gate::Gate;

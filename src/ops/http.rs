@@ -14,7 +14,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use connector_api::StreamId;
+use connector_api::{Decoder, StreamId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -36,6 +36,9 @@ const SCRIPT: &str = include_str!("web/page.js");
 /// The header that a request which changes something must carry.
 pub const ACT_HEADER: &str = "x-hisync";
 
+/// The header of `/live` with the word of [`AgentFile::run`](crate::agent::AgentFile).
+pub const RUN_HEADER: &str = "x-hisync-run";
+
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken) -> std::io::Result<()> {
     metrics::recorder();
@@ -46,7 +49,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/page.tools.js", get(|| asset("text/javascript; charset=utf-8", TOOLS)))
         .route("/page.held.js", get(|| asset("text/javascript; charset=utf-8", HELD)))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/live", get(|| async { "alive\n" }))
+        .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(scrape))
         .route("/api/status", get(status))
@@ -136,6 +139,10 @@ impl From<store::Error> for Failure {
 
 type Answer<T> = Result<Json<T>, Failure>;
 type Shared = Extract<Arc<State>>;
+
+async fn live(Extract(state): Shared) -> impl IntoResponse {
+    ([(RUN_HEADER, state.run.clone())], "alive\n")
+}
 
 async fn ready(Extract(state): Shared) -> Response {
     let starting = state.board.all().iter().filter(|stream| stream.state == StreamState::Starting).count();
@@ -244,25 +251,37 @@ async fn held_show(
     if let Some((who, reason)) = look.audited()? {
         state.store.audit(who, "show-personal", &format!("held/{id}"), reason).await?;
     }
-    Ok(Json(view(&state.again, detail, look.personal.is_some())))
+    let decoder = |stream: &StreamId| state.again.of(stream).map(|(_, decoder)| decoder.clone());
+    Ok(Json(view(decoder, detail, look.personal.is_some())))
 }
 
 /// A held item as it is shown: decoded by its stream's decoder, masked unless `personal`.
-pub fn view(again: &crate::intake::Again, detail: HeldDetail, personal: bool) -> HeldView {
+///
+/// Where the decoder is not known, a record that was archived as hisync's own document is read all the same.
+pub fn view(
+    decoder: impl FnOnce(&StreamId) -> Option<Arc<dyn Decoder>>,
+    detail: HeldDetail,
+    personal: bool,
+) -> HeldView {
     let raw_text = detail.record.as_ref().map(|record| {
-        let raw = connector_api::Raw {
-            format: record.format.clone(),
-            charset: record.charset.clone(),
-            body: record.body.clone(),
+        let decoder = StreamId::parse(&record.stream).and_then(|stream| decoder(&stream));
+        let decoded = match &decoder {
+            Some(decoder) => decoder.decode(&connector_api::Raw {
+                format: record.format.clone(),
+                charset: record.charset.clone(),
+                body: record.body.clone(),
+            }),
+            None => connector_api::Document::from_bytes(&record.body),
         };
-        let decoded = StreamId::parse(&record.stream)
-            .and_then(|stream| again.of(&stream).map(|(_, decoder)| decoder.decode(&raw)))
-            .unwrap_or_else(|| connector_api::Document::from_bytes(&record.body));
         match decoded {
             Ok(document) => {
                 let root = if personal { document.root } else { mask::masked_map(&document.root) };
                 let json = serde_json::Value::from(&connector_api::Value::Map(root));
                 serde_json::to_string_pretty(&json).unwrap_or_default()
+            }
+            Err(_) if decoder.is_none() => {
+                let (bytes, format, stream) = (record.body.len(), &record.format, &record.stream);
+                format!("{bytes} bytes of {format}: only a configuration with the stream {stream} can read them")
             }
             Err(failure) if personal => {
                 format!("{failure}\n\n{}", String::from_utf8_lossy(&record.body))

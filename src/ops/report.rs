@@ -45,6 +45,8 @@ pub struct About {
 pub struct State {
     /// Who this agent is.
     pub about: About,
+    /// The random word of this run, by which commands know the agent of their data folder.
+    pub run: String,
     /// The hospital's time zone.
     pub zone: Tz,
     /// When silence of a stream is a failure.

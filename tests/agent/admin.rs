@@ -74,6 +74,8 @@ async fn machines_learn_whether_it_lives_is_ready_and_how_it_goes() {
     ] {
         assert!(samples.iter().any(|(name, _)| name == wanted), "{wanted} is missing:\n{}", metrics.text);
     }
+    let breakers: Vec<&str> = samples.iter().map(|(name, _)| name.as_str()).filter(|n| n.contains("breaker")).collect();
+    assert_eq!(breakers, ["hisync_upstream_breaker_open"], "one gauge for one fact");
     agent.stop().await;
 }
 

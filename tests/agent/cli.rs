@@ -1,8 +1,12 @@
 //! The real program beside a running agent, without one, and with nothing at all.
 
+use hisync::agent::{AGENT_FILE, AgentFile};
+use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
-use super::support::{Site, delivered, hisync, hisync_json, message, overview, send, visit};
+use super::support::{
+    LAB, REPORTS, Site, command, delivered, held, hisync, hisync_json, message, overview, send, visit,
+};
 
 fn names(json: &Json) -> Vec<&str> {
     let mut names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
@@ -36,7 +40,10 @@ async fn commands_say_the_same_beside_a_running_agent_and_without_one() {
     assert_eq!(everything(&site, &exam_no), running, "the store tells the same as the agent");
     let (code, offline) = hisync_json(&site.config, &["status"]);
     assert_eq!((code, &offline["health"]["level"], &offline["agent"]), (1, &json!("failing"), &Json::Null));
-    assert_eq!(names(&offline), ["agent", "disk", "health", "store", "streams", "tasks", "upstream"]);
+    assert_eq!(names(&offline), names(&status), "programs read one shape");
+    let reason = |status: &Json| status["health"]["reasons"][0].clone();
+    assert_eq!(names(&reason(&offline)), names(&reason(&status)));
+    assert_eq!(reason(&offline)["code"], "no-agent");
     assert_eq!(offline["store"]["totals"], totals);
     let (_, text, _) = hisync(&["status", "-c", &config]);
     assert!(text.contains("no agent runs") && text.contains("systemctl start hisync"), "{text}");
@@ -83,6 +90,91 @@ fn everything(site: &Site, exam_no: &str) -> Vec<Json> {
     let (code, nothing) = hisync_json(&site.config, &["explain", "no-such-thing"]);
     assert_eq!((code, &nothing["entities"]), (1, &json!([])));
     vec![held, item, sent, entry, life]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_is_found_where_the_agent_put_it() {
+    let site = Site::new().await;
+    let dir = toml::Value::String(site.data_dir().to_string_lossy().into_owned());
+    let status = |what: &str| {
+        let (code, report) = hisync_json(&site.config, &["status"]);
+        assert_eq!((code, &report["agent"]), (1, &Json::Null), "{what}");
+        assert!(report["store"].is_object(), "{what}");
+    };
+    // Left out, the default holds for whoever runs and for whoever asks.
+    site.edit("hisync.toml", &format!("data_dir = {dir}\n"), "");
+    site.start().await.stop().await;
+    status("the default folder");
+    // A table in an included file is as good as one in the file itself.
+    let text = std::fs::read_to_string(&site.config).unwrap();
+    let (start, end) = (text.find("[agent]").unwrap(), text.find("[upstream]").unwrap());
+    std::fs::write(site.folder.path().join("who.toml"), &text[start..end]).unwrap();
+    let rest = format!("include = [\"who.toml\"]\n{}{}", &text[..start], &text[end..]);
+    std::fs::write(&site.config, rest).unwrap();
+    site.load();
+    status("an included table");
+    // What is broken elsewhere does not hinder a look.
+    for mapping in ["exam_report", "exam_item"] {
+        std::fs::write(site.folder.path().join(format!("mappings/demo-peis/{mapping}.toml")), "broken").unwrap();
+    }
+    status("broken mappings");
+    std::fs::write(site.folder.path().join("who.toml"), "[agent]\ndata_dir = 7").unwrap();
+    let (code, _, err) = hisync(&["status", "-c", &site.config.to_string_lossy()]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("data_dir"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_does_not_answer_for_the_data_folder_of_another() {
+    let (gone, runs) = (Site::new().await, Site::new().await);
+    let agent = gone.start().await;
+    let left_behind = std::fs::read(gone.data_dir().join(AGENT_FILE)).unwrap();
+    agent.stop().await;
+    let agent = runs.start().await;
+    // The file of an agent that was killed, whose address another one has now.
+    let mut left_behind: AgentFile = serde_json::from_slice(&left_behind).unwrap();
+    left_behind.admin = agent.admin_address();
+    std::fs::write(gone.data_dir().join(AGENT_FILE), serde_json::to_vec(&left_behind).unwrap()).unwrap();
+    let (_, report) = hisync_json(&gone.config, &["status"]);
+    assert_eq!(report["health"]["reasons"][0]["code"], "no-agent", "{report}");
+    let (_, report) = hisync_json(&runs.config, &["status"]);
+    assert!(report["agent"].is_object(), "{report}");
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_item_is_shown_from_the_store_alone() {
+    let mut site = Site::new().await;
+    site.conclude(&visit(0), 9, Some("※"));
+    let agent = site.start().await;
+    let mut lab = site.lab(&agent);
+    send(&mut lab, &message(1, "C1", Some("ZZ"))).await;
+    let items = held(&agent).await;
+    agent.stop().await;
+    let id = |stream: &str| items.iter().find(|item| item.stream == stream).unwrap().id.to_string();
+    let folder = site.data_dir().to_string_lossy().into_owned();
+    let bare =
+        |id: &str, more: &[&str]| hisync(&[&["held", "show", id, "--json", "--data-dir", &folder], more].concat());
+    let raw = |out: &str| serde_json::from_str::<Json>(out).unwrap()["raw_text"].as_str().unwrap().to_owned();
+
+    // A row is kept in a form of hisync's own; a message is the sender's.
+    let (code, row, err) = bare(&id(REPORTS), &[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let (_, whole) = hisync_json(&site.config, &["held", "show", &id(REPORTS)]);
+    assert_eq!(serde_json::from_str::<Json>(&row).unwrap(), whole);
+    assert!(raw(&row).contains("体检号") && !raw(&row).contains(&visit(0).person.name), "{row}");
+    let (code, letter, _) = bare(&id(LAB), &[]);
+    assert_eq!(code, 0);
+    assert!(raw(&letter).contains("only a configuration with the stream lab/reports can read"), "{letter}");
+    let (_, whole) = hisync_json(&site.config, &["held", "show", &id(LAB)]);
+    assert!(whole["raw_text"].as_str().unwrap().contains("ZZ"), "{whole}");
+
+    // Who looks at a person is written down, by whoever may write.
+    let personal = ["--show-personal", "--because", "compare"];
+    assert_eq!(bare(&id(REPORTS), &personal).0, 2);
+    let (code, shown) = hisync_json(&site.config, &[&["held", "show", &id(REPORTS)], &personal[..]].concat());
+    assert_eq!(code, 0);
+    assert!(shown["raw_text"].as_str().unwrap().contains(&visit(0).person.name));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,8 +269,9 @@ fn the_demos_day_adds_up_under_any_seed() {
         let (code, out, err) = hisync(&["demo", "--once", "--json", "--people", "14", "--seed", seed]);
         assert_eq!(code, 0, "seed {seed}: {out}{err}");
         let day: Json = serde_json::from_str(&out).unwrap();
-        assert_eq!(names(&day), ["entities", "problems", "reconciled"]);
+        assert_eq!(names(&day), ["entities", "problems", "reconciled", "refused"]);
         assert_eq!((&day["reconciled"], &day["problems"]), (&json!(true), &json!([])));
+        assert!(day["refused"].as_u64().unwrap() > 0, "the outage was not met: {day}");
         for (entity, sums) in day["entities"].as_object().unwrap() {
             let n = |name: &str| sums[name].as_i64().unwrap();
             assert_eq!(n("source"), n("delivered") + n("unchanged") + n("held"), "{entity}");
@@ -186,4 +279,34 @@ fn the_demos_day_adds_up_under_any_seed() {
         }
         assert!(!err.is_empty(), "what goes on is told beside the data");
     }
+}
+
+#[test]
+fn a_demo_ends_in_order_when_it_is_told_to() {
+    use std::io::BufRead as _;
+
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = command(&["demo", "--people", "12", "--admin", "127.0.0.1:0"])
+            .env("TMPDIR", folder.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = std::io::BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let begun = told.find(|line| line.contains("people arrive"));
+        assert!(begun.is_some() && std::fs::read_dir(folder.path()).unwrap().count() == 1);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{:?}", told.collect::<Vec<_>>());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "its folder is removed");
+    }
+}
+
+#[test]
+fn a_demo_does_not_go_on_in_a_used_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    let (code, out, err) = hisync(&["demo", "--once", "--dir", &folder.path().to_string_lossy()]);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("holds an earlier demo"), "{err}");
 }

@@ -25,7 +25,7 @@ Exit codes: 0 fine; 1 a source or upstream answered, but not as it must (login, 
 address); 2 the configuration has problems; 3 a source or upstream could not be reached.")]
 pub(super) struct Args {
     /// The configuration file.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", env = "HISYNC_CONFIG")]
     config: PathBuf,
     /// Checks the files alone.
     #[arg(long)]

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use toml::Value;
+
 const TEMPLATE: &str = include_str!("demo.toml");
 
 macro_rules! mapping_files {
@@ -73,19 +75,19 @@ pub fn write_config(dir: &Path, demo: &DemoConfig) -> Result<PathBuf, ConfigErro
 }
 
 fn filled(demo: &DemoConfig) -> String {
-    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
     let values = [
-        ("@upstream_url@", demo.upstream_url.clone()),
-        ("@secret_file@", "upstream.secret".to_owned()),
-        ("@admin_listen@", demo.admin_listen.to_string()),
-        ("@mllp_listen@", demo.mllp_listen.to_string()),
+        ("@upstream_url@", Value::from(demo.upstream_url.as_str())),
+        ("@secret_file@", Value::from("upstream.secret")),
+        ("@admin_listen@", Value::from(demo.admin_listen.to_string())),
+        // Nobody real is in a demo: whoever names an address may show it to others.
+        ("@admin_remote@", Value::from(!demo.admin_listen.ip().is_loopback())),
+        ("@mllp_listen@", Value::from(demo.mllp_listen.to_string())),
         ("@database@", path(&demo.database)),
         ("@data_dir@", path(&demo.data_dir)),
     ];
     // `toml` quotes and escapes, so no path can break out of its string.
-    values
-        .into_iter()
-        .fold(TEMPLATE.to_owned(), |text, (mark, value)| text.replace(mark, &toml::Value::String(value).to_string()))
+    values.into_iter().fold(TEMPLATE.to_owned(), |text, (mark, value)| text.replace(mark, &value.to_string()))
 }
 
 fn write(path: &Path, content: &str, mode: u32) -> Result<(), ConfigError> {

@@ -131,7 +131,7 @@
       .join("; ");
   }
   function verbs(item) {
-    if (item.leg === "withdrawal" || item.reason === "another-person") { return ["release", "dismiss"]; }
+    if (item.leg === "withdrawal" || item.reason === "another-person" || (item.leg === "record" && item.reason === "unreadable-event")) { return ["release", "dismiss"]; }
     return ["retry", "dismiss"];
   }
   function open(row, item, verb) {

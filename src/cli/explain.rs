@@ -38,6 +38,11 @@ const REASONS: &[(&str, &str, &str)] = &[
         "so much of a catalogue is missing at once that nothing was withdrawn",
         "Ask the hospital. Release the item if it is right; dismiss it if the catalogue was read in a bad moment.",
     ),
+    (
+        "unreadable-event",
+        "an event, or the version before one, can't be read from the store",
+        "The store's file is damaged: see to the disk and its backup. A later version of the entity can be released.",
+    ),
     ("duplicate-key", "several rows have the same key", "Correct the stream's `key`, or the rows in the source."),
     ("null-key", "a key column is empty", "Name columns that are never empty in the stream's `key`."),
     (

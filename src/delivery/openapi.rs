@@ -1,7 +1,6 @@
 //! The upstream contract for machines: an OpenAPI 3.1 document made from the model's types.
 
 use schemars::SchemaGenerator;
-use schemars::generate::SchemaSettings;
 use serde_json::{Value as Json, json};
 
 use super::client::BATCH_MEDIA_TYPE;
@@ -9,7 +8,7 @@ use super::heartbeat::Heartbeat;
 use super::receipt::Receipts;
 use super::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::model::event::Withdrawal;
-use crate::model::schema::{schema_uri, withdrawal_schema_uri};
+use crate::model::schema::{published, schema_uri, withdrawal_schema_uri};
 use crate::model::{CloudEvent, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
 
 /// The OpenAPI document.
@@ -174,7 +173,7 @@ fn heartbeats() -> Json {
 }
 
 fn schemas() -> Json {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
+    let settings = published().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });

@@ -9,7 +9,7 @@
 //! The mapping engine compiles mapping files against the JSON Schemas of these types, so a field
 //! added here is a field that a mapping may fill. It reads the extension `x-hisync-reader`: how text
 //! becomes the value, where the type alone does not tell. `x-hisync-personal` marks personal data for
-//! whoever receives it; what people see here is masked by shape (`ops/mask`).
+//! whoever receives it; what people see here is masked by shape and place (`ops/mask`).
 
 use chrono::{DateTime, FixedOffset, NaiveDate};
 use schemars::JsonSchema;

@@ -1,5 +1,10 @@
 //! The JSON Schemas of what travels upstream, made from the model's types.
+//!
+//! What is published is open: a consumer accepts members that it does not know, for fields may be
+//! added under one version. The types themselves refuse unknown members, so that what hisync reads
+//! back is what it wrote.
 
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 
 use super::event::{CloudEvent, Withdrawal};
@@ -40,8 +45,32 @@ pub fn withdrawal_schema() -> Schema {
     schema_of::<Withdrawal>(&withdrawal_schema_uri())
 }
 
+/// The settings of published schemas (2020-12): objects may have further members.
+pub fn published() -> SchemaSettings {
+    let open = |schema: &mut Schema| {
+        if schema.get("additionalProperties") == Some(&false.into()) {
+            schema.remove("additionalProperties");
+        }
+    };
+    SchemaSettings::draft2020_12().with_transform(RecursiveTransform(open))
+}
+
 fn schema_of<T: JsonSchema>(uri: &str) -> Schema {
-    let mut schema = SchemaGenerator::new(SchemaSettings::draft2020_12()).into_root_schema_for::<T>();
+    let mut schema = SchemaGenerator::new(published()).into_root_schema_for::<T>();
     schema.insert("$id".to_owned(), uri.into());
     schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_schemas_accept_members_that_a_later_version_adds() {
+        for schema in EntityType::ALL.map(entity_schema).into_iter().chain([event_schema(), withdrawal_schema()]) {
+            let text = schema.to_value().to_string();
+            assert!(!text.contains("\"additionalProperties\":false"), "{text}");
+            assert!(text.contains("\"required\""), "{text}");
+        }
+    }
 }

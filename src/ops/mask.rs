@@ -13,6 +13,11 @@ pub fn mask(text: &str) -> String {
     if harmless_number || short_code {
         return text.to_owned();
     }
+    hidden(text)
+}
+
+/// Keeps length and punctuation only.
+fn hidden(text: &str) -> String {
     text.chars().map(|c| if c.is_alphanumeric() { '●' } else { c }).collect()
 }
 
@@ -35,62 +40,81 @@ pub fn masked_map(map: &Map) -> Map {
     map.iter().map(|(name, value)| (name.clone(), masked(value))).collect()
 }
 
+/// Words of our own lists and names of the catalogue: not about a person, in whatever object they stand.
+const OPEN: &[&str] = &[
+    "entity_type",
+    "lifecycle",
+    "adapter",
+    "charset",
+    "source_system",
+    "hospital_id",
+    "campus_id",
+    "item_code",
+    "item_name",
+    "group_code",
+    "group_name",
+    "package_code",
+    "unit_raw",
+    "unit_ucum",
+    "reference_raw",
+    "status",
+    "report_kind",
+    "value_kind",
+    "reason",
+    "kind",
+    "department",
+    "currency",
+    "role",
+    "exam_kind",
+    "selection_mode",
+    "scope",
+    "value_type",
+    "applicable_sex",
+    "state",
+    "origin",
+    "comparator",
+    "low",
+    "high",
+];
+
+/// Names that are open inside one member alone, because elsewhere they speak of a person: a
+/// diagnosis has a `code`, and the place of a file often has the person's name in it.
+const OPEN_INSIDE: &[(&str, &[&str])] = &[("provenance", &["source_ref"]), ("external_codes", &["system", "code"])];
+
+/// What stands here is about a person however short it is: `I10` is a diagnosis.
+const PERSONAL: &[&str] = &["examinee", "conclusions"];
+
+/// The members of a finding that are words of ours; its `source_value` is not.
+const OF_A_FINDING: [&str; 4] = ["code", "severity", "path", "message"];
+
 /// JSON with every text masked, except under names that hold words of ours.
 pub fn masked_json(json: &serde_json::Value) -> serde_json::Value {
-    /// Stable words, codes of the catalogue and texts of ours: not about a person.
-    const OPEN: &[&str] = &[
-        "code",
-        "severity",
-        "path",
-        "message",
-        "entity_type",
-        "lifecycle",
-        "adapter",
-        "charset",
-        "source_ref",
-        "source_system",
-        "hospital_id",
-        "campus_id",
-        "item_code",
-        "item_name",
-        "group_code",
-        "group_name",
-        "package_code",
-        "unit_raw",
-        "unit_ucum",
-        "reference_raw",
-        "status",
-        "report_kind",
-        "value_kind",
-        "flag_source",
-        "flag_derived",
-        "reason",
-        "kind",
-        "department",
-        "currency",
-        "role",
-        "exam_kind",
-        "selection_mode",
-        "scope",
-        "value_type",
-        "applicable_sex",
-        "state",
-        "origin",
-        "comparator",
-        "low",
-        "high",
-        "instance",
-    ];
+    inside("", json)
+}
+
+/// Masks what stands in the member `place`, or in a list there.
+fn inside(place: &str, json: &serde_json::Value) -> serde_json::Value {
     match json {
+        serde_json::Value::String(text) if PERSONAL.contains(&place) => hidden(text).into(),
         serde_json::Value::String(text) => mask(text).into(),
-        serde_json::Value::Array(list) => list.iter().map(masked_json).collect(),
-        serde_json::Value::Object(map) => map
-            .iter()
-            .map(|(name, value)| {
-                let open = value.is_string() && OPEN.contains(&name.as_str());
-                (name.clone(), if open { value.clone() } else { masked_json(value) })
-            })
-            .collect(),
+        serde_json::Value::Array(list) => list.iter().map(|element| inside(place, element)).collect(),
+        serde_json::Value::Object(map) => {
+            let finding = OF_A_FINDING.iter().all(|name| map.contains_key(*name));
+            let here = OPEN_INSIDE.iter().find(|(member, _)| *member == place).map_or(&[][..], |(_, names)| names);
+            let shown = |(name, value): (&String, &serde_json::Value)| {
+                let name_is_open =
+                    OPEN.contains(&&**name) || here.contains(&&**name) || (finding && OF_A_FINDING.contains(&&**name));
+                let value = match value {
+                    serde_json::Value::String(_) if name_is_open => value.clone(),
+                    serde_json::Value::String(_) | serde_json::Value::Array(_) if PERSONAL.contains(&place) => {
+                        inside(place, value)
+                    }
+                    _ => inside(name, value),
+                };
+                (name.clone(), value)
+            };
+            map.iter().map(shown).collect()
+        }
         other => other.clone(),
     }
 }
@@ -104,8 +128,8 @@ mod tests {
         for (text, expected) in [
             ("王小明", "●●●"),
             ("ZHANG^SAN", "●●●●●^●●●"),
-            ("999001198806010015", "●●●●●●●●●●●●●●●●●●"),
-            ("13800001111", "●●●●●●●●●●●"),
+            ("999999198806010019", "●●●●●●●●●●●●●●●●●●"),
+            ("15400001111", "●●●●●●●●●●●"),
             ("1988-06-01", "●●●●-●●-●●"),
             ("0301170001", "●●●●●●●●●●"),
         ] {
@@ -120,6 +144,36 @@ mod tests {
         let expected =
             serde_json::json!({ "item_name": "空腹血糖", "conclusions": [{ "kind": "summary", "text": "●●●●" }] });
         assert_eq!(masked_json(&report), expected);
+    }
+
+    #[test]
+    fn a_diagnosis_is_hidden_by_its_code_too_and_a_finding_is_not() {
+        let finding = serde_json::json!(
+            { "code": "unknown-code", "severity": "hold", "path": "conclusions[0].code", "message": "not in the table",
+              "source_value": "二型糖尿病" }
+        );
+        let report = serde_json::json!({
+            "envelope": { "provenance": { "source_ref": "V_TJ_BG" }, "issues": [finding] },
+            "examinee": { "name": "王明", "sex": "male", "sex_raw": "1" },
+            "conclusions": [{ "seq": 1, "kind": "diagnosis", "code": "I10", "severity": "2", "text": "高",
+                              "advice": "复查", "source_items": ["GLU"] }],
+            "groups": [{ "group_code": "G01", "items": [{ "item_name": "HIV 抗体", "flag_derived": "positive",
+                         "instance": "SP20260301" }] }],
+            "attachments": [{ "kind": "report_pdf", "source_ref": "王明/1.pdf" }],
+        });
+        let mut hidden_finding = finding.clone();
+        hidden_finding["source_value"] = "●●●●●".into();
+        let expected = serde_json::json!({
+            "envelope": { "provenance": { "source_ref": "V_TJ_BG" }, "issues": [hidden_finding] },
+            "examinee": { "name": "●●", "sex": "●●●●", "sex_raw": "●" },
+            "conclusions": [{ "seq": 1, "kind": "diagnosis", "code": "●●●", "severity": "●", "text": "●",
+                              "advice": "●●", "source_items": ["●●●"] }],
+            "groups": [{ "group_code": "G01", "items": [{ "item_name": "HIV 抗体", "flag_derived": "●●●●●●●●",
+                         "instance": "●●●●●●●●●●" }] }],
+            "attachments": [{ "kind": "report_pdf", "source_ref": "●●/●.●●●" }],
+        });
+        assert_eq!(masked_json(&report), expected);
+        assert_eq!(masked_json(&serde_json::json!([finding])), serde_json::json!([hidden_finding]));
     }
 
     #[test]

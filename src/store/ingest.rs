@@ -34,6 +34,9 @@ struct Known {
     held_already: bool,
     /// An open held item is newer than the part.
     held_since: bool,
+    /// The archived record with these very bytes, where it is what the stream said last of the entity,
+    /// and the mapping that was applied to it.
+    same: Option<(i64, i64)>,
 }
 
 /// What became of one outcome.
@@ -155,6 +158,10 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
         }
         return Ok(RecordReceipt::Reread);
     }
+    if let Some(archive) = archived_before(&known, record, mapping) {
+        again(tx, stream, record, archive, mapping)?;
+        return Ok(RecordReceipt::Reread);
+    }
     let archive_id = tx.insert(
         "archive a record",
         "INSERT INTO archive (stream_id, received_at, source_ref, resend_key, format, charset, digest, codec, size,
@@ -187,6 +194,18 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
     Ok(RecordReceipt::Stored { archive_id })
 }
 
+/// The archived record that a poll has read again, under another mapping than before: it is mapped
+/// again and no new version of anything. A message that comes again was sent again, and counts.
+fn archived_before(known: &[Known], record: &Record, mapping: i64) -> Option<i64> {
+    if record.resend_key.is_some() {
+        return None;
+    }
+    let (archive, _) = known.first()?.same?;
+    let one = known.iter().all(|known| known.same.is_some_and(|(of, _)| of == archive));
+    let corrected = known.iter().any(|known| known.same.is_some_and(|(_, by)| by != mapping));
+    (one && corrected).then_some(archive)
+}
+
 fn kind_of(outcome: &Prepared) -> &'static str {
     match outcome {
         Prepared::Mapped(good) => good.key.entity.as_str(),
@@ -213,12 +232,20 @@ fn is_only_held(tx: &Tx<'_>, archive: i64) -> Result<bool, Error> {
 }
 
 fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, mapping: i64) -> Result<Known, Error> {
-    let mut known = Known { ledger: None, part: None, shared: false, held_already: false, held_since: false };
+    let mut known =
+        Known { ledger: None, part: None, shared: false, held_already: false, held_since: false, same: None };
     let Some(key) = outcome.key() else {
-        let sql = "SELECT 1 FROM held WHERE stream_id = ?1 AND digest = ?2 AND mapping_id = ?3 AND entity_id IS NULL
-                     AND type = ?4 AND state IN ('open', 'dismissed') LIMIT 1";
-        let of = (stream.id, record.digest, mapping, kind_of(outcome));
-        known.held_already = tx.one("look for a held item", sql, of, |_| Ok(()))?.is_some();
+        let sql = "SELECT archive_id, mapping_id, state FROM held WHERE stream_id = ?1 AND digest = ?2
+                     AND entity_id IS NULL AND type = ?3 AND state IN ('open', 'dismissed')
+                   ORDER BY mapping_id = ?4 DESC, id DESC LIMIT 1";
+        let of = (stream.id, record.digest, kind_of(outcome), mapping);
+        let newest = tx.one("look for a held item", sql, of, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+        })?;
+        if let Some((archive, mapped_by, state)) = newest {
+            known.held_already = mapped_by == mapping;
+            known.same = (state == "open").then_some((archive, mapped_by));
+        }
         return Ok(known);
     };
     known.ledger = ledger::find(tx, key)?;
@@ -242,6 +269,8 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
     for (of, part) in parts {
         if of == stream.id { known.part = Some(part) } else { known.shared = true }
     }
+    let standing = |part: &&PartRow| part.digest == record.digest && part.absent.as_deref() != Some(snapshot::MISSING);
+    known.same = known.part.as_ref().filter(standing).map(|part| (part.archive, part.mapping));
     let part_archive = known.part.as_ref().map_or(0, |part| part.archive);
     let sql = "SELECT archive_id, digest, mapping_id, state FROM held WHERE entity_id = ?1 AND stream_id = ?2
                AND leg = 'record' AND state IN ('open', 'dismissed') AND archive_id >= ?3
@@ -252,6 +281,9 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
     if let Some((archive, digest, mapped_by, state)) = newest {
         known.held_since = state == "open" && archive > part_archive;
         known.held_already = digest == Some(record.digest) && mapped_by == mapping;
+        if known.held_since {
+            known.same = (digest == Some(record.digest)).then_some((archive, mapped_by));
+        }
     }
     Ok(known)
 }

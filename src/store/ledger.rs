@@ -7,13 +7,13 @@ use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::Error;
 use super::codec::{Packed, pack, unpack};
 use super::prepare::{Doubtful, Good, Hash, Prepared, UNROUTED};
 use super::writer::Tx;
+use super::{Error, UNREADABLE_EVENT};
 use crate::model::event::Withdrawal;
 use crate::model::schema::{schema_uri, withdrawal_schema_uri};
-use crate::model::{EntityKey, EntityType, EventKind, Part, Sequence, Wish, canonical};
+use crate::model::{EntityKey, EntityType, EventKind, Finding, Held, Part, Sequence, Severity, Wish, canonical};
 
 /// An entity's row.
 pub(super) struct Ledger {
@@ -139,12 +139,25 @@ pub(super) fn doubt_change(
     }
     let newest = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
                   WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
-    let (Some(before), Some(after)) =
-        (data(tx, newest, ledger.id)?, data(tx, "SELECT codec, size, body FROM content WHERE id = ?1", next.content)?)
-    else {
-        return Ok(None);
+    let before = match data(tx, newest, ledger.id) {
+        // A damaged version must not keep the versions after it out of the store; a person looks at one.
+        Err(Error::Unreadable(_)) => return unreadable(key).map(Some),
+        before => before?,
     };
+    let after = data(tx, "SELECT codec, size, body FROM content WHERE id = ?1", next.content)?;
+    let (Some(before), Some(after)) = (before, after) else { return Ok(None) };
     tx.shared.composer.doubt_change(key, &before, &after).map(super::prepare::doubtful).transpose()
+}
+
+fn unreadable(key: &EntityKey) -> Result<Doubtful, Error> {
+    let message = "the version before can't be read from the store: its file is damaged";
+    super::prepare::doubtful(Held {
+        entity: Some(key.entity),
+        key: Some(key.clone()),
+        reason: UNREADABLE_EVENT.to_owned(),
+        findings: vec![Finding::new(UNREADABLE_EVENT, Severity::Hold, "", message)],
+        search: Vec::new(),
+    })
 }
 
 fn data(tx: &Tx<'_>, sql: &str, id: i64) -> Result<Option<Vec<u8>>, Error> {

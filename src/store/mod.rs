@@ -51,6 +51,9 @@ const READERS: usize = 4;
 /// A batch with more bytes than this is hashed and packed on a thread that may block.
 const HEAVY: usize = 256 * 1024;
 
+/// The reason code of an event that can't be unpacked, and of a version that follows one.
+const UNREADABLE_EVENT: &str = "unreadable-event";
+
 /// What the store writes into events.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -202,14 +205,38 @@ impl Store {
     /// Takes entries that are due, at most one per entity key: those that waited first, then by age.
     pub async fn claim(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
         let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit, "claimed")).await?;
-        claimed.into_iter().map(entry).collect()
+        self.readable(claimed).await
     }
 
     /// Claims entries that leave at once, and records that in the same transaction: a sender that
     /// sends whatever it claims needs one fsync for both.
     pub async fn take(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
         let claimed = self.write("claim", limit.events, move |tx| outbox::claim(tx, limit, "inflight")).await?;
-        claimed.into_iter().map(entry).collect()
+        self.readable(claimed).await
+    }
+
+    /// Unpacks what was claimed. One event that can't be read is held by itself: were it an error of the
+    /// whole claim, the others would wait for the end of its lease, and again after it.
+    async fn readable(&self, claimed: Vec<outbox::Claimed>) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::with_capacity(claimed.len());
+        let mut damaged = Vec::new();
+        for claimed in claimed {
+            let id = claimed.id;
+            match entry(claimed) {
+                Ok(entry) => entries.push(entry),
+                Err(_) => damaged.push(Settlement {
+                    id,
+                    verdict: Verdict::Held {
+                        code: UNREADABLE_EVENT.to_owned(),
+                        message: "the event can't be read from the store: its file is damaged".to_owned(),
+                    },
+                }),
+            }
+        }
+        if !damaged.is_empty() {
+            self.settle(damaged).await?;
+        }
+        Ok(entries)
     }
 
     /// Records that claimed entries are about to leave: from here on a crash leaves them ambiguous.

@@ -75,6 +75,7 @@ pub enum RecordReceipt {
         /// The id of the first one.
         archive_id: i64,
     },
-    /// A poll read again what the archive has already, under the same mapping; no effect.
+    /// A poll read again what the archive has already: no new version. Under the same mapping it has
+    /// no effect; under another one the archived record was mapped again.
     Reread,
 }

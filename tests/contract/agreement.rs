@@ -69,8 +69,11 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
                 assert_eq!(receipt["status"], word);
             }
         }
+        let mut later = batch.clone();
+        later[0]["data"]["surprise"] = json!(1);
+        assert!(schema("Batch").is_valid(&later), "a later version may add members");
         let mut broken = batch.clone();
-        broken[0]["data"]["surprise"] = json!(1);
+        broken[0]["data"] = json!({});
         assert!(!schema("Batch").is_valid(&broken), "the document looks into data");
     }
 }
@@ -100,7 +103,7 @@ async fn the_sandbox_refuses_what_is_not_as_the_contract_says() {
     };
     let now = agent.clock.now().timestamp();
     assert_eq!(post(&good, now - 301).await.0, 401, "too old");
-    let changes: [(&str, Json, &str); 14] = [
+    let changes: [(&str, Json, &str); 16] = [
         ("/specversion", json!("0.3"), "specversion"),
         ("/id", json!("6f1e0a3e-7a63-4f7e-9b52-0d7b6a0f9a11"), "id"),
         ("/time", json!("2026-03-01 08:00:00"), "time"),
@@ -115,12 +118,17 @@ async fn the_sandbox_refuses_what_is_not_as_the_contract_says() {
         ("/contenthash", json!("sha256-00"), "contenthash"),
         ("/data/item_name", json!("其他"), "contenthash"),
         ("/lane", json!(1), "event-schema"),
+        ("/extension", json!("x"), "event-schema"),
+        ("/data/extension", json!("x"), "data-schema"),
     ];
     for (pointer, value, code) in changes {
         let mut event = good.clone();
         match event.pointer_mut(pointer) {
             Some(place) => *place = value,
-            None => event[pointer.trim_start_matches('/')] = value,
+            None => match pointer.strip_prefix("/data/") {
+                Some(name) => event["data"][name] = value,
+                None => event[pointer.trim_start_matches('/')] = value,
+            },
         }
         let (status, body) = post(&event, now).await;
         holds("Receipts", &body);
@@ -132,7 +140,7 @@ async fn the_sandbox_refuses_what_is_not_as_the_contract_says() {
     let (_, body) = post(&good, now).await;
     assert_eq!(body["results"][0]["status"], "duplicate");
     assert_eq!(upstream.received().len(), 1);
-    assert_eq!(upstream.attempts().len(), 16);
+    assert_eq!(upstream.attempts().len(), 18);
 }
 
 struct Steady;

@@ -37,6 +37,9 @@ const INSTEAD: &[(&str, &str, &str)] = &[
     ("Examinee", "id_checksum_ok", "id_number"),
 ];
 
+/// Fields of the model that nothing can fill yet: type, field, why.
+const UNFED: &[(&str, &str, &str)] = &[("ExamReport", "attachments", "no connector hands over attachments yet")];
+
 fn composites(shape: &str) -> &'static [(&'static str, Composite)] {
     match shape {
         "ResultItem" => &[
@@ -49,6 +52,10 @@ fn composites(shape: &str) -> &'static [(&'static str, Composite)] {
         "ExamItem" => &[("unit", Composite::Unit), ("reference", Composite::References)],
         _ => &[],
     }
+}
+
+fn is_unfed(shape: &Shape, name: &str) -> bool {
+    UNFED.iter().any(|(owner, field, _)| *owner == shape.name && *field == name)
 }
 
 impl Compiler<'_> {
@@ -66,13 +73,20 @@ impl Compiler<'_> {
                 self.problem(problem.hint(format!("map `{line}`")));
                 continue;
             }
+            if let Some((_, _, why)) = UNFED.iter().find(|(owner, field, _)| *owner == shape.name && field == name) {
+                let problem = entry.key.problem("unsupported-field", format!("`{name}` can't be mapped: {why}"));
+                self.problem(problem.hint("leave it out: upstream would be told of files that it never gets"));
+                continue;
+            }
             match shape.field(name).filter(|field| field.name != "envelope") {
                 Some(field) => fields.push(self.field(shape, field, table, entry)),
                 None => {
                     let problem = entry.key.problem("unknown-field", format!("{} has no field `{name}`", shape.name));
                     let known = shape.fields.iter().map(|field| field.name.as_str());
-                    let known: Vec<&str> =
-                        known.filter(|name| *name != "envelope").chain(extra.iter().map(|(name, _)| *name)).collect();
+                    let known: Vec<&str> = known
+                        .filter(|name| *name != "envelope" && !is_unfed(shape, name))
+                        .chain(extra.iter().map(|(name, _)| *name))
+                        .collect();
                     self.problem(did_you_mean(problem, name, known));
                 }
             }

@@ -218,7 +218,7 @@ proptest! {
 
     #[test]
     fn a_check_digit_catches_one_wrong_digit(
-        digits in "11010519[3-9][0-9]0[1-9]1[0-9][0-9]{3}", at in 0usize..6, plus in 1u8..10,
+        digits in "99999919[3-9][0-9]0[1-9]1[0-9][0-9]{3}", at in 0usize..6, plus in 1u8..10,
     ) {
         let with = |check: char| citizen::read(&format!("{digits}{check}")).and_then(|read| read.checksum_ok);
         let check = "0123456789X".chars().find(|check| with(*check) == Some(true)).expect("one check digit holds");

@@ -75,6 +75,8 @@ rules! {
     PRICE_NEGATIVE "price-negative" Reject false "a price is negative" "Correct it in the source.";
     SALE_ABOVE_ORIGINAL "sale-above-original" Warn false "the price asked is above the original price"
         "The two columns may be swapped.";
+    PRICE_SUM "price-sum" Warn false "the prices of what is always done don't add up to the original price"
+        "An item or a price may be missing, or the columns may be swapped.";
     PACKAGE_EMPTY "package-empty" Hold false "a package has no items"
         "A package without items can't be done. The child query may have failed to find them.";
     DUPLICATE_ITEM "duplicate-item" Hold false "the same item stands twice in a list with different content"
@@ -96,6 +98,10 @@ rules! {
         "A date may be read by the wrong grammar.";
     AGE_DISAGREES "age-disagrees" Warn false "the stated age is more than a year off the date of birth"
         "The person or the date of birth may be wrong.";
+    ISSUED_AT_MISSING "issued-at-missing" Warn false "a final report does not say when it was issued"
+        "Map `issued_at`, or see why the source leaves it empty: an unissued report may look final.";
+    RECHECK_ITSELF "recheck-itself" Hold false "a re-check 复查 names itself as the visit before"
+        "A re-check is a visit of its own with its own exam number. See which column `previous_exam_no` reads.";
     SUBSTITUTE "substitute" Hold false "someone else came to the exam 替检"
         "A person has to decide whose results these are.";
     EMPTY_VALUE "empty-value" Hold false "a final report has a result without value and without reason"

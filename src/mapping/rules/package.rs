@@ -2,10 +2,10 @@
 
 use super::{
     AGES_REVERSED, CHOICE_IMPOSSIBLE, COMPANY_MISSING, DATES_REVERSED, DUPLICATE_ITEM, Findings, PACKAGE_EMPTY,
-    PRICE_NEGATIVE, SALE_ABOVE_ORIGINAL, repeated,
+    PRICE_NEGATIVE, PRICE_SUM, SALE_ABOVE_ORIGINAL, repeated,
 };
 use crate::model::ExamPackage;
-use crate::model::entity::PackageScope;
+use crate::model::entity::{PackageItem, PackageRole, PackageScope};
 
 pub(super) fn settle(package: &ExamPackage, findings: &mut Findings<'_>) {
     prices(package, findings);
@@ -28,6 +28,13 @@ pub(super) fn settle(package: &ExamPackage, findings: &mut Findings<'_>) {
         let known = |id: &String| package.choice_groups.iter().any(|choice| choice.group_id == *id);
         if !package.choice_groups.is_empty() && item.choice_group_id.as_ref().is_some_and(|id| !known(id)) {
             findings.add(&CHOICE_IMPOSSIBLE, format!("items[{at}].choice_group_id"), "no such part of the package");
+        }
+    }
+    for (at, pair) in package.exclusions.iter().enumerate() {
+        let always = |code: &String| package.items.iter().any(|item| item.group_code == *code && is_always_done(item));
+        if always(&pair.first) && always(&pair.second) {
+            let message = "both are always done, and they exclude each other";
+            findings.add(&CHOICE_IMPOSSIBLE, format!("exclusions[{at}]"), message);
         }
     }
     if matches!((package.age_low, package.age_high), (Some(low), Some(high)) if low > high) {
@@ -56,4 +63,28 @@ fn prices(package: &ExamPackage, findings: &mut Findings<'_>) {
     if package.sale_price_minor > package.original_price_minor {
         findings.add(&SALE_ABOVE_ORIGINAL, "sale_price_minor", "the price asked is above the original price");
     }
+    if !adds_up(package) {
+        let message = "what is always done costs another sum by its items";
+        findings.add(&PRICE_SUM, "original_price_minor", message);
+    }
+}
+
+/// What nobody has to choose.
+fn is_always_done(item: &PackageItem) -> bool {
+    item.role == PackageRole::Mandatory && item.choice_group_id.is_none()
+}
+
+/// Whether the items' prices make the package's; true where they can't be compared, because one has
+/// no price or because the package's price contains a choice.
+fn adds_up(package: &ExamPackage) -> bool {
+    let sum = |price: fn(&PackageItem) -> Option<i64>| {
+        let items = package.items.iter().filter(|item| is_always_done(item));
+        items.map(price).try_fold(0_i64, |sum, price| sum.checked_add(price?))
+    };
+    // Sources differ in whether a price is that of one or of all `qty`.
+    let sums = [sum(|item| item.price_minor), sum(|item| item.price_minor?.checked_mul(item.qty.unwrap_or(1)))];
+    let none = !package.items.iter().any(is_always_done);
+    none || !package.choice_groups.is_empty()
+        || sums.contains(&None)
+        || sums.contains(&Some(package.original_price_minor))
 }

@@ -6,7 +6,8 @@ use rust_decimal::Decimal;
 use super::dictionary::is_reversed;
 use super::{
     AGE_DISAGREES, DATE_ORDER, DUPLICATE_RESULT, EMPTY_VALUE, FLAG_DISAGREES, FLAG_OPPOSITE, Findings, GROUP_MISSING,
-    GROUP_UNORDERED, ID_CHECKSUM, ID_DISAGREES, RANGE_REVERSED, REPORT_EMPTY, SUBSTITUTE, repeated,
+    GROUP_UNORDERED, ID_CHECKSUM, ID_DISAGREES, ISSUED_AT_MISSING, RANGE_REVERSED, RECHECK_ITSELF, REPORT_EMPTY,
+    SUBSTITUTE, repeated,
 };
 use crate::mapping::readers::citizen;
 use crate::mapping::readers::number::decimal;
@@ -53,8 +54,17 @@ pub(super) fn settle(report: &mut ExamReport, findings: &mut Findings<'_>) {
 }
 
 /// The rules that [`whole`] applies.
-pub(in crate::mapping) static OF_THE_WHOLE: [&super::Rule; 7] =
-    [&EMPTY_VALUE, &REPORT_EMPTY, &GROUP_MISSING, &GROUP_UNORDERED, &DATE_ORDER, &AGE_DISAGREES, &SUBSTITUTE];
+pub(in crate::mapping) static OF_THE_WHOLE: [&super::Rule; 9] = [
+    &EMPTY_VALUE,
+    &REPORT_EMPTY,
+    &GROUP_MISSING,
+    &GROUP_UNORDERED,
+    &DATE_ORDER,
+    &AGE_DISAGREES,
+    &ISSUED_AT_MISSING,
+    &RECHECK_ITSELF,
+    &SUBSTITUTE,
+];
 
 /// The rules that concern a report as a whole; they run again when it is composed of parts.
 pub(in crate::mapping) fn whole(report: &ExamReport, findings: &mut Findings<'_>) {
@@ -63,9 +73,15 @@ pub(in crate::mapping) fn whole(report: &ExamReport, findings: &mut Findings<'_>
         if says_nothing(report) {
             findings.add(&REPORT_EMPTY, "groups", "no results, no summaries, no conclusions, no attachments");
         }
+        if report.issued_at.is_none() {
+            findings.add(&ISSUED_AT_MISSING, "issued_at", "final, and nothing says since when");
+        }
         completeness(report, findings);
     }
     dates(report, findings);
+    if report.visit.previous_exam_no.as_ref() == Some(&report.visit.exam_no) {
+        findings.add(&RECHECK_ITSELF, "visit.previous_exam_no", "the same number as the visit's own");
+    }
     if report.visit.substitute == Some(true) {
         findings.add(&SUBSTITUTE, "visit.substitute", "someone else came to the exam");
     }

@@ -131,7 +131,8 @@
       .join("; ");
   }
   function verbs(item) {
-    if (item.leg === "withdrawal" || item.reason === "another-person") { return ["release", "dismiss"]; }
+    var doubted = item.leg === "record" && ["another-person", "unreadable-event"].indexOf(item.reason) >= 0;
+    if (item.leg === "withdrawal" || doubted) { return ["release", "dismiss"]; }
     return ["retry", "dismiss"];
   }
   function open(row, item, verb) {

@@ -52,7 +52,8 @@ fn citizen_ids_are_well_formed_and_belong_to_nobody() {
 
 #[test]
 fn the_check_digit_is_the_standards() {
-    // The specimen of GB 11643-1999.
+    // The specimens that GB 11643-1999 itself prints: published numbers of nobody, kept to check against
+    // the standard and not against ourselves.
     assert_eq!(check_digit("11010519491231002"), 'X');
     assert_eq!(check_digit("44052418800101001"), '4');
 }

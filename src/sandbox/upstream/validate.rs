@@ -1,14 +1,19 @@
 //! Whether an event is what the contract says: its schema, the schema of its data, and what the
 //! attributes say of each other.
+//!
+//! Stricter than a consumer has to be: the published schemas are open, and what this very version
+//! sends has no member that the model lacks.
 
+use serde::Deserialize;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::Error;
+use crate::model::event::Withdrawal;
 use crate::model::schema::{entity_schema, event_schema, schema_uri, withdrawal_schema, withdrawal_schema_uri};
-use crate::model::{EntityKey, EntityType, EventKind};
+use crate::model::{CloudEvent, EntityKey, EntityType, EventKind, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
 
 /// The compiled schemas.
 pub(super) struct Validator {
@@ -48,6 +53,7 @@ impl Validator {
     /// Checks one event.
     pub(super) fn check<'a>(&self, event: &'a Json) -> Result<Checked<'a>, Refusal> {
         against(&self.event, event, "event-schema")?;
+        model::<CloudEvent>(event, "event-schema")?;
         let attribute = |name: &str| event.get(name).and_then(Json::as_str).unwrap_or_default();
         let must = |fine: bool, code: &'static str, message: &str| {
             if fine { Ok(()) } else { Err(Refusal { code, message: message.to_owned() }) }
@@ -81,6 +87,13 @@ impl Validator {
         if let Some(validator) = self.data.get(&schema) {
             against(validator, data, "data-schema")?;
         }
+        match key.entity {
+            _ if schema == withdrawal_schema_uri() => model::<Withdrawal>(data, "data-schema")?,
+            EntityType::ExamItem => model::<ExamItem>(data, "data-schema")?,
+            EntityType::ExamItemGroup => model::<ExamItemGroup>(data, "data-schema")?,
+            EntityType::ExamPackage => model::<ExamPackage>(data, "data-schema")?,
+            EntityType::ExamReport => model::<ExamReport>(data, "data-schema")?,
+        }
         must(has_exact_numbers(data), "number", "data holds a number that is no integer of 53 bits")?;
         let inside = if kind.ends_with("withdrawn") { data.get("key") } else { data.pointer("/envelope/business_key") };
         must(inside.and_then(Json::as_str) == Some(&key.key), "data-key", "data is about another key than subject")?;
@@ -109,6 +122,15 @@ fn against(validator: &jsonschema::Validator, value: &Json, code: &'static str) 
     // Paths, not values: the message of a receipt is read by people who may not see the data.
     let message = format!("at {:?}: {}", error.instance_path().to_string(), error.schema_path());
     Err(Refusal { code, message })
+}
+
+/// Holds a value to a type of the model, which knows all its members.
+fn model<'a, T: Deserialize<'a>>(value: &'a Json, code: &'static str) -> Result<(), Refusal> {
+    let Err(error) = T::deserialize(value) else { return Ok(()) };
+    let text = error.to_string();
+    // The name of a member may be told; what else the message may quote is data.
+    let unknown = text.split(',').next().filter(|told| told.starts_with("unknown field"));
+    Err(Refusal { code, message: unknown.unwrap_or("not as the model has it").to_owned() })
 }
 
 fn is_source(text: &str) -> bool {

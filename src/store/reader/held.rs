@@ -61,7 +61,11 @@ impl Reader {
         Ok(HeldDetail {
             findings,
             record: item.archive_id.map(|archive| self.archived(archive)).transpose()?,
-            event: item.outbox_id.map(|event| self.event(event)).transpose()?,
+            // An event that is held for being unreadable can't be shown, and everything else about it can.
+            event: match item.outbox_id.map(|event| self.event(event)) {
+                Some(Err(Error::Unreadable(_))) => None,
+                event => event.transpose()?,
+            },
             history: self.audit_of(&format!("held/{id}"))?,
             item,
         })

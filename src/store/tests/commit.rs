@@ -176,3 +176,22 @@ async fn readers_that_take_long_hold_up_neither_intake_nor_delivery() {
     let (first, second, third, fourth, ()) = tokio::join!(slow(), slow(), slow(), slow(), urgent);
     assert!([first, second, third, fourth].into_iter().all(Result::unwrap), "as many as may run at once");
 }
+
+#[tokio::test]
+async fn a_record_that_a_poll_reads_again_under_a_corrected_mapping_is_no_new_version() {
+    let world = World::new();
+    let under = |mapping: &str, outcomes| Incoming { mapping_version: mapping.into(), ..record("1=a", outcomes) };
+    world.give(vec![under("demo@1", vec![doubtful(Some(key("1")), "unknown-code")])]).await;
+    // What was held is what the correction is for.
+    assert_eq!(world.give(vec![under("demo@2", vec![mapped("1", "b")])]).await, [RecordReceipt::Reread]);
+    assert_eq!(world.give(vec![under("demo@3", vec![mapped("1", "c")])]).await, [RecordReceipt::Reread]);
+    assert_eq!(world.give(vec![under("demo@3", vec![mapped("1", "c")])]).await, [RecordReceipt::Reread]);
+    let said: Vec<_> = world.deliver().await.iter().map(|event| event.data["v"].clone()).collect();
+    assert_eq!(said, ["b", "c"]);
+    let totals = world.store.read(Reader::totals).await.unwrap()["exam_report"];
+    assert_eq!((totals.source, totals.held, totals.adds_up), (1, 0, true));
+    assert_eq!(world.raw_sql::<i64>("SELECT count(*) FROM archive"), 1);
+    // The source turned away and back: that is a new version, whatever the mapping.
+    world.give(vec![says("1", "x")]).await;
+    assert!(stored(&world.give(vec![under("demo@4", vec![mapped("1", "c")])]).await));
+}

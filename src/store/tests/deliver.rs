@@ -68,6 +68,30 @@ async fn a_refused_event_blocks_nobody_and_is_held_with_upstreams_words() {
 }
 
 #[tokio::test]
+async fn an_event_that_cant_be_read_is_held_alone_and_the_others_go_on() {
+    let world = World::new();
+    world.give(vec![says("1", &"x".repeat(500)), says("2", "a")]).await;
+    let conn = rusqlite::Connection::open(world.dir.path().join(schema::FILE_NAME)).unwrap();
+    let damage = "UPDATE content SET body = x'00' WHERE size > 500";
+    assert_eq!(conn.execute(damage, ()).unwrap(), 1);
+    let limit = ClaimLimit { events: 100, bytes: 1 << 20 };
+    assert_eq!(keys(&world.store.take(limit).await.unwrap()), ["2"]);
+    let detail = world.store.read(|reader| reader.held_show(1)).await.unwrap();
+    assert_eq!((detail.item.leg.as_str(), detail.item.reason.as_str()), ("outbox", "unreadable-event"));
+    assert!(detail.event.is_none() && detail.record.is_some());
+    world.store.held_retry_outbox(1, "ops").await.unwrap();
+    assert!(world.claim().await.is_empty(), "it is held again");
+    // Whether the next version is the same person's can't be told, so a person does.
+    world.give(vec![says("1", "b")]).await;
+    let reason = world.raw_sql::<String>("SELECT reason FROM held WHERE id = 3 AND leg = 'record'");
+    assert_eq!(reason, "unreadable-event");
+    world.store.held_release(3, "ops").await.unwrap();
+    assert_eq!(keys(&world.claim().await), ["1"]);
+    let totals = world.store.read(Reader::totals).await.unwrap()["exam_report"];
+    assert!(totals.adds_up);
+}
+
+#[tokio::test]
 async fn what_was_never_sent_goes_back_without_an_attempt() {
     let world = World::new();
     world.give(vec![says("1", "a")]).await;

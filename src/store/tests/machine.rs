@@ -94,6 +94,7 @@ impl Model {
             RecordReceipt::Stored { archive_id } => Some(archive_id),
             _ => None,
         };
+        // What is read again is no version, also where a corrected mapping is applied to it anew.
         self.versions += i64::from(stored.is_some());
         if kind == Kind::Anonymous {
             return;
@@ -208,7 +209,8 @@ async fn snapshot(world: &World, model: &mut Model, mask: u8, value: u8) {
         .filter(|(name, truth)| truth.in_catalogue && truth.wish.is_some() && !names.contains(name))
         .map(|(_, truth)| truth)
         .collect();
-    let bulk = missing.len() > 3;
+    // Of four entities, only all of them are "bulk": an empty catalogue is a lost permission.
+    let bulk = names.is_empty();
     let mut withdrawn = 0;
     for truth in &mut missing {
         truth.missing += 1;

@@ -47,6 +47,24 @@ async fn one_snapshot_that_has_it_starts_the_count_anew() {
 }
 
 #[tokio::test]
+async fn a_catalogue_read_again_under_a_corrected_mapping_is_there_and_counts_once() {
+    let world = World::new();
+    let under = |mapping: &str, names: std::ops::Range<u32>| -> Vec<Incoming> {
+        let records = catalogue(names).into_iter();
+        records.map(|record| Incoming { mapping_version: mapping.into(), ..record }).collect()
+    };
+    snapshot(&world, under("demo@1", 0..10)).await;
+    snapshot(&world, under("demo@1", 1..10)).await;
+    for mapping in ["demo@2", "demo@2", "demo@3"] {
+        assert_eq!(snapshot(&world, under(mapping, 0..10)).await, 0);
+        assert_eq!(world.raw_sql::<i64>("SELECT max(missing) FROM part"), 0, "what was missing is there again");
+    }
+    assert_eq!(snapshot(&world, under("demo@3", 1..10)).await, 0);
+    let totals = world.store.read(Reader::totals).await.unwrap()["exam_report"];
+    assert_eq!((totals.source, totals.adds_up), (10, true));
+}
+
+#[tokio::test]
 async fn an_incremental_batch_never_withdraws() {
     let world = World::new();
     snapshot(&world, catalogue(0..10)).await;

@@ -27,6 +27,39 @@ pub(super) struct Which {
     data_dir: Option<PathBuf>,
 }
 
+/// Which page of a long list.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Page {
+    /// At most so many.
+    #[arg(long, default_value_t = 100)]
+    pub(super) limit: usize,
+    /// Only those behind this id: the next page.
+    #[arg(long)]
+    pub(super) after: Option<i64>,
+}
+
+/// Whether and why personal data is shown.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Personal {
+    /// Shows personal data; the reason goes to the audit log.
+    #[arg(long, requires = "because")]
+    show_personal: bool,
+    /// Why personal data is looked at.
+    #[arg(long)]
+    because: Option<String>,
+    /// Who looks, for the audit log.
+    #[arg(long)]
+    who: Option<String>,
+}
+
+impl Personal {
+    /// Who looks, and the reason where personal data is to be shown.
+    pub(super) fn asked(self) -> (String, Option<String>) {
+        let Personal { show_personal, because, who } = self;
+        (who.unwrap_or_else(whoami), because.filter(|_| show_personal))
+    }
+}
+
 /// Why a command can't tell.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {

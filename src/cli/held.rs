@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use connector_api::StreamId;
 use serde_json::Value as Json;
 
-use super::access::{Access, Error, Which, whoami};
+use super::access::{Access, Error, Page, Personal, Which, whoami};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal};
 use crate::ops::acts::{self, Done};
@@ -64,12 +64,8 @@ struct ListArgs {
     /// Closed ones too.
     #[arg(long)]
     all: bool,
-    /// At most so many.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
-    /// Only those behind this id: the next page.
-    #[arg(long)]
-    after: Option<i64>,
+    #[command(flatten)]
+    page: Page,
     /// Prints a JSON list.
     #[arg(long)]
     json: bool,
@@ -81,15 +77,8 @@ struct ShowArgs {
     which: Which,
     /// The item's id.
     id: i64,
-    /// Shows personal data; the reason goes to the audit log.
-    #[arg(long, requires = "because")]
-    show_personal: bool,
-    /// Why personal data is looked at.
-    #[arg(long)]
-    because: Option<String>,
-    /// Who looks, for the audit log.
-    #[arg(long)]
-    who: Option<String>,
+    #[command(flatten)]
+    personal: Personal,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -150,13 +139,13 @@ async fn show_list(args: ListArgs, terminal: &Terminal) -> Result<Exit, Error> {
         stream: args.stream,
         reason: args.reason,
         all: args.all,
-        limit: Some(args.limit),
-        after: args.after,
+        limit: Some(args.page.limit),
+        after: args.page.after,
         ..Selection::default()
     };
     let filter = asked.filter();
-    let after = args.after.unwrap_or(0);
-    let read = |reader: &crate::store::Reader| reader.held_list(&filter, args.limit, after);
+    let after = args.page.after.unwrap_or(0);
+    let read = |reader: &crate::store::Reader| reader.held_list(&filter, args.page.limit, after);
     let items = args.which.open().await?.read("/api/held", &asked, read).await?;
     if args.json {
         terminal.json(&items);
@@ -180,7 +169,7 @@ async fn show_list(args: ListArgs, terminal: &Terminal) -> Result<Exit, Error> {
     });
     let head = ["id#", "reason", "state", "entity", "key", "stream", "since"];
     terminal.data(&table(&head, &rows.collect::<Vec<_>>()));
-    if items.len() == args.limit {
+    if items.len() == args.page.limit {
         let last = items.last().map(|item| field(item, "id")).unwrap_or_default();
         terminal.note(&format!("there may be more: --after {last}"));
     }
@@ -188,8 +177,7 @@ async fn show_list(args: ListArgs, terminal: &Terminal) -> Result<Exit, Error> {
 }
 
 async fn show(args: ShowArgs, terminal: &Terminal) -> Result<Exit, Error> {
-    let who = args.who.unwrap_or_else(whoami);
-    let personal = args.because.filter(|_| args.show_personal);
+    let (who, personal) = args.personal.asked();
     let view = match args.which.open().await? {
         Access::Agent(client) => {
             let look = Look { personal, who: Some(who) };

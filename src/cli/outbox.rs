@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-use super::access::{Access, Error, Which, whoami};
+use super::access::{Access, Error, Page, Personal, Which};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal};
 use crate::ops::http::{Look, Waiting, mask_event};
@@ -40,12 +40,8 @@ struct ListArgs {
     /// Only in this state: queued, claimed, inflight, waiting, delivered or held.
     #[arg(long, value_parser = ["queued", "claimed", "inflight", "waiting", "delivered", "held"])]
     state: Option<String>,
-    /// At most so many.
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
-    /// Only those behind this id: the next page.
-    #[arg(long)]
-    after: Option<i64>,
+    #[command(flatten)]
+    page: Page,
     /// Prints a JSON list.
     #[arg(long)]
     json: bool,
@@ -57,15 +53,8 @@ struct ShowArgs {
     which: Which,
     /// The entry's id.
     id: i64,
-    /// Shows personal data in the event; the reason goes to the audit log.
-    #[arg(long, requires = "because")]
-    show_personal: bool,
-    /// Why personal data is looked at.
-    #[arg(long)]
-    because: Option<String>,
-    /// Who looks, for the audit log.
-    #[arg(long)]
-    who: Option<String>,
+    #[command(flatten)]
+    personal: Personal,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -80,9 +69,9 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
 }
 
 async fn show_list(args: ListArgs, terminal: &Terminal) -> Result<Exit, Error> {
-    let asked = Waiting { state: args.state, limit: Some(args.limit), after: args.after };
-    let (state, after) = (asked.state.clone(), args.after.unwrap_or(0));
-    let read = |reader: &Reader| reader.outbox_list(state.as_deref(), args.limit, after);
+    let asked = Waiting { state: args.state, limit: Some(args.page.limit), after: args.page.after };
+    let (state, after) = (asked.state.clone(), args.page.after.unwrap_or(0));
+    let read = |reader: &Reader| reader.outbox_list(state.as_deref(), args.page.limit, after);
     let entries = args.which.open().await?.read("/api/outbox", &asked, read).await?;
     if args.json {
         terminal.json(&entries);
@@ -108,7 +97,7 @@ async fn show_list(args: ListArgs, terminal: &Terminal) -> Result<Exit, Error> {
     });
     let head = ["id#", "state", "entity", "key", "kind", "attempts#", "made", "next try", "last answer"];
     terminal.data(&table(&head, &rows.collect::<Vec<_>>()));
-    if entries.len() == args.limit {
+    if entries.len() == args.page.limit {
         let last = entries.last().map(|entry| field(entry, "id")).unwrap_or_default();
         terminal.note(&format!("there may be more: --after {last}"));
     }
@@ -117,8 +106,7 @@ async fn show_list(args: ListArgs, terminal: &Terminal) -> Result<Exit, Error> {
 
 async fn show(args: ShowArgs, terminal: &Terminal) -> Result<Exit, Error> {
     let id = args.id;
-    let who = args.who.unwrap_or_else(whoami);
-    let personal = args.because.filter(|_| args.show_personal);
+    let (who, personal) = args.personal.asked();
     let detail = match args.which.open().await? {
         Access::Agent(client) => client.get(&format!("/api/outbox/{id}"), &Look { personal, who: Some(who) }).await?,
         Access::Store(reader) => {

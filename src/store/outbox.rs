@@ -100,22 +100,25 @@ struct Row {
     counts: bool,
 }
 
+fn row_of(tx: &Tx<'_>, id: i64) -> Result<Option<Row>, Error> {
+    let sql = "SELECT o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts FROM outbox o
+               JOIN entity n ON n.id = o.entity_id WHERE o.id = ?1";
+    tx.one("read the outbox", sql, (id,), |row| {
+        Ok(Row {
+            state: row.get(0)?,
+            entity: row.get(1)?,
+            stream: row.get(2)?,
+            entity_type: row.get(3)?,
+            attempts: row.get(4)?,
+            counts: row.get::<_, i64>(5)? == 1,
+        })
+    })
+}
+
 pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), Error> {
     for settlement in settlements {
         let id = settlement.id;
-        let sql = "SELECT o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts FROM outbox o
-                   JOIN entity n ON n.id = o.entity_id WHERE o.id = ?1";
-        let row = tx.one("settle", sql, (id,), |row| {
-            Ok(Row {
-                state: row.get(0)?,
-                entity: row.get(1)?,
-                stream: row.get(2)?,
-                entity_type: row.get(3)?,
-                attempts: row.get(4)?,
-                counts: row.get::<_, i64>(5)? == 1,
-            })
-        })?;
-        let row = row.ok_or(Error::NotFound { what: "outbox entry", id })?;
+        let row = row_of(tx, id)?.ok_or(Error::NotFound { what: "outbox entry", id })?;
         let ours = matches!(row.state.as_str(), "claimed" | "inflight");
         match &settlement.verdict {
             // A receipt counts even if the lease ran out meanwhile: upstream has it.
@@ -207,19 +210,7 @@ pub(super) fn unclaim(tx: &mut Tx<'_>, before: i64) -> Result<(), Error> {
 
 /// Sends a held event again, unless upstream has or will have a newer version of the entity.
 pub(super) fn requeue(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
-    let sql = "SELECT o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts FROM outbox o
-               JOIN entity n ON n.id = o.entity_id WHERE o.id = ?1";
-    let row = tx.one("read the outbox", sql, (id,), |row| {
-        Ok(Row {
-            state: row.get(0)?,
-            entity: row.get(1)?,
-            stream: row.get(2)?,
-            entity_type: row.get(3)?,
-            attempts: row.get(4)?,
-            counts: row.get::<_, i64>(5)? == 1,
-        })
-    })?;
-    let row = row.filter(|row| row.state == "held").ok_or(Error::Refused("this event is not held"))?;
+    let row = row_of(tx, id)?.filter(|row| row.state == "held").ok_or(Error::Refused("this event is not held"))?;
     let sql = "SELECT 1 FROM outbox WHERE entity_id = ?1 AND id > ?2 AND state <> 'held' LIMIT 1";
     if tx.one("read the outbox", sql, (row.entity, id), |_| Ok(()))?.is_some() {
         return Err(Error::Superseded);

@@ -17,6 +17,7 @@ mod ingest;
 mod ledger;
 mod outbox;
 mod prepare;
+mod query;
 mod reader;
 mod schema;
 mod snapshot;

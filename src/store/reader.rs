@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use connector_api::{StreamId, Watermark};
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, Params, Row};
 
-use super::{Error, HeldCount, Overview, StreamProgress, Totals, schema};
+use super::{Error, HeldCount, Overview, StreamProgress, Totals, query, schema};
 
 /// A read-only connection. Blocks: from async code go through [`Store::read`](super::Store::read).
 pub struct Reader {
@@ -127,8 +127,7 @@ impl Reader {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Error> {
-        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
-        statement.query_row(params, read).optional().map_err(Error::sqlite(operation))
+        query::one(&self.conn, operation, sql, params, read)
     }
 
     pub(super) fn all<T>(
@@ -138,9 +137,7 @@ impl Reader {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
-        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
-        let rows = statement.query_map(params, read).map_err(Error::sqlite(operation))?;
-        rows.collect::<rusqlite::Result<Vec<T>>>().map_err(Error::sqlite(operation))
+        query::all(&self.conn, operation, sql, params, read)
     }
 }
 

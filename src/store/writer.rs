@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, Params, Row};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Error, Options, outbox, schema};
+use super::{Error, Options, outbox, query, schema};
 use crate::clock::Clock;
 use crate::model::SharedComposer;
 
@@ -175,8 +175,7 @@ impl<'a> Tx<'a> {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Error> {
-        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
-        statement.query_row(params, read).optional().map_err(Error::sqlite(operation))
+        query::one(self.conn, operation, sql, params, read)
     }
 
     /// All rows.
@@ -187,9 +186,7 @@ impl<'a> Tx<'a> {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, Error> {
-        let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
-        let rows = statement.query_map(params, read).map_err(Error::sqlite(operation))?;
-        rows.collect::<rusqlite::Result<Vec<T>>>().map_err(Error::sqlite(operation))
+        query::all(self.conn, operation, sql, params, read)
     }
 
     /// Moves a version of a record from one sum to another (P3); `None` on a side is "not counted".

@@ -164,9 +164,11 @@ impl Stage {
     }
 
     async fn reaches(&self, state: &str) -> StreamStatus {
-        eventually(state, async || self.status().state.as_str() == state).await;
-        // The status is set before the next time; a moment later both are.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // The state is set before the next time: both belong to what is waited for.
+        let there = |status: StreamStatus| {
+            status.state.as_str() == state && status.next_at.is_some_and(|at| at > self.clock.now())
+        };
+        eventually(state, async || there(self.status())).await;
         self.status()
     }
 

@@ -158,7 +158,8 @@ fn connectors_depend_on_the_contract_and_never_on_a_sibling() {
             "api" => &[],
             "formats" | "testkit" => &["connector-api"],
             "sql" => &["connector-api"],
-            _ => &["connector-api", "connector-formats", "connector-sql"],
+            "http" => &["connector-api", "connector-formats"],
+            _ => &["connector-api", "connector-formats", "connector-sql", "connector-http"],
         };
         let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
         for dependency in dependencies.into_iter().flat_map(toml::Table::keys) {

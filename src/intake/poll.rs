@@ -228,7 +228,7 @@ impl PollStream {
             let request = Request::Changes { from: &from, after: after.as_ref() };
             let batch = self.fetch(poller, request).await?;
             after = batch.next.clone();
-            self.commit(batch, &mut report).await?;
+            self.commit(poller, batch, &mut report).await?;
             if after.is_none() || stop.is_cancelled() {
                 return Ok(report);
             }
@@ -244,7 +244,7 @@ impl PollStream {
         loop {
             let batch = self.fetch(poller, Request::Window { since, after: after.as_ref() }).await?;
             after = batch.next.clone();
-            self.commit(batch, &mut report).await?;
+            self.commit(poller, batch, &mut report).await?;
             if after.is_none() || stop.is_cancelled() {
                 return Ok(report);
             }
@@ -284,6 +284,7 @@ impl PollStream {
         }
         let batch = IncomingBatch { stream: self.id.clone(), records, advance: None, snapshot: Some(self.snapshot) };
         let committed = self.store.commit(batch).await.map_err(RoundError::Store)?;
+        self.told(poller).await?;
         Ok(RoundReport { read, new: new_records(&committed.receipts) })
     }
 
@@ -298,7 +299,7 @@ impl PollStream {
         }
     }
 
-    async fn commit(&self, batch: Batch, report: &mut RoundReport) -> Result<(), RoundError> {
+    async fn commit(&self, poller: &mut dyn Poller, batch: Batch, report: &mut RoundReport) -> Result<(), RoundError> {
         report.read += batch.records.len() as u64;
         let records: Vec<_> = batch.records.into_iter().map(|record| self.normaliser.received(record)).collect();
         if records.is_empty() && batch.advance.is_none() {
@@ -307,7 +308,15 @@ impl PollStream {
         let batch = IncomingBatch { stream: self.id.clone(), records, advance: batch.advance, snapshot: None };
         let committed = self.store.commit(batch).await.map_err(RoundError::Store)?;
         report.new += new_records(&committed.receipts);
-        Ok(())
+        self.told(poller).await
+    }
+
+    /// Lets the source know that what it gave is on stable storage.
+    async fn told(&self, poller: &mut dyn Poller) -> Result<(), RoundError> {
+        match tokio::time::timeout(FETCH_LIMIT, poller.committed()).await {
+            Ok(told) => told.map_err(RoundError::Source),
+            Err(_) => Err(RoundError::Hung),
+        }
     }
 
     /// Shows a failure, and says when to try again.

@@ -8,7 +8,7 @@ use chrono::NaiveDateTime;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Advance, Decoder, Record, SettingsProblem, SourceError, SourceId, StreamId, Value, Watermark};
+use crate::{Advance, Decoder, Map, Record, SettingsProblem, SourceError, SourceId, StreamId, Value, Watermark};
 
 /// How a stream yields its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -157,6 +157,10 @@ pub struct Discovered {
     pub columns: Vec<Column>,
     /// How many rows it has, where that was asked and is cheap.
     pub rows: Option<u64>,
+    /// Some of its rows as they are, where one table or view was asked for. They are personal data:
+    /// whoever shows them masks them first.
+    #[serde(skip)]
+    pub sample: Vec<Map>,
 }
 
 /// A column of a [`Discovered`] table.
@@ -180,6 +184,15 @@ pub trait Poller: Send {
     /// rows) is never split across pages.
     async fn fetch(&mut self, request: Request<'_>, limit: usize) -> Result<Batch, SourceError>;
 
+    /// Called when what the last [`Poller::fetch`] returned is on stable storage, before the next
+    /// one. A source that wants to be told what was taken ("downloaded" marks) is told here.
+    ///
+    /// A failure, or a crash just before, leaves the marks unset: the source offers the records
+    /// once more, and they fall out as unchanged.
+    async fn committed(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Lists what the source has, or describes one table or view of it.
     async fn discover(&mut self, name: Option<&str>) -> Result<Vec<Discovered>, SourceError> {
         let _ = name;
@@ -195,6 +208,17 @@ pub struct Endpoint(pub String);
 /// Receives what a source system sends.
 #[async_trait::async_trait]
 pub trait Listener: Send {
+    /// Looks at what it would serve without opening it to anybody, and changes nothing.
+    async fn probe(&mut self) -> Result<Probe, SourceError> {
+        Ok(Probe::default())
+    }
+
+    /// Lists what waits to be received, or describes one of it; nothing where a sender decides.
+    async fn discover(&mut self, name: Option<&str>) -> Result<Vec<Discovered>, SourceError> {
+        let _ = name;
+        Ok(Vec::new())
+    }
+
     /// Opens the socket or folder. Port 0 is allowed; the answer names the real one.
     async fn open(&mut self) -> Result<Endpoint, SourceError>;
 

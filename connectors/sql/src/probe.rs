@@ -150,7 +150,7 @@ pub(crate) async fn discover<C: RelationalClient>(
         let table = name.rsplit('.').next().unwrap_or(name);
         let listed = find_name(found.iter().map(|table| table.name.as_str()), table);
         let kind = listed.map_or_else(|| "table".to_owned(), |at| found[at].kind.clone());
-        found = vec![Discovered { name: name.to_owned(), kind, columns, rows: None }];
+        found = vec![Discovered { name: name.to_owned(), kind, columns, rows: None, sample: Vec::new() }];
     }
     for table in &mut found {
         let query = Composer::new(client.dialect(), Select::Count, &table.name, &[]).compose();

@@ -71,12 +71,11 @@ pub fn between(low: &str, high: &str) -> ReferenceRange {
 fn without_unit(text: &str) -> &str {
     let Some(last) = text.rfind(|c: char| c.is_ascii_digit() || c == '.') else { return text };
     // A unit may hold digits itself (`10^9/L`), so each end of a number is tried, the last first.
-    let ends = text.char_indices().filter(|(at, c)| *at <= last && c.is_ascii_digit()).map(|(at, _)| at + 1);
-    let mut ends: Vec<usize> = ends.collect();
-    ends.reverse();
+    let ends = text[..=last].char_indices().rev().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at + 1);
     for end in ends {
         let (range, rest) = (&text[..end], trim(&text[end..]));
-        let whole = !text[end..].starts_with(|c: char| c.is_ascii_digit() || c == '.');
+        // Within a number, or before what leads to the other bound.
+        let whole = !rest.starts_with(|c: char| c.is_ascii_digit() || ".-~–—至∼〜".contains(c));
         if whole && !rest.is_empty() && unit::ucum(rest).is_some() {
             return range;
         }

@@ -36,16 +36,13 @@ pub fn read(text: &str) -> Reading {
     if let Some(reason) = absence(text) {
         return Reading::Absent(Some(reason));
     }
-    if Decimal::parse(text).is_some() {
+    if Decimal::accepts(text) {
         // `+1` is a place on a scale in one laboratory and a number in another.
         let doubtful = text.len() == 2 && text.starts_with('+');
         return if doubtful { Reading::Text } else { Reading::Numeric(text.to_owned()) };
     }
     if let Some((comparator, rest)) = comparator(text) {
-        return match Decimal::parse(rest) {
-            Some(number) => Reading::Comparator(comparator, number.as_str().to_owned()),
-            None => Reading::Text,
-        };
+        return if Decimal::accepts(rest) { Reading::Comparator(comparator, rest.to_owned()) } else { Reading::Text };
     }
     if polarity(text).is_some() && !text.chars().any(char::is_alphabetic) {
         return Reading::Ordinal;
@@ -85,7 +82,9 @@ pub fn interval(text: &str) -> Option<(&str, &str)> {
     // `--` first, but `2--1` may also be "2 to minus 1": only one reading is a rising range.
     SEPARATORS.iter().find_map(|separator| {
         let high = rest.strip_prefix(separator)?.trim_start();
-        Decimal::parse(high)?;
+        if !Decimal::accepts(high) {
+            return None;
+        }
         if *separator == "--" && low.starts_with('-') {
             return None;
         }
@@ -99,10 +98,12 @@ pub fn number_end(text: &str) -> Option<usize> {
     let start = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
     let plain = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
     let end = start + plain;
-    Decimal::parse(&text[..end])?;
+    if !Decimal::accepts(&text[..end]) {
+        return None;
+    }
     let exponent = bytes[end..].iter().take(4).count();
     let scientific = (end + 2..=end + exponent).rev().find(|to| {
-        matches!(bytes[end], b'e' | b'E') && text.is_char_boundary(*to) && Decimal::parse(&text[..*to]).is_some()
+        matches!(bytes[end], b'e' | b'E') && text.is_char_boundary(*to) && Decimal::accepts(&text[..*to])
     });
     Some(scientific.unwrap_or(end))
 }

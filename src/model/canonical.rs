@@ -21,7 +21,11 @@ const EXACT: u64 = 1 << 53;
 
 /// Writes a value as canonical JSON; fails where it holds a float, or an integer beyond 53 bits.
 pub fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    let mut writer = Writer { text: Vec::with_capacity(4096), members: Vec::new(), sorted: Vec::new() };
+    let mut writer = Writer {
+        text: Vec::with_capacity(16 << 10),
+        members: Vec::with_capacity(64),
+        sorted: Vec::with_capacity(1024),
+    };
     value.serialize(&mut writer)?;
     Ok(writer.text)
 }
@@ -37,18 +41,29 @@ struct Writer {
 
 /// A member and where it stands in the text: `"name":value,`.
 struct Member {
+    /// The name's first bytes, so that most names are told apart by comparing two numbers; `None` of a
+    /// name that is not ASCII.
+    prefix: Option<u128>,
     name: Cow<'static, str>,
     start: usize,
     end: usize,
 }
 
 impl Member {
+    fn new(name: Cow<'static, str>, start: usize, end: usize) -> Member {
+        let mut prefix = [0; 16];
+        let length = name.len().min(prefix.len());
+        prefix[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Member { prefix: name.is_ascii().then(|| u128::from_be_bytes(prefix)), name, start, end }
+    }
+
     /// The order of names by their UTF-16 code units.
     fn order(&self, other: &Member) -> Ordering {
-        if self.name.is_ascii() && other.name.is_ascii() {
-            return self.name.cmp(&other.name);
+        match (self.prefix, other.prefix) {
+            (Some(one), Some(two)) if one != two => one.cmp(&two),
+            (Some(_), Some(_)) => self.name.cmp(&other.name),
+            _ => self.name.encode_utf16().cmp(other.name.encode_utf16()),
         }
-        self.name.encode_utf16().cmp(other.name.encode_utf16())
     }
 }
 
@@ -145,7 +160,7 @@ impl Object<'_> {
         self.writer.text.push(b':');
         value.serialize(&mut *self.writer)?;
         self.writer.text.push(b',');
-        self.writer.members.push(Member { name, start, end: self.writer.text.len() });
+        self.writer.members.push(Member::new(name, start, self.writer.text.len()));
         Ok(())
     }
 

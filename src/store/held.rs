@@ -156,12 +156,15 @@ pub(super) fn supersede_covered(tx: &mut Tx<'_>, entity: i64) -> Result<(), Erro
     Ok(())
 }
 
-/// Closes what upstream refused of an entity once it has a newer version.
-pub(super) fn supersede_refused(tx: &mut Tx<'_>, entity: i64, delivered: i64) -> Result<(), Error> {
+/// Closes what upstream refused of entities once it has a newer version: `delivered` lists the outbox
+/// entries that it has.
+pub(super) fn supersede_refused(tx: &mut Tx<'_>, delivered: &str) -> Result<(), Error> {
     let older = tx.all(
         "look for held items",
-        "SELECT id FROM held WHERE entity_id = ?1 AND leg = 'outbox' AND state = 'open' AND event_id < ?2",
-        (entity, delivered),
+        "SELECT h.id FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value
+         CROSS JOIN held h ON h.entity_id = o.entity_id
+         WHERE h.leg = 'outbox' AND h.state = 'open' AND h.event_id < o.id",
+        (delivered,),
         |row| row.get(0),
     )?;
     close_all(tx, older, "a newer version is delivered")

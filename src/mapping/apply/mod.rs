@@ -296,7 +296,8 @@ impl<'a> Run<'a> {
     }
 
     fn object(&mut self, plan: &'a ObjectPlan, scope: &Scope<'_, 'a>) -> Fields<'a> {
-        let mut fields: Fields<'a> = Vec::with_capacity(plan.fields.len() + 4);
+        // A line fills up to three fields.
+        let mut fields: Fields<'a> = Vec::with_capacity(plan.fields.len() * 2 + 4);
         for field in &plan.fields {
             self.path.push(Step::Field(field.name));
             let before = (self.findings.list.len() + self.misses, fields.len());

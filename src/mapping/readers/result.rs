@@ -102,9 +102,9 @@ pub fn number_end(text: &str) -> Option<usize> {
         return None;
     }
     let exponent = bytes[end..].iter().take(4).count();
-    let scientific = (end + 2..=end + exponent).rev().find(|to| {
-        matches!(bytes[end], b'e' | b'E') && text.is_char_boundary(*to) && Decimal::accepts(&text[..*to])
-    });
+    let scientific = (end + 2..=end + exponent)
+        .rev()
+        .find(|to| matches!(bytes[end], b'e' | b'E') && text.is_char_boundary(*to) && Decimal::accepts(&text[..*to]));
     Some(scientific.unwrap_or(end))
 }
 

@@ -38,6 +38,8 @@ impl Compose for Joiner {
             wish: absent.map_or(Wish::Present, |reason| Wish::Absent { reason }),
             data: format!("{{{}}}", texts.join(",")).into_bytes(),
             search: vec![],
+            files: vec![],
+            assembly: None,
         })
     }
 
@@ -144,6 +146,8 @@ fn mapped(name: &str, data: &str) -> Outcome {
         wish: Wish::Present,
         data: format!("{{\"v\":\"{data}\"}}").into_bytes(),
         search: vec![format!("no-{name}")],
+        files: vec![],
+        assembly: None,
     })
 }
 
@@ -153,6 +157,8 @@ fn absent(name: &str, reason: &str) -> Outcome {
         wish: Wish::Absent { reason: reason.into() },
         data: b"{}".to_vec(),
         search: vec![],
+        files: vec![],
+        assembly: None,
     })
 }
 

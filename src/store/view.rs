@@ -148,6 +148,8 @@ pub struct HeldSummary {
     pub closed_by: Option<String>,
     /// Why.
     pub note: Option<String>,
+    /// Until when the parts of its entity are waited for; `None` where it needs a person now.
+    pub waits_until: Option<DateTime<Utc>>,
 }
 
 /// A held item with all that a person needs to decide.

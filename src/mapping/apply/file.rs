@@ -20,8 +20,15 @@ use crate::model::{File, Severity};
 pub(super) struct Pending {
     /// Its name, where the row gives one.
     name: Option<String>,
-    /// `None` where the row names a file that is not there.
-    bytes: Option<Vec<u8>>,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    There(Vec<u8>),
+    /// The row names a file that is not there.
+    Missing,
+    /// They can't be read, which was told.
+    Undecoded,
 }
 
 /// What the members of a bundle are called.
@@ -57,22 +64,21 @@ impl<'a> Run<'a> {
                         exists = true;
                         continue;
                     }
-                    Found::Value(Value::Text(text)) => match self.decoded(text) {
-                        Some(bytes) => bytes,
-                        None => return,
-                    },
-                    Found::Joined(text) => match self.decoded(&text) {
-                        Some(bytes) => bytes,
-                        None => return,
-                    },
+                    Found::Value(Value::Text(text)) => {
+                        let bytes = self.decoded(text);
+                        return self.pending.push(Pending { name: None, bytes });
+                    }
+                    Found::Joined(text) => {
+                        let bytes = self.decoded(&text);
+                        return self.pending.push(Pending { name: None, bytes });
+                    }
                     Found::Value(_) | Found::Several => {
                         let message = format!("{} holds no single file", path.text);
                         self.find(&rules::NOT_A_SCALAR, &message, None);
                         return;
                     }
                 };
-                self.pending.push(Pending { name: None, bytes: Some(bytes) });
-                return;
+                return self.pending.push(Pending { name: None, bytes: Bytes::There(bytes) });
             }
             if let (false, Some(path)) = (exists, paths.first()) {
                 self.missing(path);
@@ -81,12 +87,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn decoded(&mut self, text: &str) -> Option<Vec<u8>> {
-        let bytes = attachment::decode(text);
-        if bytes.is_none() {
-            self.find(&rules::ATTACHMENT_ENCODING, "this is no base64", None);
+    fn decoded(&mut self, text: &str) -> Bytes {
+        match attachment::decode(text) {
+            Some(bytes) => Bytes::There(bytes),
+            None => {
+                self.find(&rules::ATTACHMENT_ENCODING, "this is no base64", None);
+                Bytes::Undecoded
+            }
         }
-        bytes
     }
 
     /// The files that a row names, out of those that came with the record; `false` where it names none.
@@ -110,12 +118,9 @@ impl<'a> Run<'a> {
                 _ => None,
             });
             let bytes = match found {
-                Some(Value::Bytes(bytes)) => Some(bytes.clone()),
-                Some(Value::Text(text)) if !text.trim().is_empty() => match self.decoded(text) {
-                    Some(bytes) => Some(bytes),
-                    None => continue,
-                },
-                _ => None,
+                Some(Value::Bytes(bytes)) => Bytes::There(bytes.clone()),
+                Some(Value::Text(text)) if !text.trim().is_empty() => self.decoded(text),
+                _ => Bytes::Missing,
             };
             self.pending.push(Pending { name: Some(name.to_owned()), bytes });
         }
@@ -143,9 +148,14 @@ impl<'a> Run<'a> {
             {
                 own.push(("source_ref", Node::Text(Cow::Owned(name.clone()))));
             }
-            let Some(bytes) = file.bytes else {
-                self.find(&rules::ATTACHMENT_MISSING, "the record names a file that is not there", file.name.as_deref());
-                continue;
+            let bytes = match file.bytes {
+                Bytes::There(bytes) => bytes,
+                Bytes::Missing => {
+                    let message = "the record names a file that is not there";
+                    self.find(&rules::ATTACHMENT_MISSING, message, file.name.as_deref());
+                    continue;
+                }
+                Bytes::Undecoded => continue,
             };
             let looked = self.look_at(bytes, declared.as_deref().or(file.name.as_deref()), &kind);
             own.extend(looked.unwrap_or_default());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use lopdf::{Document, LoadOptions};
 
 /// So long a file may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// So many files at once, those that never came back included.
 const AT_ONCE: usize = 4;
 /// No stream may unpack to more bytes.

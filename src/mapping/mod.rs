@@ -7,9 +7,11 @@
 //! `readers` know what texts of hospitals say. Everything is a pure function of file and record.
 
 mod apply;
+mod attachment;
 mod codes;
 mod compile;
 mod compose;
+mod critical;
 mod node;
 mod plan;
 mod read;
@@ -24,6 +26,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use connector_api::Document;
 
@@ -110,5 +113,9 @@ impl Compose for Composer {
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
         compose::doubt_change(key, before, after)
+    }
+
+    fn is_news(&self, before: Option<&[u8]>, after: &[u8], now: DateTime<Utc>) -> bool {
+        critical::is_news(before, after, now)
     }
 }

@@ -11,6 +11,7 @@ use super::readers::number::Scale;
 use super::rules::Weights;
 use super::shape::Kind;
 use super::source::SourcePath;
+use crate::model::Assembly;
 
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -24,6 +25,12 @@ pub(super) struct Plan {
     /// Whether a column that a document lacks is as good as null.
     pub(super) missing_is_null: bool,
     pub(super) weights: Weights,
+    /// The largest file that is taken.
+    pub(super) attachment_max_bytes: usize,
+    /// Whether critical values are told at once.
+    pub(super) raises_critical: bool,
+    /// How the entity joins other parts, where it is only one.
+    pub(super) assembly: Option<Assembly>,
     pub(super) fields: ObjectPlan,
 }
 
@@ -63,6 +70,8 @@ pub(super) enum Composite {
     References,
     Flag,
     Critical,
+    /// The bytes of an attachment.
+    Content,
 }
 
 #[derive(Debug)]
@@ -106,6 +115,8 @@ pub(super) struct Alternative {
     /// What an empty flag means.
     pub(super) empty: Option<String>,
     pub(super) split: Vec<String>,
+    /// The column that names files of a bundle.
+    pub(super) named: Option<SourcePath>,
     /// Taken where the source has nothing.
     pub(super) default: Option<Node<'static>>,
 }

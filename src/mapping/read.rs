@@ -168,6 +168,7 @@ impl<'a> Run<'a> {
                 let range = reference::read(&literal.text, self.sex);
                 self.reference(composite, Some(literal.text), range, fields);
             }
+            Composite::Content => {}
             Composite::Flag => self.flag(chosen, literal, fields),
             Composite::Critical => {
                 let Some((plan, literal)) = chosen.zip(literal).filter(|(_, literal)| !literal.text.is_empty()) else {

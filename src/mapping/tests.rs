@@ -238,7 +238,9 @@ fn every_example_of_the_guide_compiles() {
 
 fn part<'a>(stream: &'a str, outcome: &'a Outcome) -> Part<'a> {
     match outcome {
-        Outcome::Mapped(mapped) => Part { stream, wish: &mapped.wish, data: &mapped.data },
+        Outcome::Mapped(mapped) => {
+            Part { stream, wish: &mapped.wish, data: &mapped.data, assembly: mapped.assembly.as_deref() }
+        }
         Outcome::Held(held) => panic!("held: {held:?}"),
     }
 }
@@ -260,19 +262,19 @@ fn parts_of_a_report_join_by_group_and_a_disagreement_is_held() {
 
     let text = String::from_utf8(part("", &header).data.to_vec()).expect("UTF-8");
     let changed = text.replace("\"5.30\"", "\"5.40\"").into_bytes();
-    let disagreeing = Part { stream: "lis/results", wish: &Wish::Present, data: &changed };
+    let disagreeing = Part { stream: "lis/results", wish: &Wish::Present, data: &changed, assembly: None };
     let Outcome::Held(held) = Composer.compose(&key, &[part("peis/reports", &header), disagreeing]) else {
         panic!("two results for one group were joined")
     };
     assert_eq!(held.reason, "parts-disagree");
 
     let changed = text.replace("张试一", "张试二").into_bytes();
-    let stranger = Part { stream: "lis/results", wish: &Wish::Present, data: &changed };
+    let stranger = Part { stream: "lis/results", wish: &Wish::Present, data: &changed, assembly: None };
     let outcome = Composer.compose(&key, &[part("peis/reports", &header), stranger]);
     assert!(matches!(outcome, Outcome::Held(_)), "another person's results were joined");
 
     let absent = Wish::Absent { reason: "reversed".to_owned() };
-    let withdrawn = Part { stream: "peis/reports", wish: &absent, data: part("", &header).data };
+    let withdrawn = Part { stream: "peis/reports", wish: &absent, data: part("", &header).data, assembly: None };
     let outcome = Composer.compose(&key, &[withdrawn, part("lis/results", &other)]);
     assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Absent { .. }, .. })), "{outcome:?}");
 }
@@ -289,7 +291,7 @@ fn a_department_that_takes_its_report_back_leaves_the_others_standing() {
     let (one, other) = (kind(&one), kind(&other));
     let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
     let absent = Wish::Absent { reason: "reversed".to_owned() };
-    let part = |stream, wish, data| Part { stream, wish, data };
+    let part = |stream, wish, data| Part { stream, wish, data, assembly: None };
     for parts in [
         [part("lis/results", &absent, &*one), part("pacs/results", &Wish::Present, &*other)],
         [part("lis/results", &Wish::Present, &*other), part("pacs/results", &absent, &*one)],

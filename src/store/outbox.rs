@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::writer::Tx;
-use super::{ClaimLimit, Error, Settlement, Verdict, held, ledger};
+use super::{ClaimLimit, Error, Settlement, Verdict, attachments, held, ledger};
 
 /// Longer than any request may take, or a slow upstream sees an event twice; short enough that a
 /// sender that died alone does not block its keys for long. Microseconds.
@@ -23,6 +23,12 @@ const LEASE: i64 = 10 * 60 * 1_000_000;
 
 /// Attempts that are remembered, entry by entry.
 const REMEMBERED: i64 = 20;
+
+/// The due time of a head that must not wait behind others; that of any other is 0, or a time.
+pub(super) const URGENT: i64 = -1;
+
+/// Sets the due time of a head that is due at once.
+const AT_ONCE: &str = "iif((SELECT n.type FROM entity n WHERE n.id = entity_id) = 'critical_value', -1, 0)";
 
 /// A claimed entry as it lies in the file.
 pub(super) struct Claimed {
@@ -44,13 +50,34 @@ pub(super) const DUE: &str =
 /// Takes due entries; `state` is `claimed`, or `inflight` where they leave at once.
 pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit, state: &'static str) -> Result<Vec<Claimed>, Error> {
     unclaim(tx, tx.now - LEASE)?;
+    held::overdue(tx)?;
     let events = i64::try_from(limit.events).unwrap_or(i64::MAX);
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
-    // Those that waited get up to half of the claim, so that neither they nor the fresh ones starve.
-    let mut due = tx.all("claim", DUE, (1, tx.now, (events / 2).max(1).min(events)), read)?;
+    let mut due = tx.all("claim", DUE, (URGENT, URGENT, events), due_row)?;
     let rest = events - due.len() as i64;
-    due.extend(tx.all("claim", DUE, (0, 0, rest), read)?);
+    // Those that waited get up to half of the claim, so that neither they nor the fresh ones starve.
+    due.extend(tx.all("claim", DUE, (1, tx.now, (rest / 2).max(1).min(rest)), due_row)?);
+    let rest = events - due.len() as i64;
+    due.extend(tx.all("claim", DUE, (0, 0, rest), due_row)?);
+    take(tx, due, limit, state)
+}
 
+/// Takes what must not wait behind others, to leave at once.
+pub(super) fn claim_urgent(tx: &mut Tx<'_>, limit: ClaimLimit) -> Result<Vec<Claimed>, Error> {
+    let events = i64::try_from(limit.events).unwrap_or(i64::MAX);
+    let due = tx.all("claim", DUE, (URGENT, URGENT, events), due_row)?;
+    take(tx, due, limit, "inflight")
+}
+
+fn due_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, String, i64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn take(
+    tx: &mut Tx<'_>,
+    due: Vec<(i64, String, i64)>,
+    limit: ClaimLimit,
+    state: &'static str,
+) -> Result<Vec<Claimed>, Error> {
     let mut taken = Vec::with_capacity(due.len());
     let mut bytes = 0_usize;
     for (id, before, size) in due {
@@ -86,7 +113,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit, state: &'static str) -> 
 }
 
 /// Row ids as a JSON list, for statements over all of them (`json_each`).
-fn list(ids: &[i64]) -> String {
+pub(super) fn list(ids: &[i64]) -> String {
     let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
     format!("[{}]", ids.join(","))
 }
@@ -150,6 +177,12 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), 
                 finish(tx, id, &row, "held", code, Some(message))?;
                 held::refused(tx, id, code, message)?;
             }
+            Verdict::Retry { code, .. } if code == attachments::UNKNOWN && !attachments::forget(tx, id)? => {
+                let message = "upstream lacks a file that the agent has given up: have the record read again";
+                remember(tx, id, row.attempts + 1, code)?;
+                finish(tx, id, &row, "held", code, Some(message))?;
+                held::refused(tx, id, code, message)?;
+            }
             Verdict::Retry { at, code } => {
                 remember(tx, id, row.attempts + 1, code)?;
                 let sql = "UPDATE outbox SET state = 'waiting', ready_at = ?2, claimed_at = NULL,
@@ -159,8 +192,10 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), 
                 tx.wake = true;
             }
             Verdict::Unsent => {
-                let sql = "UPDATE outbox SET state = 'queued', ready_at = 0, claimed_at = NULL WHERE id = ?1";
-                tx.run("settle", sql, (id,))?;
+                let sql = format!(
+                    "UPDATE outbox SET state = 'queued', ready_at = {AT_ONCE}, claimed_at = NULL WHERE id = ?1"
+                );
+                tx.run("settle", &sql, (id,))?;
                 tx.count_outbox(Some(&row.state), "queued", 1);
                 tx.wake = true;
             }
@@ -220,12 +255,17 @@ fn finish(
     promote(tx, &list(&[row.entity]))
 }
 
-/// Makes the oldest open entry of each entity of a list its head.
-fn promote(tx: &mut Tx<'_>, entities: &str) -> Result<(), Error> {
-    let sql = "UPDATE outbox SET ready_at = 0 WHERE state = 'queued' AND ready_at IS NULL AND id IN
-                 (SELECT (SELECT min(o.id) FROM outbox o WHERE o.entity_id = j.value AND o.done_at IS NULL)
-                  FROM json_each(?1) j)";
-    if tx.run("settle", sql, (entities,))? > 0 {
+/// Makes the oldest open entry of each entity of a list (JSON) its head, unless upstream still lacks a
+/// file that it names.
+pub(super) fn promote(tx: &mut Tx<'_>, entities: &str) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE outbox SET ready_at = {AT_ONCE} WHERE state = 'queued' AND ready_at IS NULL AND id IN
+           (SELECT (SELECT min(o.id) FROM outbox o WHERE o.entity_id = j.value AND o.done_at IS NULL)
+            FROM json_each(?1) j)
+          AND NOT EXISTS (SELECT 1 FROM event_attachment e JOIN attachment a ON a.digest = e.digest
+                          WHERE e.event_id = outbox.id AND a.confirmed_at IS NULL)"
+    );
+    if tx.run("settle", &sql, (entities,))? > 0 {
         tx.wake = true;
     }
     Ok(())
@@ -250,13 +290,24 @@ pub(super) fn unclaim(tx: &mut Tx<'_>, before: i64) -> Result<(), Error> {
         if cut_off {
             remember(tx, id, attempts + 1, "interrupted")?;
         }
-        let sql = "UPDATE outbox SET state = 'queued', ready_at = 0, claimed_at = NULL, ambiguous = max(ambiguous, ?2),
-                     attempts = attempts + ?2 WHERE id = ?1";
-        tx.run("recover the outbox", sql, (id, cut_off))?;
+        let sql = format!(
+            "UPDATE outbox SET state = 'queued', ready_at = {AT_ONCE}, claimed_at = NULL,
+               ambiguous = max(ambiguous, ?2), attempts = attempts + ?2 WHERE id = ?1"
+        );
+        tx.run("recover the outbox", &sql, (id, cut_off))?;
         tx.count_outbox(Some(&state), "queued", 1);
         tx.wake = true;
     }
     Ok(())
+}
+
+/// Holds an event that has not been sent; `false` where it is on its way, or done.
+pub(super) fn hold(tx: &mut Tx<'_>, id: i64, code: &str, message: &str) -> Result<bool, Error> {
+    let Some(row) = row_of(tx, id)?.filter(|row| matches!(row.state.as_str(), "queued" | "waiting")) else {
+        return Ok(false);
+    };
+    finish(tx, id, &row, "held", code, Some(message))?;
+    Ok(true)
 }
 
 /// Sends a held event again, unless upstream has or will have a newer version of the entity.
@@ -270,6 +321,7 @@ pub(super) fn requeue(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
     let sql = "UPDATE outbox SET state = 'queued', done_at = NULL, ready_at = NULL WHERE id = ?1";
     tx.run("send an event again", sql, (id,))?;
     tx.count_outbox(Some("held"), "queued", 1);
+    attachments::want(tx, id)?;
     if row.counts {
         tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("held"), Some("queued"));
     }

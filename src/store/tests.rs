@@ -7,13 +7,18 @@ use connector_api::{Advance, Raw, Value};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{CloudEvent, Compose, EntityType, Finding, Held, Mapped, Outcome, Part, Severity, Wish};
+use crate::model::{
+    Assembly, CloudEvent, Compose, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING, Wish,
+};
 
 mod acts;
+mod alarms;
+mod attachments;
 mod commit;
 mod crash;
 mod deliver;
 mod machine;
+mod parts;
 mod snapshots;
 
 /// Joins the parts' data; doubts a change to `"stranger"`; doubts an entity of which a part says `"doubt"`.
@@ -25,6 +30,9 @@ impl Compose for Joiner {
             parts.iter().map(|part| format!("{:?}:{}", part.stream, String::from_utf8_lossy(part.data))).collect();
         if texts.iter().any(|text| text.contains("panic")) {
             panic!("a composer's bug");
+        }
+        if parts.iter().any(|part| part.assembly.is_some()) && parts.len() < 2 {
+            return doubtful(Some(key.clone()), WAITING);
         }
         if texts.iter().any(|text| text.contains("doubt")) {
             return doubtful(Some(key.clone()), "parts-differ");
@@ -38,6 +46,8 @@ impl Compose for Joiner {
             wish: absent.map_or(Wish::Present, |reason| Wish::Absent { reason }),
             data: format!("{{{}}}", texts.join(",")).into_bytes(),
             search: vec![],
+            files: vec![],
+            assembly: None,
         })
     }
 
@@ -48,6 +58,13 @@ impl Compose for Joiner {
             _ => None,
         }
     }
+}
+
+/// A part that waits an hour for another one.
+fn part_of(outcome: Outcome, part: &str) -> Outcome {
+    let Outcome::Mapped(mapped) = outcome else { return outcome };
+    let assembly = Assembly { part: part.to_owned(), wait_hours: 1, ..Assembly::default() };
+    Outcome::Mapped(Mapped { assembly: Some(Box::new(assembly)), ..mapped })
 }
 
 struct World {
@@ -144,6 +161,8 @@ fn mapped(name: &str, data: &str) -> Outcome {
         wish: Wish::Present,
         data: format!("{{\"v\":\"{data}\"}}").into_bytes(),
         search: vec![format!("no-{name}")],
+        files: vec![],
+        assembly: None,
     })
 }
 
@@ -153,6 +172,8 @@ fn absent(name: &str, reason: &str) -> Outcome {
         wish: Wish::Absent { reason: reason.into() },
         data: b"{}".to_vec(),
         search: vec![],
+        files: vec![],
+        assembly: None,
     })
 }
 

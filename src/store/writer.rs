@@ -9,6 +9,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Params, Row};
@@ -31,6 +32,35 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// Rung when an entry may have become due.
     pub(super) work: Notify,
+    /// Rung when something that must not wait behind others has been queued.
+    pub(super) urgent: Signal,
+    /// Rung when a file is to be sent.
+    pub(super) files: Signal,
+}
+
+/// Raised inside a transaction, rung once it stands.
+#[derive(Default)]
+pub(super) struct Signal {
+    raised: AtomicBool,
+    bell: Notify,
+}
+
+impl Signal {
+    /// To be rung after the commit. A transaction that fails rings for nothing, which does no harm.
+    pub(super) fn raise(&self) {
+        self.raised.store(true, Ordering::Release);
+    }
+
+    fn ring(&self) {
+        if self.raised.swap(false, Ordering::AcqRel) {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Returns when it has rung since the last return. For one waiter.
+    pub(super) async fn heard(&self) {
+        self.bell.notified().await;
+    }
 }
 
 /// Changes of the sums in `counter`, collected so that a group writes each once.
@@ -361,6 +391,8 @@ impl Writer {
             Ok(false) => {}
             Err(_) => self.conn = None,
         }
+        self.shared.urgent.ring();
+        self.shared.files.ring();
         for job in group {
             job.answer();
         }

@@ -166,7 +166,7 @@ fn record(code: &str, version: &str, wish: Wish) -> Incoming {
         resend_key: None,
         mapping_version: "test/exam_item@1".into(),
         archived: None,
-        outcomes: vec![Outcome::Mapped(Mapped { key, wish, data, search: vec![] })],
+        outcomes: vec![Outcome::Mapped(Mapped::new(key, wish, data, vec![]))],
     }
 }
 

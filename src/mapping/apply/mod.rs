@@ -2,6 +2,7 @@
 //!
 //! Here is the entity as a whole; `take` gets single values, `list` the rows.
 
+mod file;
 mod list;
 mod take;
 
@@ -17,17 +18,22 @@ use super::plan::*;
 use super::readers::text;
 use super::rules::{self, Findings, Rule};
 use super::source::{Found, Row, Scope, SourcePath};
-use super::{Context, Input};
+use super::{Context, Input, critical};
 use crate::model::entity::{Envelope, Manifest, Provenance, Sex};
 use crate::model::{
-    Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, Finding, Held, Lifecycle, Mapped,
-    Outcome, Severity, Wish, canonical,
+    CriticalValue, Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, File, Finding,
+    Held, Lifecycle, Mapped, Outcome, Severity, Wish, canonical,
 };
 
 /// One outcome for each entity in the document.
 pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: Input<'_>) -> Vec<Outcome> {
     let top = Scope { row: Row::Map(&input.document.root), up: None, rows: None };
-    let Some(each) = &plan.each else { return vec![Run::new(plan, context).entity(entity, input, &top)] };
+    let mut raised = Vec::new();
+    let Some(each) = &plan.each else {
+        let mut outcomes = vec![Run::new(plan, context).entity(entity, input, &top, &mut raised)];
+        outcomes.append(&mut raised);
+        return outcomes;
+    };
     let rows = each.rows(&top).unwrap_or_default();
     if rows.is_empty() {
         let mut findings = Findings::new(&plan.weights);
@@ -35,8 +41,10 @@ pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: I
         return vec![held(entity, None, findings.list, Vec::new())];
     }
     let scopes = rows.into_iter().map(|row| Scope { row, up: Some(&top), rows: None });
-    let outcomes = scopes.map(|scope| Run::new(plan, context).entity(entity, input, &scope)).collect();
-    once_each(plan, entity, outcomes)
+    let outcomes = scopes.map(|scope| Run::new(plan, context).entity(entity, input, &scope, &mut raised)).collect();
+    let mut outcomes = once_each(plan, entity, outcomes);
+    outcomes.append(&mut raised);
+    outcomes
 }
 
 /// Holds the entities that a record holds twice with different content: the second would take the
@@ -96,6 +104,14 @@ pub(super) struct Run<'a> {
     misses: usize,
     /// The person's sex, as soon as it is known.
     pub(super) sex: Option<Sex>,
+    /// The person's key and the exam number, as soon as they are known.
+    person: Option<String>,
+    exam_no: Option<String>,
+    /// Files of the row that is being read, and those of its rows that hold several.
+    pending: Vec<file::Pending>,
+    more_files: Vec<Fields<'a>>,
+    /// The files of the entity.
+    files: Vec<File>,
 }
 
 /// A value as the source wrote it, trimmed at the ends.
@@ -120,10 +136,22 @@ impl<'a> Run<'a> {
             missing: Vec::new(),
             misses: 0,
             sex: None,
+            person: None,
+            exam_no: None,
+            pending: Vec::new(),
+            more_files: Vec::new(),
+            files: Vec::new(),
         }
     }
 
-    fn entity(mut self, entity: EntityType, input: Input<'_>, scope: &Scope<'_, 'a>) -> Outcome
+    /// The entity; its critical values are added to `raised`.
+    fn entity(
+        mut self,
+        entity: EntityType,
+        input: Input<'_>,
+        scope: &Scope<'_, 'a>,
+        raised: &mut Vec<Outcome>,
+    ) -> Outcome
     where
         Self: 'a,
     {
@@ -158,6 +186,9 @@ impl<'a> Run<'a> {
         if !envelope.manifest.adds_up() {
             self.findings.add(&rules::MANIFEST_MISMATCH, "envelope.manifest", "rows read and rows mapped differ");
         }
+        if entity == EntityType::ExamReport && self.plan.raises_critical {
+            raised.extend(critical::raise(&fields, &envelope, &wish, &self.findings.list, &search));
+        }
         let typed = typed(entity, fields);
         if let Wish::Absent { .. } = wish {
             // What is taken back must go at once, whatever else is wrong with it; but not where it
@@ -175,7 +206,7 @@ impl<'a> Run<'a> {
                     }
                     Err(_) => canonical::to_vec(&serde_json::json!({ "envelope": envelope })),
                 };
-                return finish(key, wish, data, search, self.findings);
+                return self.finish(key, wish, data, search);
             }
             return held(entity, Some(key), self.findings.list, search);
         }
@@ -191,13 +222,39 @@ impl<'a> Run<'a> {
             }
         };
         rules::settle(&mut typed, &mut self.findings);
+        if self.plan.assembly.is_some() {
+            // What this part lacks may be in another one: the whole is judged when it is composed.
+            self.findings.list.retain(|finding| !rules::report::is_of_the_whole(&finding.code));
+        }
         if self.findings.list.iter().any(|finding| finding.severity >= Severity::Hold) {
             return held(entity, Some(key), self.findings.list, search);
         }
         envelope.issues = std::mem::take(&mut self.findings.list);
         *typed.envelope_mut() = envelope;
         let data = typed.to_canonical_json();
-        finish(key, wish, data, search, self.findings)
+        self.finish(key, wish, data, search)
+    }
+
+    fn finish(
+        mut self,
+        key: EntityKey,
+        wish: Wish,
+        data: Result<Vec<u8>, serde_json::Error>,
+        search: Vec<String>,
+    ) -> Outcome {
+        match data {
+            Ok(data) => {
+                // What is taken back names no files.
+                let files = if wish == Wish::Present { self.files } else { Vec::new() };
+                let assembly = self.plan.assembly.clone().map(Box::new);
+                Outcome::Mapped(Mapped { key, wish, data, search, files, assembly })
+            }
+            Err(error) => {
+                let message = "the entity can't be written";
+                self.findings.add_value(&rules::MODEL_MISMATCH, "", message, &error.to_string());
+                held(key.entity, Some(key), self.findings.list, search)
+            }
+        }
     }
 
     fn key(&mut self, entity: EntityType, scope: &Scope<'_, 'a>) -> Option<EntityKey> {
@@ -314,6 +371,9 @@ impl<'a> Run<'a> {
     /// What hisync fills where the mapping does not.
     fn complete(&mut self, shape: &str, fields: &mut Fields<'a>) {
         let lacks = |fields: &Fields<'a>, name: &str| node::field(fields, name).is_none();
+        if shape == "ExamVisit" {
+            self.exam_no = node::text_of(fields, "exam_no").map(str::to_owned);
+        }
         match shape {
             "ExamVisit" if lacks(fields, "visit_key") => {
                 let Some(number) = node::text_of(fields, "exam_no") else { return };
@@ -325,6 +385,7 @@ impl<'a> Run<'a> {
                 }
                 fields.push(("visit_key", Node::Text(key.into())));
             }
+            "Attachment" => self.look_at_files(fields),
             "ResultItem" => {
                 // An empty flag may mean "normal", but not of a result that is not there.
                 let absent = node::text_of(fields, "value_kind") == Some("absent");
@@ -339,6 +400,7 @@ impl<'a> Run<'a> {
                 }
             }
             "Examinee" => {
+                self.person = node::text_of(fields, "examinee_key").map(str::to_owned);
                 self.sex = match node::text_of(fields, "sex") {
                     Some("male") => Some(Sex::Male),
                     Some("female") => Some(Sex::Female),
@@ -379,6 +441,7 @@ impl<'a> Run<'a> {
                 }
             }
             Read::Enabled(switches, empty_is_off) => self.switches(switches, *empty_is_off, scope, fields),
+            Read::Composite(Composite::Content, alternatives) => self.content(alternatives, scope),
             Read::Composite(composite, alternatives) => self.composite(*composite, alternatives, scope, fields),
         }
     }
@@ -439,22 +502,6 @@ impl<'a> Run<'a> {
     }
 }
 
-fn finish(
-    key: EntityKey,
-    wish: Wish,
-    data: Result<Vec<u8>, serde_json::Error>,
-    search: Vec<String>,
-    mut findings: Findings<'_>,
-) -> Outcome {
-    match data {
-        Ok(data) => Outcome::Mapped(Mapped { key, wish, data, search }),
-        Err(error) => {
-            findings.add_value(&rules::MODEL_MISMATCH, "", "the entity can't be written", &error.to_string());
-            held(key.entity, Some(key), findings.list, search)
-        }
-    }
-}
-
 /// The words by which a person looks for the entity.
 fn search_words(fields: &Fields<'_>, key: Option<&EntityKey>) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
@@ -506,5 +553,6 @@ fn typed(entity: EntityType, mut fields: Fields<'_>) -> Result<Entity, serde_jso
         EntityType::ExamItemGroup => Entity::ExamItemGroup(Box::new(ExamItemGroup::deserialize(node)?)),
         EntityType::ExamPackage => Entity::ExamPackage(Box::new(ExamPackage::deserialize(node)?)),
         EntityType::ExamReport => Entity::ExamReport(Box::new(ExamReport::deserialize(node)?)),
+        EntityType::CriticalValue => Entity::CriticalValue(Box::new(CriticalValue::deserialize(node)?)),
     })
 }

@@ -36,6 +36,7 @@ impl Compiler<'_> {
             absent: HashMap::new(),
             empty: None,
             split: Vec::new(),
+            named: None,
             default: None,
         };
         let empty = Table::new();
@@ -62,7 +63,7 @@ impl Compiler<'_> {
     fn source(&mut self, table: &Table, tree: &Tree, target: Target, plan: &mut Alternative) {
         const KNOWN: &[&str] = &[
             "from", "const", "expr", "with", "low", "high", "default", "reason", "when", "codes", "format", "zone",
-            "time", "none", "scale", "absent", "empty", "optional", "split",
+            "time", "none", "scale", "absent", "empty", "optional", "split", "named",
         ];
         self.keys(table, KNOWN, "unknown-key", "key of a field");
         let ways = ["from", "const", "expr"].into_iter().filter(|way| table.contains_key(*way)).count();
@@ -103,6 +104,16 @@ impl Compiler<'_> {
         plan.optional = self.truth(table.get("optional"));
         plan.none = self.plain_texts(table.get("none"));
         plan.split = self.plain_texts(table.get("split"));
+        plan.named = self.path_entry(table.get("named"));
+        if let Some(entry) = table.get("named")
+            && !matches!(target, Target::Composite(Composite::Content))
+        {
+            self.problem(entry.key.problem("useless-key", "`named` is for the `content` of attachments only"));
+        }
+        if matches!(target, Target::Composite(Composite::Content)) && !matches!(plan.source, Source::From(_)) {
+            let problem = tree.spot.problem("wrong-type", "the content of a file comes from the record");
+            self.problem(problem.hint("write: { from = \"COLUMN\" }"));
+        }
     }
 
     fn reading(&mut self, table: &Table, tree: &Tree, target: Target, plan: &mut Alternative) {

@@ -4,6 +4,7 @@
 
 mod line;
 mod object;
+mod report;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -209,7 +210,21 @@ impl Compiler<'_> {
         self.keys(root, &["mapping", "key", "codes", "rules", "fields"], "unknown-section", "section of a mapping");
         let empty = Table::new();
         let mapping = self.expect_table(root.get("mapping")).unwrap_or(&empty);
-        let known = ["entity", "name", "extends", "each", "absent_when", "hospital", "campus", "missing"];
+        let known = [
+            "entity",
+            "name",
+            "extends",
+            "each",
+            "absent_when",
+            "hospital",
+            "campus",
+            "missing",
+            "attachment_max_bytes",
+            "critical_values",
+            "part",
+            "waits_for",
+            "wait_hours",
+        ];
         self.keys(mapping, &known, "unknown-key", "key of [mapping]");
         // Fields of another entity would drown the one problem that matters.
         let right_entity = self.check_entity(mapping, spot);
@@ -246,6 +261,9 @@ impl Compiler<'_> {
             campus: self.path_entry(mapping.get("campus")),
             absent,
             missing_is_null,
+            attachment_max_bytes: self.attachment_max_bytes(mapping),
+            raises_critical: self.raises_critical(mapping),
+            assembly: self.assembly(mapping, &weights),
             weights,
             fields,
         }

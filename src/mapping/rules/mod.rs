@@ -122,6 +122,32 @@ rules! {
         "Only one system may be the source of a group's results.";
     ANOTHER_PERSON "another-person" Hold true "a report turns into another person's"
         "Exam numbers are used again: name the day in [key]. Release it where the hospital has corrected the person.";
+    WAITING_FOR_PARTS "waiting-for-parts" Hold true "the parts of a report have not all come yet"
+        "Nobody is called before `wait_hours` are over. It goes by itself when they have come; `hisync held show` names them.";
+    ATTACHMENT_EMPTY "attachment-empty" Hold false "a file has no bytes"
+        "The source may write the row before the file. It goes by itself when the record is read again with the file.";
+    ATTACHMENT_MISSING "attachment-missing" Hold false "a file that the record names is not there"
+        "See whether the file is where the source says, and whether the agent may read it; then have the record read again.";
+    ATTACHMENT_ENCODING "attachment-encoding" Hold false "the text of a file is no base64"
+        "The column may be cut off, or hold a path: then map `source_ref` and read the file.";
+    ATTACHMENT_TOO_LARGE "attachment-too-large" Hold false "a file is larger than allowed"
+        "Raise `attachment_max_bytes` in [mapping], where upstream takes files of that size.";
+    ATTACHMENT_UNKNOWN "attachment-unknown-type" Hold false "what a file is can't be told by its bytes"
+        "Look at its first bytes. Map `media_type` where the source knows better.";
+    ATTACHMENT_ERROR_PAGE "attachment-error-page" Hold false "a file is a web page instead of a document"
+        "The source's server answered with an error page or a login. It goes by itself when the record is read again with the file.";
+    ATTACHMENT_TRUNCATED "attachment-truncated" Hold false "a file has no end"
+        "It was cut off, or read while it was written. It goes by itself when the record is read again with the whole file.";
+    ATTACHMENT_ENCRYPTED "attachment-encrypted" Hold false "a PDF asks for a password"
+        "Upstream could not show it. Ask the hospital to print it without one.";
+    ATTACHMENT_TYPE "attachment-type-differs" Warn false "a file is another kind of file than the source says"
+        "It is delivered as what its bytes are. See which column `media_type` reads.";
+    ATTACHMENT_NUMBER "attachment-other-number" Hold false "a PDF shows another exam number"
+        "It may be another person's report. Compare it with the record before anything else.";
+    ATTACHMENT_TEXT "attachment-text-unreadable" Warn false "the text of a PDF can't be read"
+        "Whether it shows another exam number could not be checked. Open it once by hand.";
+    ATTACHMENT_SHARED "attachment-shared" Hold false "the same file belongs to two people's reports"
+        "One of them has a wrong file. Correct it in the source, or release the item. A weight below `hold` switches the check off.";
     PART_HEADER "part-header" Hold true "no part of the entity could be read"
         "A fault of hisync, or a part was written by another version.";
 }
@@ -174,6 +200,7 @@ pub(super) fn settle(entity: &mut Entity, findings: &mut Findings<'_>) {
         Entity::ExamItemGroup(group) => dictionary::group(group, findings),
         Entity::ExamPackage(package) => package::settle(package, findings),
         Entity::ExamReport(report) => report::settle(report, findings),
+        Entity::CriticalValue(_) => {}
     }
 }
 

@@ -66,6 +66,11 @@ pub(in crate::mapping) static OF_THE_WHOLE: [&super::Rule; 9] = [
     &SUBSTITUTE,
 ];
 
+/// Whether a rule is one of those.
+pub(in crate::mapping) fn is_of_the_whole(code: &str) -> bool {
+    OF_THE_WHOLE.iter().any(|rule| rule.code == code)
+}
+
 /// The rules that concern a report as a whole; they run again when it is composed of parts.
 pub(in crate::mapping) fn whole(report: &ExamReport, findings: &mut Findings<'_>) {
     if matches!(report.status, ReportStatus::Final | ReportStatus::Revised) {

@@ -7,9 +7,9 @@ use crate::model::{Entity, EntityKey, ExamReport, Held, Mapped, Outcome, Part, S
 
 /// The header's wish decides, and the other standing parts' results, conclusions and attachments join it. One
 /// group has one source: where two parts differ about a group, a person has to look.
-pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-    let weights = Weights::default();
-    let mut findings = Findings::new(&weights);
+///
+/// The rules weigh what the mapping of the header's stream says.
+pub(super) fn compose<'w>(key: &EntityKey, parts: &[Part<'_>], weights: impl Fn(&str) -> &'w Weights) -> Outcome {
     let read = |part: &Part<'_>| Entity::from_json(key.entity, part.data).ok();
     let mut readable: Vec<(usize, Entity)> =
         parts.iter().enumerate().filter_map(|(at, part)| Some((at, read(part)?))).collect();
@@ -22,6 +22,7 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     if let (None, Some(part)) = (of_the_visit, unreadable_absent) {
         return Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[]));
     }
+    let mut findings = Findings::new(weights(readable.get(header).map_or("", |(at, _)| parts[*at].stream)));
     if readable.is_empty() {
         findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
         return held(key.entity, Some(key.clone()), findings.list, Vec::new());
@@ -40,8 +41,7 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     }
     if let Entity::ExamReport(report) = &mut whole {
         // What a part lacked may be in another one: the rules of the whole speak anew.
-        let anew = |code: &str| rules::report::OF_THE_WHOLE.iter().any(|rule| rule.code == code);
-        report.envelope.issues.retain(|issue| !anew(&issue.code));
+        report.envelope.issues.retain(|issue| !rules::report::is_of_the_whole(&issue.code));
         rules::report::whole(report, &mut findings);
     }
     if !whole.envelope().manifest.adds_up() {
@@ -52,7 +52,7 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
         return held(key.entity, Some(key.clone()), findings.list, words);
     }
     let issues = &mut whole.envelope_mut().issues;
-    for finding in findings.list {
+    for finding in std::mem::take(&mut findings.list) {
         if !issues.contains(&finding) {
             issues.push(finding);
         }
@@ -60,7 +60,7 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     match whole.to_canonical_json() {
         Ok(data) => Outcome::Mapped(mapped(key, wish, data, &words)),
         Err(_) => {
-            let mut findings = Findings::new(&weights);
+            let mut findings = Findings::new(findings.weights);
             findings.add(&rules::MODEL_MISMATCH, "", "the entity can't be written");
             held(key.entity, Some(key.clone()), findings.list, words)
         }

@@ -14,6 +14,7 @@ use serde::Deserialize as _;
 use self::take::plain;
 use super::node::{self, Fields, Node};
 use super::plan::*;
+use super::readers::reference::Person;
 use super::readers::text;
 use super::rules::{self, Findings, Rule};
 use super::source::{Found, Row, Scope, SourcePath};
@@ -94,8 +95,8 @@ pub(super) struct Run<'a> {
     missing: Vec<&'a str>,
     /// How often a name was missing, told or not.
     misses: usize,
-    /// The person's sex, as soon as it is known.
-    pub(super) sex: Option<Sex>,
+    /// Whose report it is, as soon as that is known.
+    pub(super) person: Person,
 }
 
 /// A value as the source wrote it, trimmed at the ends.
@@ -119,7 +120,7 @@ impl<'a> Run<'a> {
             manifest: Manifest::default(),
             missing: Vec::new(),
             misses: 0,
-            sex: None,
+            person: Person::default(),
         }
     }
 
@@ -313,6 +314,14 @@ impl<'a> Run<'a> {
     /// What hisync fills where the mapping does not.
     fn complete(&mut self, shape: &str, fields: &mut Fields<'a>) {
         let lacks = |fields: &Fields<'a>, name: &str| node::field(fields, name).is_none();
+        if shape == "ExamVisit" {
+            let day = node::text_of(fields, "exam_date").or_else(|| node::text_of(fields, "registered_at")?.get(..10));
+            self.person.on = day.and_then(|day| day.parse().ok());
+            self.person.stated_age = match node::field(fields, "stated_age") {
+                Some(Node::Integer(age)) => Some(*age),
+                _ => None,
+            };
+        }
         match shape {
             "ExamVisit" if lacks(fields, "visit_key") => {
                 let Some(number) = node::text_of(fields, "exam_no") else { return };
@@ -338,11 +347,12 @@ impl<'a> Run<'a> {
                 }
             }
             "Examinee" => {
-                self.sex = match node::text_of(fields, "sex") {
+                self.person.sex = match node::text_of(fields, "sex") {
                     Some("male") => Some(Sex::Male),
                     Some("female") => Some(Sex::Female),
                     _ => None,
                 };
+                self.person.birth = node::text_of(fields, "birth_date").and_then(|day| day.parse().ok());
             }
             _ => {}
         }

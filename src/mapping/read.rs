@@ -27,7 +27,11 @@ pub(super) fn means_none(plan: &Alternative, literal: &Literal<'_>) -> bool {
     }
     let stamp = match literal.typed {
         Some(Value::Time(time)) => Some(Stamp::of(*time)),
-        _ => date::read(&text::fold(&literal.text), &plan.grammars),
+        // A source writes its sentinel in another form than its days: the unambiguous ones count too.
+        _ => {
+            let text = text::fold(&literal.text);
+            date::read(&text, &plan.grammars).or_else(|| date::read(&text, &[]))
+        }
     };
     stamp.is_some_and(|stamp| plan.none_days.contains(&stamp.date))
 }

@@ -1,10 +1,12 @@
 //! Rules of detail items and group items.
 
 use super::{
-    DUPLICATE_ITEM, Findings, ITEM_SEX, NO_MEMBERS, PRICE_NEGATIVE, RANGE_OVERLAP, RANGE_REVERSED, UNIT_UNFIT,
+    COLUMNS_SHIFTED, DUPLICATE_ITEM, Findings, ITEM_SEX, NO_MEMBERS, PRICE_NEGATIVE, RANGE_OVERLAP, RANGE_REVERSED, UNIT_UNFIT,
     concepts, repeated,
 };
 use crate::mapping::readers::number::decimal;
+use crate::mapping::readers::reference::is_range;
+use crate::mapping::readers::unit;
 use crate::model::entity::{ApplicableSex, ReferenceRange, Sex};
 use crate::model::{ExamItem, ExamItemGroup};
 
@@ -17,6 +19,13 @@ pub(super) fn item(item: &ExamItem, findings: &mut Findings<'_>) {
             let message = "an earlier range is for the same sex and age, and says something else";
             findings.add(&RANGE_OVERLAP, format!("reference_ranges[{at}]"), message);
         }
+    }
+    if item.unit_ucum.is_none() && item.unit_raw.as_deref().is_some_and(is_range) {
+        findings.add(&COLUMNS_SHIFTED, "unit_raw", "the unit's column holds a range");
+    }
+    let words = item.reference_ranges.iter().filter_map(|range| range.text.as_deref());
+    if words.into_iter().any(|text| unit::ucum(text).is_some()) {
+        findings.add(&COLUMNS_SHIFTED, "reference_ranges", "the range's column holds a unit");
     }
     let Some(concept) = item.standard_code.as_deref().and_then(concepts::find) else { return };
     if let Some(unit) = item.unit_ucum.as_deref()

@@ -302,7 +302,10 @@ fn empty_values(report: &ExamReport, findings: &mut Findings<'_>) {
 
 /// No results and nothing instead of them: what is seen while a source deletes and inserts anew.
 fn says_nothing(report: &ExamReport) -> bool {
-    let told = report.groups.iter().any(|group| !group.items.is_empty() || group.summary.is_some());
+    // A laboratory's remark on a specimen is no result.
+    let words_count = report.report_kind != ReportKind::Lab;
+    let told =
+        report.groups.iter().any(|group| !group.items.is_empty() || (words_count && group.summary.is_some()));
     !told && report.conclusions.is_empty() && report.attachments.is_empty()
 }
 

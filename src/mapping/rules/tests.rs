@@ -206,6 +206,8 @@ fn breaks() -> Vec<(&'static str, EntityType, Vec<(String, Json)>)> {
     add("range-overlap", ExamItem, &[("/reference_ranges/1/sex", json!("both"))]);
     add("unit-unfit", ExamItem, &[("/unit_ucum", json!("mmol/L"))]);
     add("item-sex", ExamItem, &[("/standard_code", json!("psa")), ("/applicable_sex", json!("female"))]);
+    add("columns-shifted", ExamItem, &[("/unit_ucum", Json::Null), ("/unit_raw", json!("130-175"))]);
+    add("columns-shifted", ExamItem, &[("/reference_ranges/0", json!({ "text": "g/L" }))]);
     add("no-members", ExamItemGroup, &[("/members", json!([]))]);
     add("duplicate-item", ExamItemGroup, &[("/members/1/item_code", json!("I1"))]);
     add("price-negative", ExamItemGroup, &[("/price_minor", json!(-1))]);
@@ -290,6 +292,14 @@ fn breaks() -> Vec<(&'static str, EntityType, Vec<(String, Json)>)> {
     add("group-missing", ExamReport, &[("/visit/ordered_groups/2/state", json!("done"))]);
     let nothing = [("/groups", json!([])), ("/conclusions", json!([])), ("/visit/ordered_groups", json!([]))];
     add("report-empty", ExamReport, &nothing);
+    let specimen = json!([{ "group_code": "G1", "group_name": "血常规", "items": [], "summary": "标本良好" }]);
+    let lab = [
+        ("/report_kind", json!("lab")),
+        ("/groups", specimen),
+        ("/conclusions", json!([])),
+        ("/visit/ordered_groups", json!([])),
+    ];
+    add("report-empty", ExamReport, &lab);
     add("group-unordered", ExamReport, &[("/groups/1/group_code", json!("G9"))]);
 
     for (code, concept, number) in [

@@ -142,6 +142,7 @@ pub struct PackageItem {
     pub group_code: String,
     /// The group item's name, where the source repeats it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-hisync-reader" = "name"))]
     pub group_name: Option<String>,
     /// Whether it is done in any case.
     pub role: PackageRole,

@@ -152,48 +152,96 @@ enum Fate {
 type Kind = (&'static str, Fate, fn(&Source, &mut Json, &mut Rng) -> bool);
 
 const KINDS: [Kind; 45] = [
-    ("value: another number nearby", Fate::Carried, |s, d, r| number(s, d, r, |n, r| n * r.choice([0.96, 0.98, 1.03]).unwrap_or(1.1))),
-    ("value: decimal point moved", Fate::Carried, |s, d, r| number(s, d, r, |n, r| n * r.choice([0.1, 10.0]).unwrap_or(10.0))),
+    ("value: another number nearby", Fate::Carried, |s, d, r| {
+        number(s, d, r, |n, r| n * r.choice([0.96, 0.98, 1.03]).unwrap_or(1.1))
+    }),
+    ("value: decimal point moved", Fate::Carried, |s, d, r| {
+        number(s, d, r, |n, r| n * r.choice([0.1, 10.0]).unwrap_or(10.0))
+    }),
     ("value: a thousandfold", Fate::Told, |s, d, r| number(s, d, r, |n, _| n * 1000.0)),
     ("value: a thousandth", Fate::Carried, |s, d, r| number(s, d, r, |n, _| n / 1000.0)),
     ("value: sign lost or won", Fate::Carried, |s, d, r| number(s, d, r, |n, _| -n)),
-    ("value: comparator won", Fate::Carried, |s, d, r| on_value(s, d, r, |text, r| Some(format!("{}{text}", r.choice(["<", "＞"])?)))),
+    ("value: comparator won", Fate::Carried, |s, d, r| {
+        on_value(s, d, r, |text, r| Some(format!("{}{text}", r.choice(["<", "＞"])?)))
+    }),
     ("value: emptied", Fate::Held, |s, d, r| !s.value.is_empty() && on_value(s, d, r, |_, _| Some(String::new()))),
     ("value: 拒检 in its place", Fate::Carried, |s, d, r| on_value(s, d, r, |_, _| Some("拒检".to_owned()))),
     ("value: of the next row", Fate::Carried, values_swapped),
     ("values: all moved by one row", Fate::Told, values_moved),
     ("values: all emptied", Fate::Held, |s, d, _| every(s, d, s.value, |_| Some(Json::Null))),
-    ("unit: of another thing", Fate::Carried, |s, d, r| on_row(s, d, r, s.unit, |_, r| Some(r.choice(["mmol/L", "mg/dL", "g/L", "%", "fL", "mmHg"])?.to_owned()))),
-    ("unit: misspelt", Fate::Told, |s, d, r| on_row(s, d, r, s.unit, |_, r| Some(r.choice(["μmo1/L", "ummol/L", "moml", "g/1"])?.to_owned()))),
+    ("unit: of another thing", Fate::Carried, |s, d, r| {
+        on_row(s, d, r, s.unit, |_, r| Some(r.choice(["mmol/L", "mg/dL", "g/L", "%", "fL", "mmHg"])?.to_owned()))
+    }),
+    ("unit: misspelt", Fate::Told, |s, d, r| {
+        on_row(s, d, r, s.unit, |_, r| Some(r.choice(["μmo1/L", "ummol/L", "moml", "g/1"])?.to_owned()))
+    }),
     ("unit: emptied", Fate::Carried, |s, d, r| on_row(s, d, r, s.unit, |_, _| Some(String::new()))),
-    ("range: bounds swapped", Fate::Held, |s, d, r| on_row(s, d, r, s.range, |text, _| text.split_once(['-', '～']).filter(|(low, high)| !low.contains(':') && !high.contains(':')).map(|(low, high)| format!("{high}-{low}")))),
+    ("range: bounds swapped", Fate::Held, |s, d, r| {
+        on_row(s, d, r, s.range, |text, _| {
+            text.split_once(['-', '～'])
+                .filter(|(low, high)| !low.contains(':') && !high.contains(':'))
+                .map(|(low, high)| format!("{high}-{low}"))
+        })
+    }),
     ("range: of the next row", Fate::Carried, |s, d, r| swap_rows(s, d, r, s.range)),
-    ("range: of the other sex", Fate::Held, |s, d, r| s.entity == EntityType::ExamReport && on_row(s, d, r, s.range, |text, _| text.split_once(';').map(|(_, women)| women.to_owned()))),
-    ("flag: inverted", Fate::Held, |s, d, r| on_row(s, d, r, s.flag, |text, _| match text { "↑" => Some("↓".to_owned()), "H" => Some("L".to_owned()), _ => None })),
+    ("range: of the other sex", Fate::Held, |s, d, r| {
+        s.entity == EntityType::ExamReport
+            && on_row(s, d, r, s.range, |text, _| text.split_once(';').map(|(_, women)| women.to_owned()))
+    }),
+    ("flag: inverted", Fate::Held, |s, d, r| {
+        on_row(s, d, r, s.flag, |text, _| match text {
+            "↑" => Some("↓".to_owned()),
+            "H" => Some("L".to_owned()),
+            _ => None,
+        })
+    }),
     ("flag: won by a normal value", Fate::Told, |s, d, r| flag_won(s, d, r)),
     ("flag: an unknown one", Fate::Told, |s, d, r| on_row(s, d, r, s.flag, |_, _| Some("g".to_owned()))),
-    ("item code: another one", Fate::Carried, |s, d, r| on_row(s, d, r, s.code, |text, r| Some(format!("{text}{}", r.u8(0..10))))),
+    ("item code: another one", Fate::Carried, |s, d, r| {
+        on_row(s, d, r, s.code, |text, r| Some(format!("{text}{}", r.u8(0..10))))
+    }),
     ("item code: of another row", Fate::Held, |s, d, r| code_of_another(s, d, r)),
     ("item code: emptied", Fate::Held, |s, d, r| on_row(s, d, r, s.code, |_, _| Some(String::new()))),
-    ("item name: damaged", Fate::Held, |s, d, r| on_row(s, d, r, s.label, |text, _| Some(text.chars().next()?.to_string() + "?"))),
+    ("item name: damaged", Fate::Held, |s, d, r| {
+        on_row(s, d, r, s.label, |text, _| Some(text.chars().next()?.to_string() + "?"))
+    }),
     ("row: removed", Fate::Carried, row_removed),
     ("row: twice", Fate::Carried, row_twice),
-    ("row: twice, with another value", Fate::Held, |s, d, r| !s.value.is_empty() && row_twice(s, d, r) && last(s, d, |row| set(row, s.value, Json::from("77")))),
+    ("row: twice, with another value", Fate::Held, |s, d, r| {
+        !s.value.is_empty() && row_twice(s, d, r) && last(s, d, |row| set(row, s.value, Json::from("77")))
+    }),
     ("rows: of a whole group removed", Fate::Held, group_removed),
-    ("rows: all removed", Fate::Held, |s, d, _| s.entity != EntityType::ExamItem && rows(s, d).is_some_and(|rows| { rows.clear(); true })),
+    ("rows: all removed", Fate::Held, |s, d, _| {
+        s.entity != EntityType::ExamItem
+            && rows(s, d).is_some_and(|rows| {
+                rows.clear();
+                true
+            })
+    }),
     ("column: renamed", Fate::Held, |s, d, r| column_renamed(s, d, r)),
     ("columns: value and unit swapped", Fate::Held, |s, d, _| columns_swapped(s, d, s.value, s.unit)),
     ("columns: value and range swapped", Fate::Told, |s, d, _| columns_swapped(s, d, s.value, s.range)),
     ("columns: unit and range swapped", Fate::Held, |s, d, _| columns_swapped(s, d, s.unit, s.range)),
-    ("columns: code and name swapped", Fate::Held, |s, d, _| s.entity == EntityType::ExamReport && columns_swapped(s, d, s.code, s.label) && group_codes(s, d)),
-    ("sex: the other one", Fate::Held, |s, d, r| s.entity == EntityType::ExamReport && top(s, d, s.sex.0, |text| s.sex.1.iter().find(|code| **code != text).map(|code| Json::from(*code)), r)),
+    ("columns: code and name swapped", Fate::Held, |s, d, _| {
+        s.entity == EntityType::ExamReport && columns_swapped(s, d, s.code, s.label) && group_codes(s, d)
+    }),
+    ("sex: the other one", Fate::Held, |s, d, r| {
+        s.entity == EntityType::ExamReport
+            && top(s, d, s.sex.0, |text| s.sex.1.iter().find(|code| **code != text).map(|code| Json::from(*code)), r)
+    }),
     ("sex: an unknown code", Fate::Held, |s, d, r| top(s, d, s.sex.0, |_| Some(Json::from("9x")), r)),
-    ("name: damaged", Fate::Held, |s, d, r| top(s, d, s.person, |text| Some(Json::from(format!("{}?", text.chars().next()?))), r)),
+    ("name: damaged", Fate::Held, |s, d, r| {
+        top(s, d, s.person, |text| Some(Json::from(format!("{}?", text.chars().next()?))), r)
+    }),
     ("name: another one", Fate::Carried, |s, d, r| top(s, d, s.person, |_| Some(Json::from("李试二")), r)),
     ("identity number: a digit wrong", Fate::Told, digit_wrong),
-    ("birth: another day", Fate::Held, |s, d, r| top(s, d, s.birth, |text| Some(Json::from(text.replace("88", "89"))), r)),
+    ("birth: another day", Fate::Held, |s, d, r| {
+        top(s, d, s.birth, |text| Some(Json::from(text.replace("88", "89"))), r)
+    }),
     ("person: another one", Fate::Held, another_person),
-    ("issue: before the exam", Fate::Held, |s, d, r| !s.status.is_empty() && top(s, d, s.issued, |text| Some(Json::from(text.replace("11-20", "11-10"))), r)),
+    ("issue: before the exam", Fate::Held, |s, d, r| {
+        !s.status.is_empty() && top(s, d, s.issued, |text| Some(Json::from(text.replace("11-20", "11-10"))), r)
+    }),
     ("issue: no date", Fate::Held, |s, d, r| top(s, d, s.issued, |_| Some(Json::from("2026-13-45 99:00:00")), r)),
     ("status: an unknown one", Fate::Held, |s, d, r| top(s, d, s.status, |_| Some(Json::from("7")), r)),
     ("status: taken back", Fate::Carried, |s, d, r| top(s, d, s.status, |_| Some(Json::from("2")), r)),
@@ -269,7 +317,12 @@ fn is_result(name: &str) -> bool {
 }
 
 /// Changes a drawn value, in a row or in a column of a wide row.
-fn on_value(source: &Source, data: &mut Json, rng: &mut Rng, change: impl Fn(&str, &mut Rng) -> Option<String>) -> bool {
+fn on_value(
+    source: &Source,
+    data: &mut Json,
+    rng: &mut Rng,
+    change: impl Fn(&str, &mut Rng) -> Option<String>,
+) -> bool {
     if source.entity != EntityType::ExamReport {
         return false;
     }
@@ -446,11 +499,17 @@ fn top(_: &Source, data: &mut Json, column: &str, change: impl Fn(&str) -> Optio
 
 fn digit_wrong(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {
     let at = rng.usize(..17);
-    top(source, data, source.number, |number| {
-        let mut digits = number.as_bytes().to_vec();
-        digits[at] = b'0' + (digits[at] - b'0' + 1) % 10;
-        String::from_utf8(digits).ok().map(Json::from)
-    }, &mut Rng::with_seed(0))
+    top(
+        source,
+        data,
+        source.number,
+        |number| {
+            let mut digits = number.as_bytes().to_vec();
+            digits[at] = b'0' + (digits[at] - b'0' + 1) % 10;
+            String::from_utf8(digits).ok().map(Json::from)
+        },
+        &mut Rng::with_seed(0),
+    )
 }
 
 fn another_person(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {

@@ -10,6 +10,8 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::model::{Mapped, Wish};
 
+mod traps;
+
 struct Disk;
 
 impl Files for Disk {

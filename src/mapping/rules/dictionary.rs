@@ -1,8 +1,8 @@
 //! Rules of detail items and group items.
 
 use super::{
-    COLUMNS_SHIFTED, DUPLICATE_ITEM, Findings, ITEM_SEX, NO_MEMBERS, PRICE_NEGATIVE, RANGE_OVERLAP, RANGE_REVERSED, UNIT_UNFIT,
-    concepts, repeated,
+    COLUMNS_SHIFTED, DUPLICATE_ITEM, Findings, ITEM_SEX, NO_MEMBERS, PRICE_NEGATIVE, RANGE_OVERLAP, RANGE_REVERSED,
+    UNIT_UNFIT, concepts, repeated,
 };
 use crate::mapping::readers::number::decimal;
 use crate::mapping::readers::reference::is_range;

@@ -304,8 +304,7 @@ fn empty_values(report: &ExamReport, findings: &mut Findings<'_>) {
 fn says_nothing(report: &ExamReport) -> bool {
     // A laboratory's remark on a specimen is no result.
     let words_count = report.report_kind != ReportKind::Lab;
-    let told =
-        report.groups.iter().any(|group| !group.items.is_empty() || (words_count && group.summary.is_some()));
+    let told = report.groups.iter().any(|group| !group.items.is_empty() || (words_count && group.summary.is_some()));
     !told && report.conclusions.is_empty() && report.attachments.is_empty()
 }
 

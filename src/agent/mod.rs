@@ -25,7 +25,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, Delivery};
 use crate::intake::{Again, Board, Gate, RoundReport};
-use crate::mapping::Composer;
 use crate::ops;
 use crate::store::{self, Store};
 
@@ -138,7 +137,8 @@ impl Agent {
             agent_version: VERSION.to_owned(),
             lane: config.agent.lane.clone(),
         };
-        let store = Store::open(&data_dir, options, Arc::new(Composer), clock.clone()).map_err(StartError::Store)?;
+        let store = Store::open(&data_dir, options, Arc::new(sources::composer(&config)), clock.clone())
+            .map_err(StartError::Store)?;
         let listener = TcpListener::bind(config.admin.listen)
             .await
             .map_err(|cause| StartError::Admin { address: config.admin.listen, cause })?;

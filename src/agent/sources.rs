@@ -15,7 +15,7 @@ use crate::intake::{
     Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, StreamFailure,
     StreamState,
 };
-use crate::mapping::Context;
+use crate::mapping::{Context, SiteComposer};
 use crate::store::Store;
 
 /// What the sources' tasks share.
@@ -66,6 +66,12 @@ impl Rounds {
         sender.send(answer).await.map_err(|_| RoundRefusal::NotRunning)?;
         answered.await.map_err(|_| RoundRefusal::NotRunning)?.map_err(RoundRefusal::Failed)
     }
+}
+
+/// Composes entities of several streams under the rules of their mappings.
+pub fn composer(config: &Config) -> SiteComposer {
+    let streams = config.sources.iter().flat_map(|source| &source.streams);
+    SiteComposer::new(streams.map(|stream| (stream.id.to_string(), &*stream.mapping)))
 }
 
 /// The facts of the configuration that a source's mappings know.

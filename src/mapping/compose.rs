@@ -3,19 +3,15 @@
 use super::apply::held;
 use super::rules::{self, Findings, Weights};
 use crate::model::entity::{Examinee, Manifest, ReportKind, Sex};
-use crate::model::{
-    Assembly, Entity, EntityKey, ExamReport, Finding, HEADER, Held, Mapped, Outcome, Part, Severity, Wish,
-};
+use crate::model::{Entity, EntityKey, ExamReport, Finding, HEADER, Held, Mapped, Outcome, Part, Severity, Wish};
 
 /// The header's wish decides, and the other standing parts' results, conclusions and attachments join it. One
 /// group has one source: where two parts differ about a group, a person has to look.
 ///
 /// Where mappings say that they give parts, the whole waits for its header, for the parts that the header
-/// names, and for the results of what was ordered.
-pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
+/// names, and for the results of what was ordered. The rules weigh what the mapping of the header's stream says.
+pub(super) fn compose<'w>(key: &EntityKey, parts: &[Part<'_>], weights: impl Fn(&str) -> &'w Weights) -> Outcome {
     let named_header = parts.iter().position(|part| part.assembly.is_some_and(|assembly| assembly.part == HEADER));
-    let weights = weights_of(named_header.and_then(|at| parts[at].assembly));
-    let mut findings = Findings::new(&weights);
     let read = |part: &Part<'_>| Entity::from_json(key.entity, part.data).ok();
     let mut readable: Vec<(usize, Entity)> =
         parts.iter().enumerate().filter_map(|(at, part)| Some((at, read(part)?))).collect();
@@ -32,6 +28,7 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     if let (None, Some(part)) = (of_the_visit, unreadable_absent) {
         return Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[]));
     }
+    let mut findings = Findings::new(weights(readable.get(header).map_or("", |(at, _)| parts[*at].stream)));
     if readable.is_empty() {
         findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
         return held(key.entity, Some(key.clone()), findings.list, Vec::new());
@@ -74,7 +71,7 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
         return held(key.entity, Some(key.clone()), findings.list, words);
     }
     let issues = &mut whole.envelope_mut().issues;
-    for finding in findings.list {
+    for finding in std::mem::take(&mut findings.list) {
         if !issues.contains(&finding) {
             issues.push(finding);
         }
@@ -82,17 +79,11 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     match whole.to_canonical_json() {
         Ok(data) => Outcome::Mapped(mapped(key, wish, data, &words)),
         Err(_) => {
-            let mut findings = Findings::new(&weights);
+            let mut findings = Findings::new(findings.weights);
             findings.add(&rules::MODEL_MISMATCH, "", "the entity can't be written");
             held(key.entity, Some(key.clone()), findings.list, words)
         }
     }
-}
-
-/// The weights that the header's mapping gives, for the whole.
-fn weights_of(assembly: Option<&Assembly>) -> Weights {
-    let given = assembly.into_iter().flat_map(|assembly| &assembly.weights);
-    Weights(given.filter_map(|(code, severity)| Some((rules::find(code)?.code, *severity))).collect())
 }
 
 /// Turns "there are no results" into "they have not come yet", where nothing else is wrong.

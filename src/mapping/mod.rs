@@ -24,6 +24,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -102,13 +103,41 @@ impl Mapping {
     }
 }
 
-/// Makes one entity from the parts that several streams gave.
+/// Makes one entity from the parts that several streams gave, with every rule at its usual weight.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Composer;
 
 impl Compose for Composer {
     fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-        compose::compose(key, parts)
+        static USUAL: rules::Weights = rules::Weights::usual();
+        compose::compose(key, parts, |_| &USUAL)
+    }
+
+    fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
+        compose::doubt_change(key, before, after)
+    }
+}
+
+/// Makes one entity from the parts that several streams gave, under the `[rules]` of their mappings:
+/// those of the stream that gives the header count.
+#[derive(Clone, Debug, Default)]
+pub struct SiteComposer {
+    /// By stream, only those that change something.
+    changed: BTreeMap<String, rules::Weights>,
+}
+
+impl SiteComposer {
+    /// Takes the rules of each stream's mapping.
+    pub fn new<'m>(streams: impl IntoIterator<Item = (String, &'m Mapping)>) -> SiteComposer {
+        let changed = streams.into_iter().filter(|(_, mapping)| !mapping.plan.weights.changed.is_empty());
+        SiteComposer { changed: changed.map(|(stream, mapping)| (stream, mapping.plan.weights.clone())).collect() }
+    }
+}
+
+impl Compose for SiteComposer {
+    fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
+        static USUAL: rules::Weights = rules::Weights::usual();
+        compose::compose(key, parts, |stream| self.changed.get(stream).unwrap_or(&USUAL))
     }
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {

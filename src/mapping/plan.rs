@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use super::node::Node;
@@ -103,6 +104,8 @@ pub(super) struct Alternative {
     pub(super) source: Source,
     pub(super) when: Option<Condition>,
     pub(super) none: Vec<String>,
+    /// The days among `none`, for dates: a day means none however the source writes it.
+    pub(super) none_days: Vec<NaiveDate>,
     pub(super) optional: bool,
     pub(super) codes: Option<Arc<CodeTable>>,
     pub(super) grammars: Vec<Grammar>,

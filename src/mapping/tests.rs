@@ -10,6 +10,8 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::model::{Mapped, Wish};
 
+mod traps;
+
 struct Disk;
 
 impl Files for Disk {
@@ -160,7 +162,8 @@ fn every_rule_code_is_unique_and_explained() {
 #[test]
 fn the_list_of_rules_in_the_documents_is_the_registry() {
     let mut page = "# Rules\n\nWhat a record is held to. A mapping may change a weight in `[rules]`, except where it \
-                    says *fixed*.\n\n| rule | weighs | says | what to do |\n|---|---|---|---|\n"
+                    says *fixed*. Of a report that several streams give together, the `[rules]` of the stream that \
+                    gives the header count.\n\n| rule | weighs | says | what to do |\n|---|---|---|---|\n"
         .to_owned();
     for rule in rules::all() {
         let fixed = if rule.fixed { ", fixed" } else { "" };
@@ -171,6 +174,14 @@ fn the_list_of_rules_in_the_documents_is_the_registry() {
             rule.title,
             rule.help
         ));
+    }
+    page.push_str(
+        "\n## What items are\n\nRules about magnitudes, units, sums and the sex of an item need to know what is \
+         measured. An item's `standard_code` says it: one of these words, or the LOINC code of the same thing. An item \
+         without one is never guessed from its name, and these rules leave it alone.\n\n| word | item |\n|---|---|\n",
+    );
+    for (word, name) in rules::concepts() {
+        page.push_str(&format!("| `{word}` | {name} |\n"));
     }
     assert_eq!(expect(Path::new("docs/rules.md"), &page), Ok(()));
 }
@@ -302,6 +313,66 @@ fn a_department_that_takes_its_report_back_leaves_the_others_standing() {
     let gone = [part("lis/results", &absent, &*one), part("pacs/results", &absent, &*other)];
     let outcome = Composer.compose(&key, &gone);
     assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Absent { .. }, .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_part_that_cannot_be_read_is_held() {
+    let mapping = compiled(Path::new("fixtures/mapping/report-grouped/mapping.toml"));
+    let header = outcomes(&mapping, Path::new("fixtures/mapping/report-grouped/input.json")).remove(0);
+    let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
+    let broken = Part { stream: "lis/results", wish: &Wish::Present, data: b"{}", assembly: None };
+    for parts in [vec![broken.clone()], vec![part("peis/reports", &header), broken]] {
+        let Outcome::Held(held) = Composer.compose(&key, &parts) else { panic!("a part was left out") };
+        assert_eq!(held.reason, "part-header");
+    }
+}
+
+#[test]
+fn a_manifest_that_does_not_add_up_is_rejected() {
+    let mapping = compiled(Path::new("fixtures/mapping/report-grouped/mapping.toml"));
+    let header = outcomes(&mapping, Path::new("fixtures/mapping/report-grouped/input.json")).remove(0);
+    let mut data: Json = serde_json::from_slice(part("", &header).data).expect("JSON");
+    data["envelope"]["manifest"]["rows_read"] = json!(99);
+    let data = serde_json::to_vec(&data).expect("JSON");
+    let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
+    let parts = [Part { stream: "peis/reports", wish: &Wish::Present, data: &data, assembly: None }];
+    let Outcome::Held(held) = Composer.compose(&key, &parts) else { panic!("a row was lost on the way") };
+    assert_eq!(held.reason, "manifest-mismatch");
+}
+
+#[test]
+fn a_report_of_several_streams_is_held_to_the_rules_of_its_headers_mapping() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = Path::new("fixtures/mapping/report-grouped");
+    let text = std::fs::read_to_string(base.join("mapping.toml")).expect("a mapping");
+    let text =
+        text.replace("codes/state.csv", &format!("{}/codes/state.csv", base.canonicalize().expect("a path").display()));
+    let path = folder.path().join("mapping.toml");
+    std::fs::write(&path, format!("{text}\n[rules]\n\"group-unordered\" = \"hold\"\n")).expect("written");
+    let (usual, strict) = (compiled(&base.join("mapping.toml")), compiled(&path));
+    let header = outcomes(&usual, &base.join("input.json")).remove(0);
+    let mut other: Json =
+        serde_json::from_slice(part("", &outcomes(&usual, &base.join("input-other-groups.json")).remove(0)).data)
+            .expect("JSON");
+    other["groups"][0]["group_code"] = json!("UNORDERED");
+    let mut head: Json = serde_json::from_slice(part("", &header).data).expect("JSON");
+    let codes: Vec<Json> =
+        head["groups"].as_array().expect("groups").iter().map(|group| group["group_code"].clone()).collect();
+    let orders = codes.into_iter().map(|code| json!({ "group_code": code, "state": "done" })).collect::<Vec<_>>();
+    head["visit"]["ordered_groups"] = json!(orders);
+    let [head, other] = [head, other].map(|data| serde_json::to_vec(&data).expect("JSON"));
+    let parts = [
+        Part { stream: "peis/reports", wish: &Wish::Present, data: &head, assembly: None },
+        Part { stream: "lis/results", wish: &Wish::Present, data: &other, assembly: None },
+    ];
+    let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
+    let under = |header: &Mapping, other: &Mapping| {
+        let streams = [("peis/reports".to_owned(), header), ("lis/results".to_owned(), other)];
+        SiteComposer::new(streams).compose(&key, &parts)
+    };
+    assert!(matches!(under(&usual, &strict), Outcome::Mapped(_)), "{:?}", under(&usual, &strict));
+    let Outcome::Held(held) = under(&strict, &usual) else { panic!("the site's rule was not heard") };
+    assert_eq!(held.reason, "group-unordered");
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! What a mapping makes of a record: entities that can be vouched for, and what is held for a person.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{EntityKey, EntityType, Finding, Severity};
+use super::{EntityKey, EntityType, Finding};
 
 /// What the mapping made of one entity in a record.
 #[derive(Clone, Debug)]
@@ -78,9 +77,6 @@ pub struct Assembly {
     pub waits_for: Vec<String>,
     /// How many hours to wait for them before a person is called.
     pub wait_hours: u32,
-    /// The weights that the part's mapping gives to rules, for the whole.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub weights: BTreeMap<String, Severity>,
 }
 
 /// Whether an entity should be upstream.

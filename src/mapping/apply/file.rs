@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         // a weight below `hold` means that it need not look.
         let alone = matches!(kind, "report_pdf" | "image" | "ecg");
         let checked = self.plan.weights.of(&rules::ATTACHMENT_SHARED) >= Severity::Hold;
-        let owner = self.person.clone().filter(|_| alone && checked);
+        let owner = self.examinee.clone().filter(|_| alone && checked);
         if !self.files.iter().any(|known| known.digest == digest) {
             self.files.push(File { digest, media_type, bytes, owner });
         }

@@ -15,6 +15,7 @@ use serde::Deserialize as _;
 use self::take::plain;
 use super::node::{self, Fields, Node};
 use super::plan::*;
+use super::readers::reference::Person;
 use super::readers::text;
 use super::rules::{self, Findings, Rule};
 use super::source::{Found, Row, Scope, SourcePath};
@@ -102,10 +103,10 @@ pub(super) struct Run<'a> {
     missing: Vec<&'a str>,
     /// How often a name was missing, told or not.
     misses: usize,
-    /// The person's sex, as soon as it is known.
-    pub(super) sex: Option<Sex>,
+    /// Whose report it is, as soon as that is known.
+    pub(super) person: Person,
     /// The person's key and the exam number, as soon as they are known.
-    person: Option<String>,
+    examinee: Option<String>,
     exam_no: Option<String>,
     /// Files of the row that is being read, and those of its rows that hold several.
     pending: Vec<file::Pending>,
@@ -135,8 +136,8 @@ impl<'a> Run<'a> {
             manifest: Manifest::default(),
             missing: Vec::new(),
             misses: 0,
-            sex: None,
-            person: None,
+            person: Person::default(),
+            examinee: None,
             exam_no: None,
             pending: Vec::new(),
             more_files: Vec::new(),
@@ -373,6 +374,12 @@ impl<'a> Run<'a> {
         let lacks = |fields: &Fields<'a>, name: &str| node::field(fields, name).is_none();
         if shape == "ExamVisit" {
             self.exam_no = node::text_of(fields, "exam_no").map(str::to_owned);
+            let day = node::text_of(fields, "exam_date").or_else(|| node::text_of(fields, "registered_at")?.get(..10));
+            self.person.on = day.and_then(|day| day.parse().ok());
+            self.person.stated_age = match node::field(fields, "stated_age") {
+                Some(Node::Integer(age)) => Some(*age),
+                _ => None,
+            };
         }
         match shape {
             "ExamVisit" if lacks(fields, "visit_key") => {
@@ -400,12 +407,13 @@ impl<'a> Run<'a> {
                 }
             }
             "Examinee" => {
-                self.person = node::text_of(fields, "examinee_key").map(str::to_owned);
-                self.sex = match node::text_of(fields, "sex") {
+                self.examinee = node::text_of(fields, "examinee_key").map(str::to_owned);
+                self.person.sex = match node::text_of(fields, "sex") {
                     Some("male") => Some(Sex::Male),
                     Some("female") => Some(Sex::Female),
                     _ => None,
                 };
+                self.person.birth = node::text_of(fields, "birth_date").and_then(|day| day.parse().ok());
             }
             _ => {}
         }

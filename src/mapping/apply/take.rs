@@ -29,7 +29,7 @@ impl<'a> Run<'a> {
             };
             if let Some(literal) = literal {
                 let listed = alternative.codes.as_ref().is_some_and(|codes| codes.codes.contains_key(&*literal.text));
-                if listed || !(literal.text.is_empty() || alternative.none.iter().any(|none| *none == *literal.text)) {
+                if listed || !(literal.text.is_empty() || read::means_none(alternative, &literal)) {
                     let node = read::scalar(self, kind, alternative, &literal);
                     return (Some(literal.text), node);
                 }

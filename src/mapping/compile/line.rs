@@ -10,6 +10,7 @@ use crate::mapping::plan::*;
 use crate::mapping::readers::date::Grammar;
 use crate::mapping::readers::number::Scale;
 use crate::mapping::readers::result;
+use crate::mapping::rules::concepts;
 use crate::mapping::shape::Kind;
 use crate::mapping::source::SourcePath;
 use crate::mapping::tree::{Entry, Leaf, Table, Tree};
@@ -27,6 +28,7 @@ impl Compiler<'_> {
             source: Source::Nothing,
             when: None,
             none: Vec::new(),
+            none_days: Vec::new(),
             optional: false,
             codes: None,
             grammars: Vec::new(),
@@ -103,6 +105,9 @@ impl Compiler<'_> {
         plan.when = self.condition(table);
         plan.optional = self.truth(table.get("optional"));
         plan.none = self.plain_texts(table.get("none"));
+        if matches!(target, Target::Kind(Kind::Date | Kind::Time)) {
+            plan.none_days = plan.none.iter().filter_map(|none| none.parse().ok()).collect();
+        }
         plan.split = self.plain_texts(table.get("split"));
         plan.named = self.path_entry(table.get("named"));
         if let Some(entry) = table.get("named")
@@ -228,6 +233,9 @@ impl Compiler<'_> {
             return;
         };
         plan.codes = Some(Arc::clone(&loaded.table));
+        if matches!(target, Target::Kind(Kind::Concept)) {
+            return self.check_concepts(&name);
+        }
         let words: Vec<&str> = match target {
             Target::Kind(Kind::Enum(words)) => words.iter().map(String::as_str).collect(),
             Target::Kind(Kind::Bool) | Target::Composite(Composite::Critical) => vec!["true", "false"],
@@ -260,6 +268,22 @@ impl Compiler<'_> {
         wrong.into_iter().for_each(|problem| self.problem(problem));
     }
 
+    /// The standard codes of a table that says what items are: hisync's own words, or LOINC.
+    fn check_concepts(&mut self, name: &str) {
+        if !self.told.insert((name.to_owned(), "concepts".to_owned())) {
+            return;
+        }
+        let Some(loaded) = self.codes.get(name) else { return };
+        let wrong = loaded.places.iter().filter(|(standard, _)| !concepts::is_code(standard));
+        let wrong: Vec<Problem> = wrong
+            .map(|(standard, spot)| {
+                let problem = spot.problem("unknown-word", format!("{standard:?} is neither a concept nor LOINC"));
+                did_you_mean(problem, standard, concepts::words())
+            })
+            .collect();
+        wrong.into_iter().for_each(|problem| self.problem(problem));
+    }
+
     /// A value that is written in the file, in the model's own words.
     fn constant(&mut self, tree: &Tree, target: Target) -> Option<Node<'static>> {
         let owned = |text: &str| Some(Node::Text(text.to_owned().into()));
@@ -273,6 +297,14 @@ impl Compiler<'_> {
                 if !words.contains(text) {
                     let problem = tree.spot.problem("unknown-word", format!("{text:?} is no value of this field"));
                     self.problem(did_you_mean(problem, text, words.iter().map(String::as_str)));
+                    return None;
+                }
+                (owned(text), "")
+            }
+            (Kind::Concept, Leaf::Text(text)) => {
+                if !concepts::is_code(text) {
+                    let problem = tree.spot.problem("unknown-word", format!("{text:?} names no concept"));
+                    self.problem(did_you_mean(problem, text, concepts::words()));
                     return None;
                 }
                 (owned(text), "")

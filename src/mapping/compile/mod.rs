@@ -219,6 +219,7 @@ impl Compiler<'_> {
             "hospital",
             "campus",
             "missing",
+            "text_limits",
             "attachment_max_bytes",
             "critical_values",
             "part",
@@ -229,7 +230,7 @@ impl Compiler<'_> {
         // Fields of another entity would drown the one problem that matters.
         let right_entity = self.check_entity(mapping, spot);
         self.load_codes(root);
-        let weights = self.weights(root);
+        let weights = Weights { text_limits: self.text_limits(mapping), ..self.weights(root) };
         let missing_is_null = match self.text(mapping.get("missing")).as_deref() {
             None | Some("hold") => false,
             Some("null") => true,
@@ -263,10 +264,28 @@ impl Compiler<'_> {
             missing_is_null,
             attachment_max_bytes: self.attachment_max_bytes(mapping),
             raises_critical: self.raises_critical(mapping),
-            assembly: self.assembly(mapping, &weights),
+            assembly: self.assembly(mapping),
             weights,
             fields,
         }
+    }
+
+    /// `text_limits = [100, 255]`: how long the source's columns of text are.
+    fn text_limits(&mut self, mapping: &Table) -> Option<Vec<usize>> {
+        let entry = mapping.get("text_limits")?;
+        let Leaf::List(list) = &entry.tree.leaf else {
+            let problem = entry.tree.spot.problem("wrong-type", "a list of lengths is expected");
+            self.problem(problem.hint("for example: text_limits = [255, 2000]"));
+            return None;
+        };
+        let mut limits = Vec::with_capacity(list.len());
+        for tree in list {
+            match &tree.leaf {
+                Leaf::Integer(length) if *length > 0 => limits.extend(usize::try_from(*length).ok()),
+                _ => self.problem(tree.spot.problem("wrong-type", "a length is a whole number above 0")),
+            }
+        }
+        Some(limits)
     }
 
     fn check_entity(&mut self, mapping: &Table, spot: &Spot) -> bool {
@@ -359,7 +378,7 @@ impl Compiler<'_> {
             if rule.fixed {
                 self.problem(entry.key.problem("fixed-rule", format!("`{code}` can't be changed: {}", rule.title)));
             }
-            weights.0.push((rule.code, severity));
+            weights.changed.push((rule.code, severity));
         }
         weights
     }

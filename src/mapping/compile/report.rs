@@ -2,7 +2,6 @@
 
 use super::Compiler;
 use crate::mapping::attachment;
-use crate::mapping::rules::Weights;
 use crate::mapping::tree::{Entry, Leaf, Table};
 use crate::model::{Assembly, EntityType, HEADER};
 
@@ -55,7 +54,7 @@ impl Compiler<'_> {
     }
 
     /// `part`, `waits_for` and `wait_hours`.
-    pub(super) fn assembly(&mut self, mapping: &Table, weights: &Weights) -> Option<Assembly> {
+    pub(super) fn assembly(&mut self, mapping: &Table) -> Option<Assembly> {
         for key in ["part", "waits_for", "wait_hours"] {
             self.for_reports_only(mapping, key);
         }
@@ -86,7 +85,6 @@ impl Compiler<'_> {
             part,
             waits_for,
             wait_hours: hours.and_then(|hours| u32::try_from(hours).ok()).unwrap_or(WAIT_HOURS),
-            weights: weights.0.iter().map(|(code, severity)| ((*code).to_owned(), *severity)).collect(),
         })
     }
 }

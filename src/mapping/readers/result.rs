@@ -49,7 +49,8 @@ pub fn read(text: &str) -> Reading {
     }
     if let Some((first, second)) = text.split_once(':') {
         let whole = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        return if whole(first.trim()) && whole(second.trim()) {
+        // `1:80`; any other pair is a time of day or a ratio.
+        return if first.trim() == "1" && whole(second.trim()) {
             Reading::Titer(first.trim().to_owned(), second.trim().to_owned())
         } else {
             Reading::Text
@@ -69,14 +70,34 @@ const WORDS: &[&str] =
 
 /// The comparator at the start of a folded text, and what follows it.
 pub fn comparator(text: &str) -> Option<(&'static str, &str)> {
-    const FORMS: [(&str, &str); 8] =
-        [("<=", "<="), ("=<", "<="), ("≤", "<="), (">=", ">="), ("=>", ">="), ("≥", ">="), ("<", "<"), (">", ">")];
+    const FORMS: [(&str, &str); 16] = [
+        ("<=", "<="),
+        ("=<", "<="),
+        ("≤", "<="),
+        ("≦", "<="),
+        (">=", ">="),
+        ("=>", ">="),
+        ("≥", ">="),
+        ("≧", ">="),
+        ("<", "<"),
+        (">", ">"),
+        ("小于等于", "<="),
+        ("不大于", "<="),
+        ("小于", "<"),
+        ("大于等于", ">="),
+        ("不小于", ">="),
+        ("大于", ">"),
+    ];
+    // Most texts begin with a digit: one look is enough for them.
+    if text.bytes().next().is_none_or(|first| first.is_ascii_digit()) {
+        return None;
+    }
     FORMS.iter().find_map(|(form, word)| Some((*word, text.strip_prefix(form)?.trim_start())))
 }
 
 /// Two decimals with something between them that means "to"; both ends in the order written.
 pub fn interval(text: &str) -> Option<(&str, &str)> {
-    const SEPARATORS: [&str; 9] = ["--", "~", "-", "–", "—", "至", "to", "∼", "〜"];
+    const SEPARATORS: [&str; 11] = ["--", "~", "-", "–", "—", "−", "‐", "至", "to", "∼", "〜"];
     let end = number_end(text)?;
     let (low, rest) = (&text[..end], text[end..].trim_start());
     // `--` first, but `2--1` may also be "2 to minus 1": only one reading is a rising range.
@@ -136,11 +157,17 @@ pub enum Polarity {
 }
 
 fn absence(text: &str) -> Option<&'static str> {
+    let inner = text.strip_prefix(['(', '[', '【']).and_then(|rest| rest.strip_suffix([')', ']', '】']));
+    let text = inner.unwrap_or(text).trim_end_matches(['。', '.', '!']);
     Some(match text {
-        "拒检" | "拒查" | "拒绝检查" => "refused",
-        "弃检" | "放弃" | "放弃检查" | "自愿放弃" => "given_up",
-        "标本已退检" | "标本退检" | "退检" | "标本不合格" => "specimen_rejected",
-        "未检" | "未做" | "未查" | "待检" | "延期" => "pending",
+        "拒检" | "拒查" | "拒绝" | "拒绝检查" | "本人拒检" | "已拒检" => "refused",
+        "弃检" | "弃查" | "放弃" | "放弃检查" | "放弃体检" | "自愿放弃" | "本人放弃" => {
+            "given_up"
+        }
+        "标本已退检" | "标本退检" | "标本已退" | "退检" | "标本不合格" => "specimen_rejected",
+        "未检" | "未做" | "未查" | "未检查" | "待检" | "待查" | "延期" | "延期检查" | "迟检" | "补检" | "结果待报" => {
+            "pending"
+        }
         "不适用" => "not_applicable",
         "仪器故障" => "instrument_error",
         _ => return None,

@@ -1,9 +1,15 @@
 //! The rules that an entity is held to: one registry, so that `hisync explain CODE`, the documents
 //! and a site's own weights speak of the same things.
 
+mod clinical;
+pub(super) mod concepts;
 pub(super) mod dictionary;
 pub(super) mod package;
 pub(super) mod report;
+mod texts;
+
+#[cfg(test)]
+mod tests;
 
 use crate::model::{Entity, Finding, Severity};
 
@@ -75,6 +81,8 @@ rules! {
     PRICE_NEGATIVE "price-negative" Reject false "a price is negative" "Correct it in the source.";
     SALE_ABOVE_ORIGINAL "sale-above-original" Warn false "the price asked is above the original price"
         "The two columns may be swapped.";
+    PRICE_ZERO "price-zero" Hold false "a package costs nothing, and its items do"
+        "The price may not have been entered yet, or stand in another column.";
     PRICE_SUM "price-sum" Warn false "the prices of what is always done don't add up to the original price"
         "An item or a price may be missing, or the columns may be swapped.";
     PACKAGE_EMPTY "package-empty" Hold false "a package has no items"
@@ -82,12 +90,28 @@ rules! {
     DUPLICATE_ITEM "duplicate-item" Hold false "the same item stands twice in a list with different content"
         "A join may fan out.";
     CHOICE_IMPOSSIBLE "choice-impossible" Hold false "a choice can't be made as it is described"
-        "At most must not be below at least, nor above the number of items in the part.";
+        "At most must not be below at least, nor above the number of items that can be done together with what is always done.";
+    ITEM_SEX "item-sex" Hold false "an item of one sex stands where only the other can have it"
+        "The sex, the item's code or the row may be another person's. `standard_code` says what an item is.";
     AGES_REVERSED "ages-reversed" Hold false "the lowest age is above the highest" "The columns may be swapped.";
     DATES_REVERSED "dates-reversed" Hold false "the last day lies before the first" "The columns may be swapped.";
     COMPANY_MISSING "company-missing" Hold false "a company's package does not say which company" "Map `org_code`.";
     RANGE_REVERSED "range-reversed" Hold false "a lower bound is above its upper bound"
         "The columns may be swapped, or the range may be read wrongly.";
+    RANGE_OVERLAP "range-overlap" Warn false "two reference ranges are for the same sex and age"
+        "Which of them counts is not known. One may be another unit's or another method's.";
+    RANGE_UNREAD "range-unread" Info false "a number has a reference range that could not be read"
+        "The literal is delivered; whether the value is inside is not judged.";
+    RANGE_SEX "range-sex" Hold false "a result's reference range is for the other sex"
+        "The sex or the range may be another person's.";
+    COLUMNS_SHIFTED "columns-shifted" Hold false "a range stands where the unit should, or a unit where a value or range should"
+        "Labels of columns lie: see which column holds what, and name it in the mapping.";
+    UNIT_UNFIT "unit-unfit" Hold false "a result's unit is none of what is measured"
+        "See whether the unit's column is the right one, and whether `standard_code` names the right thing.";
+    MAGNITUDE "magnitude" Hold false "a value fits another unit than its own"
+        "Glucose 92 mmol/L is 92 mg/dL. Value or unit may have changed in the source.";
+    IMPLAUSIBLE_VALUE "implausible-value" Warn false "a value is outside what is seen in living people"
+        "It may be mistyped, or stand in a shifted column.";
     NO_MEMBERS "no-members" Hold false "a group has no detail items"
         "The child query may have failed to find them; a group without results of its own may weigh `warn`.";
     ID_CHECKSUM "id-checksum" Warn false "the check digit of an identity number is wrong"
@@ -98,8 +122,22 @@ rules! {
         "A date may be read by the wrong grammar.";
     AGE_DISAGREES "age-disagrees" Warn false "the stated age is more than a year off the date of birth"
         "The person or the date of birth may be wrong.";
+    AGE_IMPOSSIBLE "age-impossible" Hold false "the person would be older than 130 years"
+        "A date of birth may be read by the wrong grammar, or mean none: list it in the field's `none`.";
+    PHONE_FORM "phone-form" Warn false "a telephone number is not one"
+        "It may be masked, hold two numbers, or be another column. It is delivered as it is.";
     ISSUED_AT_MISSING "issued-at-missing" Warn false "a final report does not say when it was issued"
         "Map `issued_at`, or see why the source leaves it empty: an unissued report may look final.";
+    SIGNER_MISSING "signer-missing" Warn false "a final report of a visit names nobody who concluded or reviewed it"
+        "Map `concluded_by` or `reviewed_by`, or see why the source leaves them empty.";
+    CONCLUSION_MISSING "conclusion-missing" Warn false "a final report of a visit has neither conclusions nor files"
+        "The child query may have failed to find them. Weigh it `hold` where the hospital always concludes.";
+    CONCLUSION_DENIES "conclusion-denies" Hold false "nothing abnormal is said beside a critical value"
+        "The conclusion may have been written before the result, or be another person's.";
+    CONCLUSION_SILENT "conclusion-silent" Warn false "results are flagged, and the conclusions say that nothing is abnormal"
+        "The doctor may call them harmless; or the conclusion may be another person's.";
+    TEXT_AT_LIMIT "text-at-limit" Warn false "a text is exactly as long as a column holds"
+        "Its end may be cut off. Name the source's real limits in [mapping] text_limits.";
     RECHECK_ITSELF "recheck-itself" Hold false "a re-check 复查 names itself as the visit before"
         "A re-check is a visit of its own with its own exam number. See which column `previous_exam_no` reads.";
     SUBSTITUTE "substitute" Hold false "someone else came to the exam 替检"
@@ -112,6 +150,26 @@ rules! {
         "Value, range or flag may come from a shifted column.";
     FLAG_DISAGREES "flag-disagrees" Warn false "either the source's flag or the range calls the value normal"
         "The hospital may judge by another range than it prints.";
+    BMI "bmi" Warn false "body mass index is not weight by height squared"
+        "Height, weight or index may stand in a shifted column.";
+    DIFFERENTIAL_SUM "differential-sum" Warn false "the shares of white cells don't add up to 98 to 102 %"
+        "One of the five may be missing, mistyped or in a shifted column.";
+    DIFFERENTIAL_COUNT "differential-count" Warn false "a count of white cells is not its share of all"
+        "Count, share or the count of all may stand in a shifted column.";
+    PROTEIN_SUM "protein-sum" Warn false "total protein is not albumin and globulin together"
+        "One of the three may stand in a shifted column.";
+    ALBUMIN_GLOBULIN "albumin-globulin" Warn false "the ratio of albumin to globulin is not theirs"
+        "One of the three may stand in a shifted column.";
+    BILIRUBIN_SUM "bilirubin-sum" Warn false "total bilirubin is not direct and indirect together"
+        "One of the three may stand in a shifted column.";
+    MCHC "mchc" Warn false "the concentration of haemoglobin in cells is not haemoglobin by haematocrit"
+        "One of the three may stand in a shifted column, or have another unit.";
+    HEMATOCRIT "hematocrit" Warn false "haematocrit is not red cells by their volume"
+        "One of the three may stand in a shifted column, or have another unit.";
+    CHOLESTEROL_SUM "cholesterol-sum" Warn false "HDL and LDL together are more than the whole cholesterol"
+        "One of the three may stand in a shifted column, or have another unit.";
+    PRESSURE_ORDER "pressure-order" Warn false "systolic pressure is not above diastolic"
+        "The two columns may be swapped.";
     GROUP_MISSING "group-missing" Hold false "an ordered group has no results and no reason for it"
         "The results may not have arrived yet, or the view hides them.";
     REPORT_EMPTY "report-empty" Hold false "a final report says nothing"
@@ -157,18 +215,33 @@ pub fn all() -> &'static [&'static Rule] {
     ALL
 }
 
+/// What hisync knows items to be: its own word for each, and the name in Chinese.
+pub fn concepts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    concepts::all().iter().map(|concept| (concept.word, concept.name))
+}
+
 /// The rule of that code.
 pub fn find(code: &str) -> Option<&'static Rule> {
     ALL.iter().copied().find(|rule| rule.code == code)
 }
 
-/// The weights that a mapping gives to rules.
+/// What a mapping says about the rules.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Weights(pub(super) Vec<(&'static str, Severity)>);
+pub(super) struct Weights {
+    /// The rules that weigh something else than usual.
+    pub(super) changed: Vec<(&'static str, Severity)>,
+    /// How long the source's columns of text are, in characters or bytes; `None` where nobody said.
+    pub(super) text_limits: Option<Vec<usize>>,
+}
 
 impl Weights {
+    /// Every rule at its usual weight.
+    pub(super) const fn usual() -> Weights {
+        Weights { changed: Vec::new(), text_limits: None }
+    }
+
     pub(super) fn of(&self, rule: &Rule) -> Severity {
-        self.0.iter().find(|(code, _)| *code == rule.code).map_or(rule.severity, |(_, severity)| *severity)
+        self.changed.iter().find(|(code, _)| *code == rule.code).map_or(rule.severity, |(_, severity)| *severity)
     }
 }
 

@@ -48,6 +48,9 @@ fn text_is_joined_from_its_pieces() {
             "#name": "r", "a": "1 < 2 & 3中\nx"
         }),
     );
+    // What ends a CDATA section is written in two of them, or escaped outside.
+    check("<r><![CDATA[a]]]]><![CDATA[>b]]></r>", json!({"#name": "r", "#text": "a]]>b"}));
+    check("<r>a]]&gt;b</r>", json!({"#name": "r", "#text": "a]]>b"}));
     check("\u{feff}\n<?xml version='1.0' encoding='GBK'?><?pi x?><!-- c --><r/>\n<!-- d -->\n", json!({"#name": "r"}));
 }
 

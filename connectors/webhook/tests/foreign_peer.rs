@@ -191,5 +191,5 @@ async fn a_certificate_that_can_not_be_read_shows_when_the_port_is_opened() {
     let Flow::Listen(mut listener) = connector.flow else { panic!("not a listener") };
     let error = listener.open().await.unwrap_err();
     assert_eq!(error.class, FaultClass::Tls);
-    assert!(error.chain().starts_with("set up HTTPS with the file none.pem: "), "{}", error.chain());
+    assert!(error.chain().starts_with("set up TLS with the file none.pem: "), "{}", error.chain());
 }

@@ -153,22 +153,54 @@ pub struct Attachment {
 /// Adds files to a document, as the list `attachments` of maps with `name`, `file_name`,
 /// `media_type` and `bytes`.
 ///
-/// Fails with `attachment-name` where the document has `attachments` of its own.
+/// Fails with `attachment-name` where the document has `attachments` of its own, and with
+/// `attachment-content` where a file is not what its name says, such as an error page in the place
+/// of a PDF.
 pub fn attach(mut document: Document, files: impl IntoIterator<Item = Attachment>) -> Result<Document, DecodeFailure> {
     if document.root.get(ATTACHMENTS).is_some() {
         return Err(DecodeFailure::new("attachment-name", "the record has attachments of its own beside the files"));
     }
     let text = |text: Option<String>| text.map_or(Value::Null, Value::Text);
-    let attachment = |file: Attachment| {
-        Value::Map(Map::from_iter([
+    let mut list = Vec::new();
+    for (at, file) in files.into_iter().enumerate() {
+        if let Some(kind) = file.file_name.as_deref().and_then(|name| misnamed(name, &file.bytes)) {
+            let what = format!("file {} is no {kind}, although its name says so", at + 1);
+            return Err(DecodeFailure::new("attachment-content", what));
+        }
+        list.push(Value::Map(Map::from_iter([
             ("name", Value::Text(file.name)),
             ("file_name", text(file.file_name)),
             ("media_type", text(file.media_type)),
             ("bytes", Value::Bytes(file.bytes)),
-        ]))
-    };
-    document.root.push(ATTACHMENTS, files.into_iter().map(attachment).collect::<Vec<_>>());
+        ])));
+    }
+    document.root.push(ATTACHMENTS, list);
     Ok(document)
+}
+
+/// How files of these names begin; a PDF may have other bytes before.
+const BEGINNINGS: [(&str, &[&[u8]]); 9] = [
+    ("pdf", &[b"%PDF-"]),
+    ("jpg", &[b"\xff\xd8\xff"]),
+    ("jpeg", &[b"\xff\xd8\xff"]),
+    ("png", &[b"\x89PNG\r\n\x1a\n"]),
+    ("gif", &[b"GIF8"]),
+    ("bmp", &[b"BM"]),
+    ("tif", &[b"II*\0", b"MM\0*"]),
+    ("tiff", &[b"II*\0", b"MM\0*"]),
+    ("zip", &[b"PK"]),
+];
+
+/// The kind that a file's name says, where its content is of another one.
+fn misnamed(name: &str, bytes: &[u8]) -> Option<&'static str> {
+    let (_, extension) = name.rsplit_once('.')?;
+    let (kind, beginnings) = BEGINNINGS.iter().find(|(kind, _)| extension.eq_ignore_ascii_case(kind))?;
+    let head = &bytes[..bytes.len().min(1024)];
+    let begins = |beginning: &&[u8]| match *kind {
+        "pdf" => head.windows(beginning.len()).any(|window| window == *beginning),
+        _ => head.starts_with(beginning),
+    };
+    (!beginnings.iter().any(begins)).then_some(*kind)
 }
 
 #[cfg(test)]

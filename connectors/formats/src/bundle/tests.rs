@@ -31,12 +31,16 @@ fn a_bundle_can_be_read_by_a_person_and_is_the_same_each_time() {
 fn a_record_without_one_of_its_files_is_no_document() {
     let document = || Document::new(Map::from_iter([("no", Value::from("1"))]));
     let complete = |files: &[(&str, Option<&[u8]>)]| Bundle::complete(bundle(files).files, document());
-    let whole = complete(&[("a.pdf", Some(b"%PDF"))]).unwrap();
-    let expected = json!([{"name": "TPLJ", "file_name": "a.pdf", "media_type": null, "bytes": "<4 bytes>"}]);
+    let whole = complete(&[("a.pdf", Some(b"%PDF-"))]).unwrap();
+    let expected = json!([{"name": "TPLJ", "file_name": "a.pdf", "media_type": null, "bytes": "<5 bytes>"}]);
     assert_eq!(Json::from(whole.root.get("attachments").unwrap()), expected);
     let failure = complete(&[("a.pdf", Some(b"")), ("张三.pdf", None)]).unwrap_err();
     let what = "file 2 of the 2 that the record names, by \"TPLJ\", did not come";
     assert_eq!(failure, DecodeFailure::new("attachment-missing", what), "the name may be a person's");
+    for empty_or_other in [&b""[..], b"<html>404</html>"] {
+        assert_eq!(complete(&[("a.PDF", Some(empty_or_other))]).unwrap_err().code, "attachment-content");
+    }
+    assert!(complete(&[("a.pdf", Some(b"\n\n%PDF-1.4")), ("b.dcm", Some(b"x")), ("c", Some(b""))]).is_ok());
     let own = Document::new(Map::from_iter([("attachments", Value::from("1"))]));
     assert_eq!(Bundle::complete(Vec::new(), own).unwrap_err().code, "attachment-name");
 }

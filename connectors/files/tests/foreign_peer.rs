@@ -1,0 +1,102 @@
+//! Files that programs of others write while the watcher runs: openpyxl, xlwt and dbf of Python.
+//!
+//! `HISYNC_PYTHON` names a Python interpreter with these packages; the project's test command sets
+//! one up and names it.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
+
+mod support;
+
+use std::process::Stdio;
+
+use connector_api::Value;
+use serde_json::{Value as Json, json};
+use support::{Kept, Place, config};
+use tokio::process::Command;
+
+const WRITER: &str = r#"
+import datetime, os, openpyxl, xlwt, dbf
+
+def done(name):
+    open(name + ".ok", "w").close()
+
+day = datetime.date(2026, 11, 22)
+book = openpyxl.Workbook()
+sheet = book.active
+sheet.append(["体检号", "姓名", "日期", "结果", "身份证"])
+sheet.append(["0301170001", "张三", day, 1.3, "110101199001011234"])
+sheet["D2"].number_format = "0.00"
+sheet.append(["0301170002", "李四", day, 0.1 + 0.2, 110101199001011234])
+book.save("a.xlsx"); done("a.xlsx")
+
+book = xlwt.Workbook()
+sheet = book.add_sheet("体检")
+for row, cells in enumerate([["体检号", "姓名", "结果"], ["0301170003", "王倈", 5.5]]):
+    for column, value in enumerate(cells):
+        sheet.write(row, column, value)
+book.save("b.xls"); done("b.xls")
+
+for kind, name in [("db3", "c"), ("fp", "d"), ("vfp", "e")]:
+    table = dbf.Table(name, "TJBH C(10); XM C(12); RQ D; JG N(8,2); JL M", codepage="cp936", dbf_type=kind)
+    table.open(dbf.READ_WRITE)
+    table.append(("0301170004", "赵倈", dbf.Date(2026, 11, 22), 1.3, "未见明显异常"))
+    table.append(("0301170005", "钱", None, None, None))
+    table.close()
+    done(name + ".dbf")
+"#;
+
+#[tokio::test]
+async fn spreadsheets_and_dbase_tables_of_other_programs_are_read() {
+    let python = std::env::var_os("HISYNC_PYTHON").expect(
+        "HISYNC_PYTHON names no Python interpreter with openpyxl, xlwt and dbf: run the project's test command \
+         `just test`",
+    );
+    let place = Place::new();
+    let intake = Kept::all();
+    let stream = |id: &str, files: &str, format: &str| {
+        format!("[[sources.streams]]\nid = \"{id}\"\nmode = \"push\"\nfiles = [\"{files}\"]\nformat = {{ {format} }}\n")
+    };
+    let marker = "complete = { type = \"marker\", suffix = \".ok\" }";
+    let text = config(marker)
+        + &stream("sheets", "*.xls*", "type = \"sheet\", text_columns = [\"体检号\"]")
+        + &stream("tables", "*.dbf", "type = \"dbf\"");
+    let running = place.start(&text, intake.clone()).await;
+    let output = Command::new(python)
+        .args(["-c", WRITER])
+        .current_dir(place.inbox())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["a.xlsx.ok", "b.xls.ok", "c.dbf.ok", "d.dbf.ok", "e.dbf.ok"] {
+        place.arrives("done", name).await;
+    }
+    running.stopped().await;
+    let decoder = place.decoder(&text);
+    let mut shown: Vec<(String, Json)> = Vec::new();
+    for (stream, record) in intake.stored() {
+        let value = match &record.document {
+            Ok(document) => {
+                assert_eq!(decoder.decode(&record.raw).as_ref(), Ok(document));
+                Json::from(&Value::Map(document.root.clone()))
+            }
+            Err(failure) => json!(failure.code),
+        };
+        shown.push((stream.unwrap().as_str().to_owned(), value));
+    }
+    let of = |stream: &str| -> Vec<&Json> {
+        shown.iter().filter(|(own, _)| own == stream).map(|(_, value)| value).collect()
+    };
+    let first = json!({
+        "体检号": "0301170001", "姓名": "张三", "日期": "2026-11-22", "结果": "1.30", "身份证": "110101199001011234",
+    });
+    let third = json!({"体检号": "0301170003", "姓名": "王倈", "结果": "5.5"});
+    assert_eq!(of("export/sheets"), [&first, &json!("sheet-digits"), &third]);
+    let full = json!({"TJBH": "0301170004", "XM": "赵倈", "RQ": "2026-11-22", "JG": "1.30", "JL": "未见明显异常"});
+    let bare = json!({"TJBH": "0301170005", "XM": "钱", "RQ": null, "JG": null, "JL": null});
+    assert_eq!(of("export/tables"), [&full, &bare, &full, &bare, &full, &bare]);
+    let left: Vec<String> = place.names(".").into_iter().filter(|name| !name.ends_with(".ok")).collect();
+    assert_eq!(left, [""; 0], "memo files go with their tables");
+}

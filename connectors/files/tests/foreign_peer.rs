@@ -36,13 +36,13 @@ for row, cells in enumerate([["体检号", "姓名", "结果"], ["0301170003", "
         sheet.write(row, column, value)
 book.save("b.xls"); done("b.xls")
 
-for kind, name in [("db3", "c"), ("fp", "d"), ("vfp", "e")]:
+for kind, name in [("db3", "table_c.dbf"), ("fp", "table_d.dbf"), ("vfp", "table_e.dbf")]:
     table = dbf.Table(name, "TJBH C(10); XM C(12); RQ D; JG N(8,2); JL M", codepage="cp936", dbf_type=kind)
     table.open(dbf.READ_WRITE)
     table.append(("0301170004", "赵倈", dbf.Date(2026, 11, 22), 1.3, "未见明显异常"))
-    table.append(("0301170005", "钱", None, None, None))
+    table.append(("0301170005", "钱"))
     table.close()
-    done(name + ".dbf")
+    done(name)
 "#;
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn spreadsheets_and_dbase_tables_of_other_programs_are_read() {
         .await
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for name in ["a.xlsx.ok", "b.xls.ok", "c.dbf.ok", "d.dbf.ok", "e.dbf.ok"] {
+    for name in ["a.xlsx.ok", "b.xls.ok", "table_c.dbf.ok", "table_d.dbf.ok", "table_e.dbf.ok"] {
         place.arrives("done", name).await;
     }
     running.stopped().await;

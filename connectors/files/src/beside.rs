@@ -85,7 +85,11 @@ fn collect<'a>(map: &'a Map, path: &str, found: &mut Vec<&'a str>) -> bool {
 
 fn texts<'a>(value: &'a Value, path: Option<&str>, found: &mut Vec<&'a str>) -> bool {
     match (value, path) {
-        (Value::List(list), path) => list.iter().fold(true, |whole, one| texts(one, path, found) && whole),
+        (Value::List(list), path) => {
+            // Each is looked at, also after one that lacks the name.
+            let missing = list.iter().filter(|one| !texts(one, path, found)).count();
+            missing == 0
+        }
         (Value::Text(text), None) => {
             found.push(text);
             true

@@ -2,8 +2,8 @@
 //!
 //! A record of a table is archived as a small file of its own: the header row, where there is
 //! one, with the record's rows, byte for byte; rows of spreadsheets and dBASE tables as text. A
-//! record that names files beside it is archived with them. A record that was cut out of a JSON or XML file is
-//! archived as its own text in UTF-8; a file that is one record, as it is.
+//! record that was cut out of a JSON or XML file is archived as its own text in UTF-8; a file that
+//! is one record, as it is. A record that names files beside it is archived together with them.
 
 mod table;
 
@@ -80,8 +80,8 @@ impl FileFormat {
                 let cut = Cut { bytes, head: table.head, charset: table.charset, format: self.name() };
                 cut.pieces(table.rows, unit.as_ref())
             }
-            Shape::Sheet { sheet, unit } => self.written(&sheet.read(bytes)?, unit.as_ref()),
-            Shape::Dbf { unit } => self.written(&dbf::read(&self.charset, bytes, memo)?, unit.as_ref()),
+            Shape::Sheet { sheet, unit } => self.written(sheet.read(bytes)?, unit.as_ref()),
+            Shape::Dbf { unit } => self.written(dbf::read(&self.charset, bytes, memo)?, unit.as_ref()),
             Shape::Json { records } => {
                 let charset = self.charset.choose(None, bytes)?;
                 let text = text::decode(charset, bytes)?;
@@ -106,10 +106,10 @@ impl FileFormat {
     }
 
     /// The records of a table that is no text.
-    fn written(&self, written: &Written, unit: Option<&Unit>) -> Result<Vec<Piece>, DecodeFailure> {
-        let (bytes, head) = (&written.bytes, Vec::new());
-        let cut = Cut { bytes, head, charset: Charset::Utf8, format: self.name() };
-        cut.pieces(written.rows.clone(), unit)
+    fn written(&self, written: Written, unit: Option<&Unit>) -> Result<Vec<Piece>, DecodeFailure> {
+        let Written { bytes, rows } = written;
+        let cut = Cut { bytes: &bytes, head: Vec::new(), charset: Charset::Utf8, format: self.name() };
+        cut.pieces(rows, unit)
     }
 
     /// Whether a record's fields are always there: a name that is not is a mistake of the settings.
@@ -285,7 +285,7 @@ impl Decoder for FilesDecoder {
             None => (raw.format.as_str(), None),
         };
         let reads = |reading: &Reading| match plain {
-            bundle::FORMAT => reading.attachments.is_some(),
+            bundle::FORMAT => true,
             plain => reading.format.name() == plain,
         };
         let mut fitting =

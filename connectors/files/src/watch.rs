@@ -67,8 +67,8 @@ struct Pass {
 
 /// What became of a file.
 enum Fate {
-    /// It is stored and moved.
-    Taken,
+    /// It is stored and moved, with its memo file where it has one.
+    Taken(Option<OsString>),
     /// It is being written, or another one of its name has come.
     Changed,
     /// Files that belong to it are not there yet.
@@ -114,8 +114,9 @@ impl Watcher {
                 Ok(Fate::Waits) => {
                     blocked.insert(at);
                 }
-                Ok(Fate::Taken) => {
+                Ok(Fate::Taken(memo)) => {
                     present.remove(&entry.name);
+                    memo.iter().for_each(|memo| drop(present.remove(memo)));
                     self.seen.remove(&entry.name);
                     self.put_away_marker(&entry.name, &present, stop).await?;
                 }
@@ -187,9 +188,10 @@ impl Watcher {
         stop: &CancellationToken,
     ) -> Result<Fate, Fault> {
         // While something is awaited, the file itself need not be read again and again.
+        let mut there = Vec::new();
         if let Some(beside) = self.beside.get(&entry.name).filter(|beside| beside.stamp == entry.stamp) {
-            let paths = beside.paths.clone();
-            if !self.is_complete_beside(entry, stream, paths, stop).await? {
+            there = beside.paths.clone();
+            if !self.is_complete_beside(entry, stream, there.clone(), stop).await? {
                 return Ok(Fate::Waits);
             }
         }
@@ -202,7 +204,7 @@ impl Watcher {
         if file.needs_memo(stream) {
             let name = memo_of(&entry.name, present);
             let path = self.rules.folder.join(&name);
-            if !self.is_complete_beside(entry, stream, vec![path.clone()], stop).await? {
+            if !there.contains(&path) && !self.is_complete_beside(entry, stream, vec![path.clone()], stop).await? {
                 return Ok(Fate::Waits);
             }
             memo = Some((name, path));
@@ -211,9 +213,13 @@ impl Watcher {
             (stream.clone(), self.rules.max_file_bytes, memo.as_ref().map(|(_, path)| path.clone()));
         let said = step(stop, move || file.said(&own, path.as_deref(), limit)).await?;
         let mut file = said.map_err(|error| Fault::File { error: file_failed("read a file", error), stored: false })?;
-        let paths = file.named_paths();
-        if !paths.is_empty() && !self.is_complete_beside(entry, stream, paths, stop).await? {
-            return Ok(Fate::Waits);
+        let named = file.named_paths();
+        if !named.is_empty() {
+            // All that is awaited is one list, so that waiting for one thing does not begin anew with another.
+            let all: Vec<PathBuf> = memo.iter().map(|(_, path)| path.clone()).chain(named).collect();
+            if all != there && !self.is_complete_beside(entry, stream, all, stop).await? {
+                return Ok(Fate::Waits);
+            }
         }
 
         let (mut count, mut held) = (0, 0);
@@ -236,9 +242,8 @@ impl Watcher {
         }
         self.beside.remove(&entry.name);
         let tag = file.tag.clone();
-        if let Some((name, _)) = memo.filter(|(name, _)| present.contains(name)) {
-            moved_after.push((self.rules.folder.clone(), name));
-        }
+        let memo = memo.map(|(name, _)| name).filter(|name| present.contains(name));
+        moved_after.extend(memo.iter().map(|name| (self.rules.folder.clone(), name.clone())));
         let (rules, own, failed) = (Arc::clone(&self.rules), entry.clone(), file.failed);
         let moved = step(stop, move || {
             let dir = if failed { &rules.failed } else { &rules.done };
@@ -253,7 +258,7 @@ impl Watcher {
             .map_err(|error| Fault::File { error: file_failed("move a file that is stored", error), stored: true })?;
         let (source, stream) = (&self.source, &stream.id);
         tracing::info!(%source, %stream, file = tag, records = count, held, moved, "file taken");
-        Ok(if moved { Fate::Taken } else { Fate::Changed })
+        Ok(if moved { Fate::Taken(memo) } else { Fate::Changed })
     }
 
     /// Whether the files that belong to another one are all there and complete, or have been waited

@@ -67,7 +67,7 @@ async fn a_joined_list_with_a_missing_file_waits_and_is_then_held_and_never_deli
     let (_, held) = intake.stored().remove(0);
     let failure = held.document.as_ref().unwrap_err();
     assert_eq!(
-        failure.detail, "file 2 of the 2 that the record names, by \"files\", did not come",
+        failure.detail, "file 2 of the 2 that the record names, by \"files\", did not come or is too large",
         "no name of a person"
     );
     assert_eq!(place.decoder(&config).decode(&held.raw).as_ref(), Err(failure), "nor by a retry");
@@ -98,6 +98,42 @@ async fn a_file_that_comes_late_is_waited_for() {
     let (_, record) = intake.stored().remove(0);
     assert_eq!(attachments(record.document.as_ref().unwrap()), json!([["files", "pdf\\a.pdf", 17]]));
     assert_eq!(place.names("done"), ["a.pdf", "t.csv"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_with_a_memo_file_and_pictures_waits_for_all_of_them_at_once() {
+    // A FoxPro table of one record that names a.jpg, and its memo file.
+    let mut table = vec![0; 32];
+    (table[0], table[4], table[8], table[10]) = (0xf5, 1, 97, 19);
+    for (name, kind, width) in [("files", b'C', 8), ("no", b'M', 10)] {
+        let mut field = [0; 32];
+        field[..name.len()].copy_from_slice(name.as_bytes());
+        (field[11], field[16]) = (kind, width);
+        table.extend_from_slice(&field);
+    }
+    table.extend_from_slice(b"\r a.jpg            1\x1a");
+    let mut memo = vec![0; 64];
+    memo[7] = 64;
+    memo.extend_from_slice(b"\0\0\0\x01\0\0\0\x027a");
+    let place = Place::new();
+    let intake = Kept::all();
+    let config = attached("complete = { type = \"stable\", secs = 5 }", "")
+        .replace("*.csv", "*.dbf")
+        .replace("type = \"csv\"", "type = \"dbf\"");
+    let running = place.start(&config, intake.clone()).await;
+    place.put("T.dbf", &table);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    place.put("t.FPT", &memo);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(intake.stored().is_empty());
+    place.put("a.jpg", b"\xff\xd8\xff");
+    place.arrives("done", "t.FPT").await;
+    running.stopped().await;
+    assert_eq!(intake.column("no"), ["7a"]);
+    assert_eq!(
+        (place.names("."), place.names("done")),
+        (vec!["a.jpg".to_owned()], vec!["T.dbf".to_owned(), "t.FPT".to_owned()])
+    );
 }
 
 #[tokio::test(start_paused = true)]

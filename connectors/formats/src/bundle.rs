@@ -123,8 +123,11 @@ impl Bundle {
     pub fn complete(files: Vec<NamedFile>, document: Document) -> Result<Document, DecodeFailure> {
         let count = files.len();
         if let Some(at) = files.iter().position(|file| file.content.is_none()) {
-            let what =
-                format!("file {} of the {count} that the record names, by {:?}, did not come", at + 1, files[at].field);
+            let what = format!(
+                "file {} of the {count} that the record names, by {:?}, did not come or is too large",
+                at + 1,
+                files[at].field
+            );
             return Err(DecodeFailure::new("attachment-missing", what));
         }
         let attachment = |file: NamedFile| Attachment {

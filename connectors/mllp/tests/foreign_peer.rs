@@ -4,6 +4,8 @@
 //! `HISYNC_PYTHON` names a Python interpreter, `HISYNC_NODE_PEERS` the folder where the package of
 //! Node.js is installed; the project's test command sets both up and names them.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
+
 mod support;
 
 use std::path::Path;

@@ -35,7 +35,7 @@ fn a_record_without_one_of_its_files_is_no_document() {
     let expected = json!([{"name": "TPLJ", "file_name": "a.pdf", "media_type": null, "bytes": "<5 bytes>"}]);
     assert_eq!(Json::from(whole.root.get("attachments").unwrap()), expected);
     let failure = complete(&[("a.pdf", Some(b"")), ("张三.pdf", None)]).unwrap_err();
-    let what = "file 2 of the 2 that the record names, by \"TPLJ\", did not come";
+    let what = "file 2 of the 2 that the record names, by \"TPLJ\", did not come or is too large";
     assert_eq!(failure, DecodeFailure::new("attachment-missing", what), "the name may be a person's");
     for empty_or_other in [&b""[..], b"<html>404</html>"] {
         assert_eq!(complete(&[("a.PDF", Some(empty_or_other))]).unwrap_err().code, "attachment-content");

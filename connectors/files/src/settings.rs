@@ -234,7 +234,7 @@ pub enum Format {
         #[serde(default)]
         short_rows: ShortRows,
     },
-    /// A spreadsheet, `.xlsx` or `.xls`, whose first row names the columns.
+    /// A spreadsheet (`.xlsx`) whose first row names the columns.
     Sheet {
         /// The sheet's name; the first visible one where left out.
         #[serde(default)]

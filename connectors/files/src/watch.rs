@@ -116,7 +116,9 @@ impl Watcher {
                 }
                 Ok(Fate::Taken(memo)) => {
                     present.remove(&entry.name);
-                    memo.iter().for_each(|memo| drop(present.remove(memo)));
+                    if let Some(memo) = memo {
+                        present.remove(&memo);
+                    }
                     self.seen.remove(&entry.name);
                     self.put_away_marker(&entry.name, &present, stop).await?;
                 }

@@ -1,4 +1,5 @@
-//! Spreadsheets: `.xlsx` and `.xls`.
+//! Spreadsheets: `.xlsx`. The older `.xls` is refused: the reader that there is for it takes as much
+//! memory as the farthest cell that a file names asks for.
 //!
 //! A cell is what its file holds: text, an exact decimal, a truth value, a date. What the
 //! spreadsheet program has destroyed before, it can't be asked for: a number of more than 15
@@ -10,7 +11,7 @@ use std::io::{Cursor, Read as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use calamine::{Data, ExcelDateTime, Reader as _, SheetVisible, Xls, Xlsx};
+use calamine::{Data, ExcelDateTime, Reader as _, SheetVisible, Xlsx};
 use connector_api::{DecodeFailure, Map, SourceTime, Value};
 
 use crate::rows::{Writer, Written, fault, too_large};
@@ -43,14 +44,16 @@ type Cells = Vec<(usize, Value)>;
 impl Sheet {
     /// Reads a file.
     ///
-    /// Fails with `sheet-kind` where it is no spreadsheet, `sheet-syntax` where it is damaged or
-    /// protected by a password, `sheet-name` where the sheet is missing, `sheet-header` where the
+    /// Fails with `sheet-kind` where it is no `.xlsx` workbook, `sheet-syntax` where it is damaged, `sheet-name` where the sheet is missing, `sheet-header` where the
     /// header is missing, ambiguous or not the configured one, and `table-too-large`.
     pub fn read(&self, bytes: &Bytes) -> Result<Written, DecodeFailure> {
         let mut table = Table { sheet: self, skip: self.skip_rows, names: None, out: Writer::default() };
         match bytes.get(..4) {
             Some(b"PK\x03\x04") => self.xlsx(bytes, &mut table)?,
-            Some(b"\xd0\xcf\x11\xe0") => self.xls(bytes, &mut table)?,
+            Some(b"\xd0\xcf\x11\xe0") => {
+                let what = "an .xls workbook, or one with a password: have it saved as .xlsx without one";
+                return Err(DecodeFailure::new("sheet-kind", what));
+            }
             _ => {
                 let what = "the file is no spreadsheet; some programs give that name to CSV or HTML";
                 return Err(DecodeFailure::new("sheet-kind", what));
@@ -63,7 +66,7 @@ impl Sheet {
     }
 
     fn xlsx(&self, bytes: &Bytes, table: &mut Table<'_>) -> Result<(), DecodeFailure> {
-        check_size(bytes)?;
+        check_size(bytes, MAX_UNPACKED)?;
         let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes.clone())).map_err(damaged)?;
         let name = self.pick(book.sheets_metadata())?;
         let mut reader = book.worksheet_cells_reader(&name).map_err(damaged)?;
@@ -91,18 +94,6 @@ impl Sheet {
         row.map_or(Ok(()), |(at, cells)| table.row(at, cells))
     }
 
-    fn xls(&self, bytes: &Bytes, table: &mut Table<'_>) -> Result<(), DecodeFailure> {
-        let mut book: Xls<_> = Xls::new(Cursor::new(bytes.clone())).map_err(damaged)?;
-        let name = self.pick(book.sheets_metadata())?;
-        let range = book.worksheet_range(&name).map_err(damaged)?;
-        let (first, left) = range.start().unwrap_or_default();
-        for (at, row) in range.rows().enumerate() {
-            let cells = row.iter().enumerate().map(|(column, cell)| (column + left as usize, read_cell(cell, None)));
-            table.row(at + first as usize, cells.collect())?;
-        }
-        Ok(())
-    }
-
     fn pick(&self, sheets: &[calamine::Sheet]) -> Result<String, DecodeFailure> {
         let wanted = |sheet: &&calamine::Sheet| match &self.name {
             Some(name) => sheet.name == *name,
@@ -120,22 +111,22 @@ impl Sheet {
 
 /// Errors of the library quote the file, which may hold personal data.
 fn damaged<E>(_: E) -> DecodeFailure {
-    DecodeFailure::new("sheet-syntax", "the spreadsheet is damaged, or protected by a password")
+    DecodeFailure::new("sheet-syntax", "the spreadsheet is damaged")
 }
 
 /// Unpacks everything once without keeping it: what a file says of its own size proves nothing.
-fn check_size(bytes: &Bytes) -> Result<(), DecodeFailure> {
+fn check_size(bytes: &Bytes, limit: u64) -> Result<(), DecodeFailure> {
     let mut parts = zip::ZipArchive::new(Cursor::new(bytes.clone())).map_err(damaged)?;
     if parts.len() > MAX_PARTS {
         return Err(too_large("it has more parts than any workbook"));
     }
-    let mut left = MAX_UNPACKED;
+    let mut left = limit;
     for at in 0..parts.len() {
         let part = parts.by_index(at).map_err(damaged)?;
         let size = std::io::copy(&mut part.take(left + 1), &mut std::io::sink()).map_err(damaged)?;
         left = left
             .checked_sub(size)
-            .ok_or_else(|| too_large(&format!("it is longer than {MAX_UNPACKED} bytes when unpacked")))?;
+            .ok_or_else(|| too_large(&format!("it is longer than {limit} bytes when unpacked")))?;
     }
     Ok(())
 }

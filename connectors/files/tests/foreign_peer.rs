@@ -3,8 +3,6 @@
 //! `HISYNC_PYTHON` names a Python interpreter with these packages; the project's test command sets
 //! one up and names it.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
-
 mod support;
 
 use std::process::Stdio;

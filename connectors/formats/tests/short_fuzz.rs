@@ -4,6 +4,8 @@
 //! `HISYNC_FUZZ_ROUNDS` makes it longer, `HISYNC_FUZZ_SEED` makes it another. The same targets run
 //! under cargo-fuzz, which finds more: see `fuzz/README.md`.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
+
 mod targets;
 
 use std::fs;

@@ -1,8 +1,12 @@
 //! What the tests of connectors share.
 
 mod cases;
+mod certificates;
 pub mod conformance;
+mod intake;
 mod source;
 
 pub use cases::{Case, cases};
+pub use certificates::certificates;
+pub use intake::{Call, Kept};
 pub use source::source_spec;

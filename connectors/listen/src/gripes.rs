@@ -11,18 +11,20 @@ use tokio::time::Instant;
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Says what is wrong with peers, and how often it was left unsaid.
-pub(crate) struct Gripes {
+#[derive(Debug)]
+pub struct Gripes {
     source: SourceId,
     said: Mutex<HashMap<&'static str, (Instant, u64)>>,
 }
 
 impl Gripes {
-    pub(crate) fn new(source: SourceId) -> Gripes {
+    /// For the peers of one source.
+    pub fn new(source: SourceId) -> Gripes {
         Gripes { source, said: Mutex::default() }
     }
 
     /// Logs the peer's address and the text, which must be free of personal data.
-    pub(crate) fn warn(&self, kind: &'static str, peer: IpAddr, text: &str) {
+    pub fn warn(&self, kind: &'static str, peer: IpAddr, text: &str) {
         if let Some(unsaid) = self.due(kind, Instant::now()) {
             tracing::warn!(source = %self.source, %peer, unsaid, "{text}");
         }

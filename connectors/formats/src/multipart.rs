@@ -10,20 +10,20 @@ const MAX_PARTS: usize = 256;
 
 /// One part.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Part<'a> {
+pub struct Part<'a> {
     /// The form field's name.
-    pub(crate) name: String,
+    pub name: String,
     /// The file's name, where the part is a file.
-    pub(crate) file_name: Option<String>,
+    pub file_name: Option<String>,
     /// The content type, where the part states one that can be read.
-    pub(crate) media_type: Option<Mime>,
+    pub media_type: Option<Mime>,
     /// The content.
-    pub(crate) bytes: &'a [u8],
+    pub bytes: &'a [u8],
 }
 
 /// Cuts a body at its boundary. A body that does not end with the closing boundary is cut off, and
-/// so refused.
-pub(crate) fn parts<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<Part<'a>>, DecodeFailure> {
+/// so refused, with `multipart`.
+pub fn parts<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<Part<'a>>, DecodeFailure> {
     let broken = |detail: &str| DecodeFailure::new("multipart", detail);
     let delimiter = format!("--{boundary}");
     let separator = format!("\r\n{delimiter}");

@@ -266,6 +266,7 @@ impl Answer {
     pub(crate) fn judge(&self, opened: &Opened, rules: &XmlRules) -> Result<Verdict, DecodeFailure> {
         let code = opened.word(&self.code, rules)?.unwrap_or_default();
         let listed = |codes: &[String]| codes.iter().any(|listed| *listed == code);
+        let any = || !code.is_empty() && self.ok.iter().any(|ok| ok == "*") && !listed(&self.failed);
         let message = match (&self.message, opened.kind) {
             (Some(path), Kind::Json | Kind::Xml) => opened.word(path, rules)?,
             (_, Kind::Text) => Some(opened.text.trim_matches(blank).to_owned()),
@@ -274,12 +275,14 @@ impl Answer {
         let says_nothing = message.as_ref().is_some_and(|message| {
             self.no_data_text.iter().any(|text| !text.is_empty() && message.contains(text.as_str()))
         });
+        // Plain words where a document with a code should be are not an empty code.
+        let wordy = code.is_empty() && opened.kind == Kind::Text && !opened.text.trim_matches(blank).is_empty();
         // A code of success in front of "nothing found" is nothing found; so is a code of failure.
         Ok(if listed(&self.expired) {
             Verdict::Expired
         } else if listed(&self.no_data) || says_nothing {
             Verdict::NoData
-        } else if listed(&self.ok) && !(code.is_empty() && opened.kind == Kind::Text && !opened.text.trim().is_empty()) {
+        } else if (listed(&self.ok) && !wordy) || any() {
             Verdict::Success
         } else {
             Verdict::Failure { code, message }

@@ -141,8 +141,12 @@ pub enum ClientAuth {
 pub struct Answer {
     /// Where the business code is, e.g. `code` or `Response.returnCode`; `.` is the whole text.
     pub code: String,
-    /// The codes of success. `""` stands for a code that is empty or missing.
+    /// The codes of success. `""` stands for a code that is empty or missing, `*` for any other that
+    /// is not listed below, as where a login answers a token or else a code of failure.
     pub ok: Vec<String>,
+    /// The codes of failure, needed only beside `*`.
+    #[serde(default)]
+    pub failed: Vec<String>,
     /// The codes that say there is nothing.
     #[serde(default)]
     pub no_data: Vec<String>,

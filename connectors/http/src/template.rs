@@ -102,7 +102,7 @@ impl Template {
 }
 
 fn context(vars: &Vars) -> minijinja::Value {
-    vars.iter().map(|(name, value)| (*name, value.clone())).collect()
+    minijinja::Value::from_pairs(vars.iter().map(|(name, value)| (*name, value.clone())))
 }
 
 /// An error's kind alone: its detail may quote a value.
@@ -190,7 +190,7 @@ pub(crate) fn visible_map(map: &Map) -> minijinja::Value {
     for (name, value) in map.iter() {
         seen.entry(name.to_string()).or_insert_with(|| visible(value));
     }
-    minijinja::Value::from_iter(seen)
+    minijinja::Value::from_pairs(seen)
 }
 
 #[cfg(test)]

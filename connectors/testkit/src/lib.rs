@@ -2,6 +2,7 @@
 
 mod cases;
 pub mod conformance;
+pub mod recorded;
 mod source;
 
 pub use cases::{Case, cases};

@@ -227,7 +227,7 @@ class Client:
     client_id = "hisync"
 
     def check_client_secret(self, secret):
-        return secret == "open sesame"
+        return secret == "open-sesame"
 
     def check_endpoint_auth_method(self, method, endpoint):
         return method in ("client_secret_basic", "client_secret_post")

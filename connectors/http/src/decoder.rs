@@ -65,9 +65,16 @@ impl Decoder for WebDecoder {
             Some(name) => Charset::from_name(name),
             None => self.charset.or_else(|| xml::declared(&raw.body).and_then(text::from_label)),
         };
-        let text = text::decode(named.unwrap_or(Charset::Utf8), &raw.body)?;
+        let text = text::decode(named.unwrap_or(Charset::Utf8), &raw.body)
+            .map_err(|failure| if raw.charset.is_none() { damaged() } else { failure })?;
         document(kind, &text, &open, &self.rules)
     }
+}
+
+/// Why a record is held whose bytes were damaged when it came. Archived without a character set, so
+/// that it may be read once the right one is configured.
+fn damaged() -> DecodeFailure {
+    DecodeFailure::new("text-charset", "bytes that are no characters of the answer's character set")
 }
 
 /// Reads one record's text.
@@ -82,7 +89,7 @@ pub(crate) fn document(kind: Kind, text: &str, open: &[String], rules: &XmlRules
 /// A record of its own bytes.
 pub(crate) fn record(cut: &Cut, open: &[String], rules: &XmlRules, source_ref: &str) -> Record {
     let document = if cut.is_damaged() {
-        Err(DecodeFailure::new("text-charset", format!("bytes that are no {} characters", cut.charset.name())))
+        Err(damaged())
     } else {
         document(cut.kind, &cut.text, open, rules)
     };

@@ -396,7 +396,8 @@ fn refused(call: &Call, code: &str, message: Option<String>, talkative: bool) ->
         format!("{what}: the source answers code {:?}{said}", masked(code))
     };
     SourceError::retry(FaultClass::Data, says).hint(
-        "only codes listed in answer.ok and answer.no_data are taken; `hisync check` shows the source's own message",
+        "only codes in answer.ok and answer.no_data, and words in answer.no_data_text, are taken; `hisync check` shows \
+         the source's own message",
     )
 }
 

@@ -323,3 +323,6 @@ fn collect<'a>(error: &'a (dyn StdError + 'static), chain: &mut Vec<&'a (dyn Std
         collect(source, chain);
     }
 }
+
+#[cfg(test)]
+mod tests;

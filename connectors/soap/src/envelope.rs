@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use connector_api::{DecodeFailure, FaultClass, SourceError, Value};
 use connector_formats::inner::unescaped;
-use connector_formats::xml::{self, XmlRules};
+use connector_formats::xml::{self, ControlCharacters, XmlRules};
 use connector_http::{
     Body, Call as Compiled, Check, Kind, Method, Opened, Opener, Piece, Place, Reply, Template, header, masked,
 };
@@ -189,7 +189,9 @@ impl Opener for Envelope {
         if !xml::records(result, "*.*", rules).map_err(broken)?.is_empty() {
             return Ok(Opened { kind: Kind::Xml, text: result.to_owned() });
         }
-        let inner = match xml::field(result, "", rules).map_err(broken)? {
+        // Control characters are judged record by record, and hold no more than the one they are in.
+        let lenient = XmlRules { control_characters: ControlCharacters::Keep, ..rules.clone() };
+        let inner = match xml::field(result, "", &lenient).map_err(broken)? {
             Some(Value::Text(text)) => text,
             Some(Value::Map(map)) => map.get("#text").and_then(Value::as_text).unwrap_or_default().to_owned(),
             _ => String::new(),

@@ -74,6 +74,8 @@ fn read_request(stream: &mut TcpStream) -> Vec<u8> {
         }
         match stream.read(&mut buffer) {
             Ok(0) | Err(_) => return request,
+            // The beginning of TLS: whoever speaks it is answered by what is no TLS.
+            Ok(_) if request.is_empty() && buffer[0] == 0x16 => return request,
             Ok(read) => request.extend_from_slice(&buffer[..read]),
         }
     }

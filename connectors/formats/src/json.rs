@@ -65,7 +65,9 @@ pub fn at<'a>(text: &'a str, path: &str) -> Result<Vec<Cow<'a, str>>, DecodeFail
         for node in nodes {
             match node {
                 Cow::Borrowed(text) => below.extend(step(text, name)?.into_iter().map(Cow::Borrowed)),
-                Cow::Owned(text) => below.extend(step(&text, name)?.into_iter().map(|part| Cow::Owned(part.to_owned()))),
+                Cow::Owned(text) => {
+                    below.extend(step(&text, name)?.into_iter().map(|part| Cow::Owned(part.to_owned())))
+                }
             }
         }
         nodes = below.into_iter().map(opened).collect::<Result<_, _>>()?;
@@ -84,7 +86,8 @@ pub fn elements(text: &str) -> Result<Vec<Cow<'_, str>>, DecodeFailure> {
 fn step<'a>(text: &'a str, name: &str) -> Result<Vec<&'a str>, DecodeFailure> {
     Ok(match shape(text)? {
         Shape::Object(Members(members)) => {
-            let mut wanted = members.into_iter().filter(|(own, _)| name == "*" || own == name).map(|(_, value)| value.get());
+            let mut wanted =
+                members.into_iter().filter(|(own, _)| name == "*" || own == name).map(|(_, value)| value.get());
             if name == "*" { wanted.collect() } else { wanted.next().into_iter().collect() }
         }
         Shape::List(elements) if name == "*" => elements.into_iter().map(RawValue::get).collect(),

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use connector_api::{DecodeFailure, FaultClass, SourceError, Value};
 use connector_formats::charset::{Charset, is_marked, looks_like_utf8, may_be_misread_gbk};
+use connector_formats::json;
 use connector_formats::text::{byte_order_mark, from_label, without_mark};
 use connector_formats::xml::{self, XmlRules};
-use connector_formats::json;
 
 use crate::settings::Answer;
 use crate::transport::Reply;
@@ -215,7 +215,10 @@ impl Opened {
         let there = self.names(&parts[..seen], rules);
         let code = if self.kind == Kind::Xml { "xml-path" } else { "json-path" };
         let place = if seen == 0 { "the answer".to_owned() } else { format!("{:?}", parts[..seen].join(".")) };
-        DecodeFailure::new(code, format!("there is no {:?} in {place}, which has {}", parts.get(seen).unwrap_or(&""), there.join(", ")))
+        DecodeFailure::new(
+            code,
+            format!("there is no {:?} in {place}, which has {}", parts.get(seen).unwrap_or(&""), there.join(", ")),
+        )
     }
 
     /// The names below a path, as far as they look like names and not like somebody's number.
@@ -265,7 +268,7 @@ impl Answer {
     /// What the business code of an answer says. Anything that is not listed is a failure.
     pub(crate) fn judge(&self, opened: &Opened, rules: &XmlRules) -> Result<Verdict, DecodeFailure> {
         let code = opened.word(&self.code, rules)?.unwrap_or_default();
-        let listed = |codes: &[String]| codes.iter().any(|listed| *listed == code);
+        let listed = |codes: &[String]| codes.contains(&code);
         let any = || !code.is_empty() && self.ok.iter().any(|ok| ok == "*") && !listed(&self.failed);
         let message = match (&self.message, opened.kind) {
             (Some(path), Kind::Json | Kind::Xml) => opened.word(path, rules)?,

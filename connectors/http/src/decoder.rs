@@ -19,8 +19,18 @@ const HELD: &str = "hisync.held";
 
 /// What a unit of several calls can be held for.
 const CODES: [&str; 12] = [
-    "text-charset", "null-key", "download-missing", "json-syntax", "json-depth", "json-record", "xml-syntax",
-    "xml-doctype", "xml-entity", "xml-depth", "xml-control", OTHER,
+    "text-charset",
+    "null-key",
+    "download-missing",
+    "json-syntax",
+    "json-depth",
+    "json-record",
+    "xml-syntax",
+    "xml-doctype",
+    "xml-entity",
+    "xml-depth",
+    "xml-control",
+    OTHER,
 ];
 const OTHER: &str = "detail";
 
@@ -88,11 +98,7 @@ pub(crate) fn document(kind: Kind, text: &str, open: &[String], rules: &XmlRules
 
 /// A record of its own bytes.
 pub(crate) fn record(cut: &Cut, open: &[String], rules: &XmlRules, source_ref: &str) -> Record {
-    let document = if cut.is_damaged() {
-        Err(damaged())
-    } else {
-        document(cut.kind, &cut.text, open, rules)
-    };
+    let document = if cut.is_damaged() { Err(damaged()) } else { document(cut.kind, &cut.text, open, rules) };
     let media = if cut.kind == Kind::Xml { xml::FORMAT } else { json::FORMAT };
     let format = if open.is_empty() { media.to_owned() } else { format!("{media}{OPEN}{}", open.join(",")) };
     let (charset, body) = cut.bytes();

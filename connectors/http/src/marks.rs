@@ -65,7 +65,8 @@ impl Marks {
         let all = self.waiting.len();
         while !self.waiting.is_empty() {
             let some = &self.waiting[..self.waiting.len().min(at_once)];
-            let mut vars = Vars::from([("keys", some.iter().map(|mark| mark.key.clone()).collect::<minijinja::Value>())]);
+            let mut vars =
+                Vars::from([("keys", some.iter().map(|mark| mark.key.clone()).collect::<minijinja::Value>())]);
             if at_once == 1 {
                 vars.insert("key", some[0].key.clone());
                 vars.insert("row", some[0].row.clone());
@@ -92,7 +93,8 @@ impl Marks {
             let sent = some.len();
             let rest = self.waiting.split_off(sent);
             let told = std::mem::replace(&mut self.waiting, rest);
-            refused.extend(told.into_iter().filter(|mark| accepted.as_ref().is_some_and(|set| !set.contains(&mark.word))));
+            refused
+                .extend(told.into_iter().filter(|mark| accepted.as_ref().is_some_and(|set| !set.contains(&mark.word))));
         }
         if refused.is_empty() {
             return Ok(());

@@ -12,7 +12,9 @@ use url::Url;
 
 use crate::call::{Call, Signer};
 use crate::session::{Access, LoginCall, Session, Shared};
-use crate::settings::{Answer, Changes, Connection, Detail, Download, Login, Paging, PagingBy, Sign, Stream, Taken, Templates};
+use crate::settings::{
+    Answer, Changes, Connection, Detail, Download, Login, Paging, PagingBy, Sign, Stream, Taken, Templates,
+};
 use crate::template::{Place, Template};
 use crate::transport::Transport;
 use crate::window::Rule;
@@ -76,8 +78,11 @@ impl Check {
                 return None;
             }
         };
-        let mut unknown: Vec<&String> =
-            template.names().iter().filter(|name| !known.contains(&name.as_str()) && !EVERYWHERE.contains(&name.as_str())).collect();
+        let mut unknown: Vec<&String> = template
+            .names()
+            .iter()
+            .filter(|name| !known.contains(&name.as_str()) && !EVERYWHERE.contains(&name.as_str()))
+            .collect();
         unknown.sort_unstable();
         if let Some(name) = unknown.first() {
             let names: Vec<&str> = known.iter().chain(&EVERYWHERE).copied().collect();
@@ -88,7 +93,13 @@ impl Check {
     }
 
     /// Compiles the templates of a table, in the order of its names.
-    pub fn templates(&mut self, path: &str, table: &Templates, place: Place, known: &[&str]) -> Vec<(String, Template)> {
+    pub fn templates(
+        &mut self,
+        path: &str,
+        table: &Templates,
+        place: Place,
+        known: &[&str],
+    ) -> Vec<(String, Template)> {
         let compiled = table.iter().filter_map(|(name, source)| {
             Some((name.clone(), self.template(&format!("{path}.{name}"), source, place, known)?))
         });
@@ -324,4 +335,3 @@ impl Check {
         }
     }
 }
-

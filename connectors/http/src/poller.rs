@@ -93,8 +93,11 @@ impl WebPoller {
         let kept = self.scan.take();
         if let Some(after) = after {
             return kept.filter(|scan| scan.wanted == wanted && scan.next == **after).ok_or_else(|| {
-                SourceError::retry(FaultClass::Other, format!("{}: go on with a reading that was given up", self.plan.list.what))
-                    .hint("it begins anew by itself")
+                SourceError::retry(
+                    FaultClass::Other,
+                    format!("{}: go on with a reading that was given up", self.plan.list.what),
+                )
+                .hint("it begins anew by itself")
             });
         }
         let began = self.session.local_now();
@@ -143,7 +146,8 @@ impl WebPoller {
         let (cuts, total) = self.listed(&answered)?;
         let list = &mut scan.list;
         list.total = total.or(list.total);
-        let wrong = |says: String, hint: &str| Err(SourceError::retry(FaultClass::Data, format!("{what}: {says}")).hint(hint));
+        let wrong =
+            |says: String, hint: &str| Err(SourceError::retry(FaultClass::Data, format!("{what}: {says}")).hint(hint));
         if cuts.is_empty() {
             list.ended = true;
         } else {
@@ -169,7 +173,8 @@ impl WebPoller {
             }
             let damaged = cuts.iter().filter(|cut| cut.is_damaged()).count();
             if damaged > 1 && damaged * 2 > cuts.len() {
-                let failure = DecodeFailure::new("text-charset", format!("{damaged} of {} records do not decode", cuts.len()));
+                let failure =
+                    DecodeFailure::new("text-charset", format!("{damaged} of {} records do not decode", cuts.len()));
                 return Err(unreadable(&what, failure));
             }
             list.read += cuts.len() as u64;
@@ -227,8 +232,11 @@ impl WebPoller {
                 Some("true" | "True" | "1" | "Y" | "y") => {}
                 Some("false" | "False" | "0" | "N" | "n") => return Ok(true),
                 _ => {
-                    return Err(SourceError::stop(FaultClass::Data, format!("{what}: find whether there are more pages"))
-                        .hint("paging.more must lead to true or false, 1 or 0"));
+                    return Err(SourceError::stop(
+                        FaultClass::Data,
+                        format!("{what}: find whether there are more pages"),
+                    )
+                    .hint("paging.more must lead to true or false, 1 or 0"));
                 }
             }
         }
@@ -260,13 +268,15 @@ impl WebPoller {
         let row = visible_map(&listed.root);
         let mark = match &plan.taken {
             None => None,
-            Some((taken, _)) => match at(&listed.root, &taken.key).filter(|key| word(key).is_some_and(|key| !key.is_empty())) {
-                Some(key) => Some(Mark::new(key, row.clone())),
-                None => {
-                    let failure = DecodeFailure::new("null-key", "the record has no key to be marked by");
-                    return Ok((unit(listed.root.clone(), Some(failure), what), None));
+            Some((taken, _)) => {
+                match at(&listed.root, &taken.key).filter(|key| word(key).is_some_and(|key| !key.is_empty())) {
+                    Some(key) => Some(Mark::new(key, row.clone())),
+                    None => {
+                        let failure = DecodeFailure::new("null-key", "the record has no key to be marked by");
+                        return Ok((unit(listed.root.clone(), Some(failure), what), None));
+                    }
                 }
-            },
+            }
         };
         if plan.details.is_empty() && plan.downloads.is_empty() {
             return Ok((own, mark));
@@ -341,7 +351,8 @@ impl WebPoller {
                 .hint("name that server in the download's hosts, if it is to be trusted"));
         };
         let reply = self.session.fetch(&what, url, download.max_bytes).await?;
-        if matches!(reply.status, 404 | 410) || (reply.status == 200 && (reply.is_web_page() || reply.body.is_empty())) {
+        if matches!(reply.status, 404 | 410) || (reply.status == 200 && (reply.is_web_page() || reply.body.is_empty()))
+        {
             let detail = format!("{what}: no file was answered (HTTP {})", reply.status);
             return Ok(Err(DecodeFailure::new("download-missing", detail)));
         }
@@ -409,7 +420,8 @@ fn whole(opened: &Opened, rules: &connector_formats::xml::XmlRules) -> Result<Va
 fn digest(cuts: &[Cut]) -> [u8; 32] {
     let mut all = Vec::with_capacity(cuts.len() * 32);
     for cut in cuts {
-        let raw = Raw { format: String::new(), charset: None, body: bytes::Bytes::copy_from_slice(cut.text.as_bytes()) };
+        let raw =
+            Raw { format: String::new(), charset: None, body: bytes::Bytes::copy_from_slice(cut.text.as_bytes()) };
         all.extend_from_slice(&raw.digest());
     }
     Raw { format: String::new(), charset: None, body: bytes::Bytes::from(all) }.digest()
@@ -433,7 +445,8 @@ impl Poller for WebPoller {
         if let Some(rule) = &self.plan.changes
             && let Some(field) = &rule.field
         {
-            let points = records.iter().filter_map(|record| rule.read(at(&record.document.as_ref().ok()?.root, field)?));
+            let points =
+                records.iter().filter_map(|record| rule.read(at(&record.document.as_ref().ok()?.root, field)?));
             let newest = points.reduce(|left, right| if right.compare(left).is_gt() { right } else { left });
             if newest.is_none() && count > held {
                 let says = format!("{what}: read the watermark field {field:?}");

@@ -259,17 +259,18 @@ impl Session {
             (Access::Oauth { .. }, Some(token)) => (AUTHORIZATION, format!("Bearer {}", token.expose())),
             _ => return Ok(()),
         };
-        let mut value = HeaderValue::from_str(&value)
-            .map_err(|_| SourceError::stop(FaultClass::Login, "send the login in a header").hint("it holds odd signs"))?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| {
+            SourceError::stop(FaultClass::Login, "send the login in a header").hint("it holds odd signs")
+        })?;
         value.set_sensitive(true);
         headers.insert(name, value);
         Ok(())
     }
 
     fn read(&self, secret: &Secret) -> Result<SecretText, SourceError> {
-        secret.read(&self.base_dir).map_err(|error| {
-            SourceError::stop(FaultClass::Login, "read a secret of the source").because(error)
-        })
+        secret
+            .read(&self.base_dir)
+            .map_err(|error| SourceError::stop(FaultClass::Login, "read a secret of the source").because(error))
     }
 
     fn has_token(&self) -> bool {

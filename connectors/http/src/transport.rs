@@ -184,7 +184,8 @@ impl Transport {
                 let path = self.base_dir.join(certificate);
                 let mut pem = read(&path)?;
                 pem.push(b'\n');
-                let key = key.read(&self.base_dir).map_err(|cause| unusable("read the key".to_owned(), cause.into()))?;
+                let key =
+                    key.read(&self.base_dir).map_err(|cause| unusable("read the key".to_owned(), cause.into()))?;
                 pem.extend_from_slice(key.expose().as_bytes());
                 let identity = reqwest::Identity::from_pem(&pem)
                     .map_err(|cause| unusable(format!("use the certificate in {path:?}"), cause.into()))?;
@@ -205,9 +206,9 @@ impl Reply {
     /// The character set that the content type names.
     pub fn charset(&self) -> Option<&str> {
         let parameters = self.content_type.as_deref()?.split(';').skip(1);
-        let found = parameters.filter_map(|part| part.split_once('=')).find(|(name, _)| {
-            name.trim().eq_ignore_ascii_case("charset")
-        });
+        let found = parameters
+            .filter_map(|part| part.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
         found.map(|(_, value)| value.trim().trim_matches(['"', '\'']))
     }
 
@@ -232,8 +233,10 @@ impl Reply {
                 .hint("ask for the right to read this, or for the agent's address to be let in"),
             404 | 410 => SourceError::stop(FaultClass::Missing, says("there is no such address"))
                 .hint("check url and path; `hisync discover` may list what there is"),
-            405 | 415 | 400 | 406 | 422 => SourceError::stop(FaultClass::Protocol, says("the request was not understood"))
-                .hint("compare method, parameters and body with the interface's description"),
+            405 | 415 | 400 | 406 | 422 => {
+                SourceError::stop(FaultClass::Protocol, says("the request was not understood"))
+                    .hint("compare method, parameters and body with the interface's description")
+            }
             408 | 425 | 429 | 503 => SourceError::retry(FaultClass::Timeout, says("the server asks to wait")),
             407 => SourceError::stop(FaultClass::Login, says("the proxy wants a login")).hint("see connection.proxy"),
             _ => SourceError::retry(FaultClass::Protocol, says("the server failed"))
@@ -305,11 +308,8 @@ fn failed(what: &str, error: reqwest::Error) -> SourceError {
         (FaultClass::Protocol, "the connection broke before the answer was complete; hisync tries again")
     };
     let error = error.without_url();
-    let failure = if class == FaultClass::Other {
-        SourceError::stop(class, what)
-    } else {
-        SourceError::retry(class, what)
-    };
+    let failure =
+        if class == FaultClass::Other { SourceError::stop(class, what) } else { SourceError::retry(class, what) };
     failure.because(error).hint(hint)
 }
 

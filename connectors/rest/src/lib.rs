@@ -7,9 +7,7 @@ mod settings;
 
 use std::sync::Arc;
 
-use connector_api::{
-    Connector, ConnectorKind, Flow, Mode, SettingsProblem, SourceError, SourceSpec, StreamPoller,
-};
+use connector_api::{Connector, ConnectorKind, Flow, Mode, SettingsProblem, SourceError, SourceSpec, StreamPoller};
 use connector_formats::xml::XmlRules;
 use connector_http::{
     Body, Call as Compiled, Check, Method as HttpMethod, Opened, Opener, Piece, Place, Reply, SourceParts, WebDecoder,
@@ -24,7 +22,8 @@ pub struct Rest;
 
 impl ConnectorKind for Rest {
     const NAME: &'static str = "rest";
-    const SUMMARY: &'static str = "asks a server for JSON or XML over HTTP, page by page, with a login where it wants one";
+    const SUMMARY: &'static str =
+        "asks a server for JSON or XML over HTTP, page by page, with a login where it wants one";
     const SAMPLE: &'static str = include_str!("../sample.toml");
     const MODES: &'static [Mode] = &[Mode::Incremental, Mode::Snapshot];
     type Settings = Settings;

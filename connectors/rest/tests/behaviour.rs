@@ -21,7 +21,8 @@ fn rows(count: usize) -> Vec<FixtureRow> {
 }
 
 fn keys(records: &[Record]) -> Vec<String> {
-    let key = |record: &Record| record.document.as_ref().unwrap().root.get("key_no").unwrap().as_text().unwrap().to_owned();
+    let key =
+        |record: &Record| record.document.as_ref().unwrap().root.get("key_no").unwrap().as_text().unwrap().to_owned();
     records.iter().map(key).collect()
 }
 
@@ -77,7 +78,11 @@ async fn a_server_that_ignores_paging_is_an_error_and_no_endless_loop() {
 async fn an_empty_list_where_the_total_says_many_is_an_error() {
     let site = site();
     site.set(json!({"total": 5})).await;
-    let mut poller = site.poller(ANSWER, "incremental", &listed("list", r#"from = "{{ from }}""#, "changes = { start = \"2024-01-01\" }"));
+    let mut poller = site.poller(
+        ANSWER,
+        "incremental",
+        &listed("list", r#"from = "{{ from }}""#, "changes = { start = \"2024-01-01\" }"),
+    );
     let error = poller.fetch(Request::Changes { from: &start(), after: None }, 9).await.unwrap_err();
     assert_eq!((error.class, error.action), (FaultClass::Data, Action::Retry { after: None }));
     site.put(&rows(7)).await;
@@ -113,7 +118,9 @@ async fn oauth_basic_and_signed_calls_are_let_in_and_wrong_ones_stop() {
     let site = site();
     site.put(&rows(2)).await;
     let oauth = |secret: &str, auth: &str| {
-        format!("{ANSWER}\nlogin = {{ type = \"oauth2\", token_url = \"oauth/token\", client_id = \"hisync\", secret = {{ file = \"{secret}\" }}, scope = \"reports\", client_auth = \"{auth}\" }}")
+        format!(
+            "{ANSWER}\nlogin = {{ type = \"oauth2\", token_url = \"oauth/token\", client_id = \"hisync\", secret = {{ file = \"{secret}\" }}, scope = \"reports\", client_auth = \"{auth}\" }}"
+        )
     };
     std::fs::write(site.folder.path().join("other"), "other").unwrap();
     std::fs::write(site.folder.path().join("client"), "open-sesame").unwrap();
@@ -127,7 +134,8 @@ async fn oauth_basic_and_signed_calls_are_let_in_and_wrong_ones_stop() {
         assert_eq!(snapshot(&mut *poller).await.unwrap_err().class, FaultClass::Login);
     }
     for (secret, count) in [("secret", Some(2)), ("other", None)] {
-        let settings = format!("{ANSWER}\nlogin = {{ type = \"basic\", user = \"hisync\", secret = {{ file = \"{secret}\" }} }}");
+        let settings =
+            format!("{ANSWER}\nlogin = {{ type = \"basic\", user = \"hisync\", secret = {{ file = \"{secret}\" }} }}");
         let read = snapshot(&mut *site.poller(&settings, "snapshot", &listed("basic", "", ""))).await;
         assert_eq!(read.as_ref().ok().map(|batch| batch.records.len()), count);
         let settings = format!(
@@ -226,7 +234,8 @@ async fn a_mark_that_fails_or_is_refused_is_set_next_time_and_loses_no_record() 
 async fn marks_wait_while_pages_are_counted() {
     let site = site();
     site.put(&rows(10)).await;
-    let stream = taken_stream("paging = { by = \"page\", size = 4 }").replace("size = \"4\"", "page = \"{{ page }}\", size = \"{{ size }}\"");
+    let stream = taken_stream("paging = { by = \"page\", size = 4 }")
+        .replace("size = \"4\"", "page = \"{{ page }}\", size = \"{{ size }}\"");
     let mut poller = site.poller(ANSWER, "incremental", &stream);
     let (read, error) = round(&mut *poller, &mut start()).await;
     assert_eq!((read, error.is_none()), (expected(10), true));
@@ -264,7 +273,12 @@ async fn statuses_are_told_apart() {
     let site = site();
     for (status, headers, class, action) in [
         (429, json!({"Retry-After": "7"}), FaultClass::Timeout, Action::Retry { after: Some(Duration::from_secs(7)) }),
-        (503, json!({"Retry-After": "60"}), FaultClass::Timeout, Action::Retry { after: Some(Duration::from_secs(60)) }),
+        (
+            503,
+            json!({"Retry-After": "60"}),
+            FaultClass::Timeout,
+            Action::Retry { after: Some(Duration::from_secs(60)) },
+        ),
         (500, json!({}), FaultClass::Protocol, Action::Retry { after: None }),
         (401, json!({}), FaultClass::Login, Action::Stop),
         (403, json!({}), FaultClass::Permission, Action::Stop),
@@ -322,7 +336,8 @@ async fn an_answer_without_end_is_refused_at_its_bound() {
     let long = [b"HTTP/1.1 200 OK\r\n\r\n[".to_vec(), b"{\"a\":1},".repeat(10_000)].concat();
     let announced = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec();
     for bytes in [long, announced] {
-        let error = snapshot(&mut *on(&Peer::start(vec![Turn::Hang(bytes)]), "max_answer_bytes = 1000")).await.unwrap_err();
+        let error =
+            snapshot(&mut *on(&Peer::start(vec![Turn::Hang(bytes)]), "max_answer_bytes = 1000")).await.unwrap_err();
         assert_eq!((error.class, error.action), (FaultClass::Data, Action::Stop), "{}", error.chain());
     }
 }
@@ -330,7 +345,9 @@ async fn an_answer_without_end_is_refused_at_its_bound() {
 #[tokio::test]
 async fn names_and_certificates_that_fail_are_told_apart() {
     let read = |url: &str| {
-        let text = format!("[[sources]]\nid = \"s\"\nsettings = {{ url = \"{url}\" }}\n[[sources.streams]]\nid = \"it\"\nmode = \"snapshot\"\nlist = {{}}\n");
+        let text = format!(
+            "[[sources]]\nid = \"s\"\nsettings = {{ url = \"{url}\" }}\n[[sources.streams]]\nid = \"it\"\nmode = \"snapshot\"\nlist = {{}}\n"
+        );
         poller::<Rest>(&text, std::path::Path::new("."), "it")
     };
     let error = snapshot(&mut *read("http://no-such-host.invalid/")).await.unwrap_err();
@@ -361,7 +378,10 @@ async fn a_probe_says_what_it_found_and_discover_shows_names() {
     assert!(probe.clock_difference_ms.unwrap().abs() < 5_000);
     let found = poller.discover(Some("list")).await.unwrap().remove(0);
     let names: Vec<&str> = found.columns.iter().map(|column| column.name.as_str()).collect();
-    assert_eq!((names.as_slice(), found.rows, found.sample.len()), (&["id", "key_no", "name", "stamp"][..], Some(3), 3));
+    assert_eq!(
+        (names.as_slice(), found.rows, found.sample.len()),
+        (&["id", "key_no", "name", "stamp"][..], Some(3), 3)
+    );
     site.set(json!({"code": 9, "msg": "no data for 110101199003070000"})).await;
     let error = poller.probe().await.unwrap_err();
     assert!(error.chain().contains("no data for …"), "{}", error.chain());
@@ -372,7 +392,11 @@ async fn a_probe_says_what_it_found_and_discover_shows_names() {
 async fn a_sweep_reads_a_window_again_and_moves_nothing() {
     let site = site();
     site.put(&rows(3)).await;
-    let mut poller = site.poller(ANSWER, "incremental", &listed("list", r#"from = "{{ from }}", to = "{{ to }}""#, "changes = { start = \"2024-01-01\", days = 400 }"));
+    let mut poller = site.poller(
+        ANSWER,
+        "incremental",
+        &listed("list", r#"from = "{{ from }}", to = "{{ to }}""#, "changes = { start = \"2024-01-01\", days = 400 }"),
+    );
     let mut stored = start();
     assert_eq!(scan_changes(&mut *poller, &mut stored, 9).await.len(), 3);
     let since = chrono::NaiveDate::from_ymd_opt(2024, 1, 2).unwrap().and_hms_opt(8, 0, 1).unwrap();

@@ -73,9 +73,18 @@ impl PollerFixture for Fixture {
             (with("row.key_no", "key_no"), "streams[0].details[0].call.path"),
             (with("ok = [\"0\"]", "ok = []"), "settings.answer.ok"),
             (with("size = 50", "size = 0"), "streams[0].paging.size"),
-            (with("[[sources.streams]]\n        id = \"changes\"", "timezone = \"Moon\"\n[[sources.streams]]\n id = \"changes\""), "settings.timezone"),
+            (
+                with(
+                    "[[sources.streams]]\n        id = \"changes\"",
+                    "timezone = \"Moon\"\n[[sources.streams]]\n id = \"changes\"",
+                ),
+                "settings.timezone",
+            ),
             (with("path = \"list\", query", "path = \"list\", body = 'a', query"), "streams[0].list.body"),
-            (with("path = \"list\", query", "path = \"list\", body = '{\"a\": \"{{ page }}\"}', query"), "streams[0].list.body"),
+            (
+                with("path = \"list\", query", "path = \"list\", body = '{\"a\": \"{{ page }}\"}', query"),
+                "streams[0].list.body",
+            ),
         ]
     }
 

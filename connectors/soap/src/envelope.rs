@@ -49,7 +49,13 @@ pub(crate) fn operation_element(namespace: &str, operation: &str, qualified: boo
 }
 
 /// Compiles a call.
-pub(crate) fn compile(check: &mut Check, at: &str, call: &Call, known: &[&str], settings: &Settings) -> Option<Compiled> {
+pub(crate) fn compile(
+    check: &mut Check,
+    at: &str,
+    call: &Call,
+    known: &[&str],
+    settings: &Settings,
+) -> Option<Compiled> {
     let mut pieces = vec![Piece::Fixed(format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?><soap:Envelope xmlns:soap=\"{}\">",
         settings.version.namespace()
@@ -212,7 +218,11 @@ fn fault(what: &str, fault: &str, rules: &XmlRules, talkative: bool) -> SourceEr
     };
     let code = first(["Fault.faultcode", "Fault.Code.Value"]);
     let code = code.rsplit(':').next().unwrap_or_default();
-    let reason = if talkative { format!(": {}", masked(&first(["Fault.faultstring", "Fault.Reason.Text"]))) } else { String::new() };
+    let reason = if talkative {
+        format!(": {}", masked(&first(["Fault.faultstring", "Fault.Reason.Text"])))
+    } else {
+        String::new()
+    };
     let says = format!("{what}: the service answers a fault {:?}{reason}", masked(code));
     let ours = code.starts_with("Client") || matches!(code, "Sender" | "VersionMismatch" | "MustUnderstand");
     if ours {

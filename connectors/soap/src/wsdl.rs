@@ -9,8 +9,19 @@ use crate::settings::Version;
 
 /// Elements of a WSDL that may stand once and often.
 const LISTS: [&str; 13] = [
-    "message", "part", "portType", "operation", "binding", "schema", "element", "complexType", "sequence", "all",
-    "service", "port", "import",
+    "message",
+    "part",
+    "portType",
+    "operation",
+    "binding",
+    "schema",
+    "element",
+    "complexType",
+    "sequence",
+    "all",
+    "service",
+    "port",
+    "import",
 ];
 
 /// How deep types are followed; they may contain themselves.

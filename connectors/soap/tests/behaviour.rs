@@ -21,7 +21,8 @@ fn string_stream(rest: &str) -> String {
 }
 
 fn keys(records: &[Record]) -> Vec<String> {
-    let key = |record: &Record| record.document.as_ref().unwrap().root.get("key_no").unwrap().as_text().unwrap().to_owned();
+    let key =
+        |record: &Record| record.document.as_ref().unwrap().root.get("key_no").unwrap().as_text().unwrap().to_owned();
     records.iter().map(key).collect()
 }
 
@@ -148,7 +149,11 @@ async fn the_wsdl_lists_operations_with_parameters_and_an_envelope() {
     assert_eq!(names[..4], ["space_", "begin", "page", "size"]);
     let said = |name: &str| found[0].columns.iter().find(|column| column.name == name).unwrap().type_name.clone();
     assert_eq!(said("(namespace)"), "http://tempuri.org/");
-    assert!(said("(answer)").contains("GetReportsResult(") && said("(answer)").contains("Report("), "{}", said("(answer)"));
+    assert!(
+        said("(answer)").contains("GetReportsResult(") && said("(answer)").contains("Report("),
+        "{}",
+        said("(answer)")
+    );
     let envelope = said("(request)");
     assert!(envelope.contains("<GetReports xmlns=\"http://tempuri.org/\"><space_>string</space_>"), "{envelope}");
     assert!(poller.discover(Some("Nothing")).await.is_err());
@@ -157,8 +162,16 @@ async fn the_wsdl_lists_operations_with_parameters_and_an_envelope() {
 #[tokio::test]
 async fn a_fault_is_told_from_a_failing_server() {
     for (code, body, expected) in [
-        (500, "<e:Envelope xmlns:e='u'><e:Body><e:Fault><faultcode>e:Client</faultcode><faultstring>no 张三</faultstring></e:Fault></e:Body></e:Envelope>", Action::Stop),
-        (500, "<e:Envelope xmlns:e='u'><e:Body><e:Fault><e:Code><e:Value>e:Receiver</e:Value></e:Code></e:Fault></e:Body></e:Envelope>", Action::Retry { after: None }),
+        (
+            500,
+            "<e:Envelope xmlns:e='u'><e:Body><e:Fault><faultcode>e:Client</faultcode><faultstring>no 张三</faultstring></e:Fault></e:Body></e:Envelope>",
+            Action::Stop,
+        ),
+        (
+            500,
+            "<e:Envelope xmlns:e='u'><e:Body><e:Fault><e:Code><e:Value>e:Receiver</e:Value></e:Code></e:Fault></e:Body></e:Envelope>",
+            Action::Retry { after: None },
+        ),
         (500, "<html><body>Server Error in '/' Application.</body></html>", Action::Retry { after: None }),
         (200, "<!DOCTYPE html><html><body>login</body></html>", Action::Stop),
         (200, "<e:Envelope xmlns:e='u'><e:Body><a><b>", Action::Retry { after: None }),
@@ -169,7 +182,8 @@ async fn a_fault_is_told_from_a_failing_server() {
             "[[sources]]\nid = \"s\"\nsettings = {{ url = \"{}\" }}\n[[sources.streams]]\nid = \"it\"\nmode = \"snapshot\"\nlist = {{ operation = \"A\" }}\n",
             peer.url
         );
-        let mut poller = connector_testkit::conformance::poller::<connector_soap::Soap>(&text, std::path::Path::new("."), "it");
+        let mut poller =
+            connector_testkit::conformance::poller::<connector_soap::Soap>(&text, std::path::Path::new("."), "it");
         let error = poller.fetch(Request::Snapshot { after: None }, 10).await.unwrap_err();
         assert_eq!((error.class, error.action), (FaultClass::Protocol, expected), "{}", error.chain());
         assert!(!error.chain().contains("张三"));

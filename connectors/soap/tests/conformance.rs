@@ -100,7 +100,10 @@ impl PollerFixture for Fixture {
             (with("name = \"begin\"", "name = \"<begin\""), "streams[0].list.params[1].name"),
             (with("{{ from }}", "{{ since }}"), "streams[0].list.params[1].value"),
             (with("{{ page }}", "1"), "streams[0].list"),
-            (with("operation = \"GetReports\"", "action = \"a\\\"b\", operation = \"GetReports\""), "streams[0].list.action"),
+            (
+                with("operation = \"GetReports\"", "action = \"a\\\"b\", operation = \"GetReports\""),
+                "streams[0].list.action",
+            ),
         ]
     }
 

@@ -141,7 +141,9 @@ proptest! {
 
 #[test]
 fn values_are_found_through_any_name_and_through_texts_that_hold_json() {
-    let texts = |text: &str, path: &str| at(text, path).unwrap().into_iter().map(|found| found.into_owned()).collect::<Vec<_>>();
+    let texts = |text: &str, path: &str| {
+        at(text, path).unwrap().into_iter().map(|found| found.into_owned()).collect::<Vec<_>>()
+    };
     let text = r#"{"1":"{\"item\":[{\"id\":1234567890123456789}]}","2":{"item":[{"id":2},{"id":3}]},"n":null}"#;
     assert_eq!(texts(text, "*.item.*.id"), ["1234567890123456789", "2", "3"]);
     assert_eq!(texts(text, "1.item"), [r#"[{"id":1234567890123456789}]"#]);

@@ -12,7 +12,10 @@ fn filled(source: &str, place: Place, value: &str) -> String {
 fn values_are_escaped_for_their_place() {
     let nasty = "a<b>&\"'/中]]> ..";
     assert_eq!(filled("<p>{{ x }}</p>", Place::Xml, nasty), "<p>a&lt;b&gt;&amp;&quot;&apos;/中]]&gt; ..</p>");
-    assert_eq!(filled("{\"p\":{{ x }},\"n\":{{ n }}}", Place::Json, nasty), "{\"p\":\"a<b>&\\\"'/中]]> ..\",\"n\":1234567890123456789}");
+    assert_eq!(
+        filled("{\"p\":{{ x }},\"n\":{{ n }}}", Place::Json, nasty),
+        "{\"p\":\"a<b>&\\\"'/中]]> ..\",\"n\":1234567890123456789}"
+    );
     assert_eq!(filled("r/{{ x }}/d", Place::Path, "a/../b?c#d%"), "r/a%2F..%2Fb%3Fc%23d%25/d");
     assert_eq!(filled("{{ x }}", Place::Plain, nasty), nasty);
 }

@@ -32,7 +32,9 @@ fn a_clock_set_back_makes_no_window_that_ends_before_it_begins() {
 #[test]
 fn field_values_are_read_as_sources_write_them() {
     let rule = rule(r#"{"start": "2024-01-01", "field": "t", "format": "%Y.%m.%d"}"#).unwrap();
-    for text in ["2024-01-02", "2024.01.02", "2024-01-02T00:00:00.000", "20240102", "2024/01/02", "2024-01-02T00:00:00+08:00"] {
+    for text in
+        ["2024-01-02", "2024.01.02", "2024-01-02T00:00:00.000", "20240102", "2024/01/02", "2024-01-02T00:00:00+08:00"]
+    {
         assert_eq!(rule.read(&Value::from(text)), Some(Point::Time(at("2024-01-02"))), "{text}");
     }
     assert_eq!(rule.read(&Value::from("soon")), None);

@@ -3,8 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use connector_api::Poller;
 use connector_soap::Soap;
@@ -20,9 +20,8 @@ struct Server {
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
-        let python = std::env::var_os("HISYNC_PYTHON").expect(
-            "HISYNC_PYTHON names no Python interpreter with spyne: run the project's test command `just test`",
-        );
+        let python = std::env::var_os("HISYNC_PYTHON")
+            .expect("HISYNC_PYTHON names no Python interpreter with spyne: run the project's test command `just test`");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/soap_server.py");
         let mut process = Command::new(python)
             .arg(script)
@@ -59,9 +58,8 @@ impl Site {
     }
 
     pub async fn put(&self, rows: &[FixtureRow]) {
-        let row = |row: &FixtureRow| {
-            json!({"key_no": row.key, "stamp": row.stamp, "name": row.name, "items": row.items})
-        };
+        let row =
+            |row: &FixtureRow| json!({"key_no": row.key, "stamp": row.stamp, "name": row.name, "items": row.items});
         self.post("put", &rows.iter().map(row).collect()).await;
     }
 

@@ -1,16 +1,12 @@
 //! The suite that every polled connector passes, on a server that others made.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps nothing")]
-
-mod support;
-
 use std::path::PathBuf;
 
 use connector_api::async_trait;
 use connector_rest::Rest;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
 
-struct Fixture(support::Site);
+struct Fixture(crate::support::Site);
 
 fn source(url: &str, rest: &str) -> String {
     let common = r#"records = "data.list"
@@ -99,5 +95,5 @@ impl PollerFixture for Fixture {
 
 #[tokio::test]
 async fn rest_conforms() {
-    poller_suite(|| Fixture(support::site())).await;
+    poller_suite(|| Fixture(crate::support::site())).await;
 }

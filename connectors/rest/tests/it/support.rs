@@ -38,13 +38,13 @@ fn server() -> &'static Server {
 }
 
 /// A space of its own on the server.
-pub struct Site {
-    pub url: String,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Site {
+    pub(crate) url: String,
+    pub(crate) folder: tempfile::TempDir,
     client: reqwest::Client,
 }
 
-pub fn site() -> Site {
+pub(crate) fn site() -> Site {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let url = format!("http://127.0.0.1:{}/s/{}/", server().port, NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ pub fn site() -> Site {
 }
 
 impl Site {
-    pub async fn put(&self, rows: &[FixtureRow]) {
+    pub(crate) async fn put(&self, rows: &[FixtureRow]) {
         let rows: Vec<Json> = rows
             .iter()
             .enumerate()
@@ -65,7 +65,7 @@ impl Site {
         self.post("put", &json!(rows)).await;
     }
 
-    pub async fn set(&self, flags: Json) {
+    pub(crate) async fn set(&self, flags: Json) {
         self.post("set", &flags).await;
     }
 
@@ -76,17 +76,17 @@ impl Site {
     }
 
     /// What was asked of the server, without what the test asked.
-    pub async fn log(&self) -> Vec<String> {
+    pub(crate) async fn log(&self) -> Vec<String> {
         let reply = self.client.get(format!("{}log", self.url)).send().await.unwrap();
         serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
     }
 
-    pub fn base_dir(&self) -> PathBuf {
+    pub(crate) fn base_dir(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
     /// The poller of a stream; `settings` are added to the source's, `stream` is its table.
-    pub fn poller(&self, settings: &str, mode: &str, stream: &str) -> Box<dyn Poller> {
+    pub(crate) fn poller(&self, settings: &str, mode: &str, stream: &str) -> Box<dyn Poller> {
         let text = format!(
             "[[sources]]\nid = \"s\"\n[sources.settings]\nurl = \"{}\"\n{settings}\n\
              [[sources.streams]]\nid = \"it\"\nmode = \"{mode}\"\n{stream}\n",
@@ -97,6 +97,6 @@ impl Site {
 }
 
 /// A watermark before everything.
-pub fn start() -> Watermark {
+pub(crate) fn start() -> Watermark {
     Watermark::start()
 }

@@ -1,17 +1,13 @@
 //! What REST sources must survive, on a server made with Flask and Authlib, and on one that breaks.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps nothing")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Site, site, start};
 use connector_api::{Action, Batch, FaultClass, Poller, Record, Request, SourceError, Value, Watermark};
 use connector_rest::Rest;
 use connector_testkit::conformance::{FixtureRow, poller, scan_changes, scan_snapshot};
 use connector_testkit::recorded::{Peer, Turn};
 use serde_json::json;
-use support::{Site, site, start};
 
 const ANSWER: &str = r#"answer = { code = "code", ok = ["0"], expired = ["40101"], message = "msg" }"#;
 const LIST: &str = "records = \"data.list\"\ntotal = \"data.total\"\n";

@@ -37,13 +37,13 @@ fn server() -> &'static Server {
 }
 
 /// A space of its own on the server.
-pub struct Site {
-    pub name: String,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Site {
+    pub(crate) name: String,
+    pub(crate) folder: tempfile::TempDir,
     client: reqwest::Client,
 }
 
-pub fn site() -> Site {
+pub(crate) fn site() -> Site {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
     let folder = tempfile::tempdir().unwrap();
@@ -53,17 +53,17 @@ pub fn site() -> Site {
 
 impl Site {
     /// A URL of the server, e.g. of `soap11`.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", server().port)
     }
 
-    pub async fn put(&self, rows: &[FixtureRow]) {
+    pub(crate) async fn put(&self, rows: &[FixtureRow]) {
         let row =
             |row: &FixtureRow| json!({"key_no": row.key, "stamp": row.stamp, "name": row.name, "items": row.items});
         self.post("put", &rows.iter().map(row).collect()).await;
     }
 
-    pub async fn set(&self, flags: Json) {
+    pub(crate) async fn set(&self, flags: Json) {
         self.post("set", &flags).await;
     }
 
@@ -75,17 +75,17 @@ impl Site {
     }
 
     /// What the operations were asked.
-    pub async fn log(&self) -> Vec<String> {
+    pub(crate) async fn log(&self) -> Vec<String> {
         let reply = self.client.get(self.url(&format!("log/{}", self.name))).send().await.unwrap();
         serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
     }
 
-    pub fn base_dir(&self) -> PathBuf {
+    pub(crate) fn base_dir(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
     /// The poller of a stream; `settings` are added to the source's, `stream` is its table.
-    pub fn poller(&self, settings: &str, mode: &str, stream: &str) -> Box<dyn Poller> {
+    pub(crate) fn poller(&self, settings: &str, mode: &str, stream: &str) -> Box<dyn Poller> {
         let text = format!(
             "[[sources]]\nid = \"s\"\n[sources.settings]\nurl = \"{}\"\n{settings}\n\
              [[sources.streams]]\nid = \"it\"\nmode = \"{mode}\"\n{}\n",

@@ -1,14 +1,10 @@
 //! What SOAP sources must survive, on a service made with spyne.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps nothing")]
-
-mod support;
-
+use crate::support::site;
 use connector_api::{Action, FaultClass, Poller, Record, Request, SourceTime, Value, Watermark};
 use connector_testkit::conformance::{FixtureRow, scan_changes, scan_snapshot};
 use connector_testkit::recorded::{Peer, Turn};
 use serde_json::json;
-use support::site;
 
 const ANSWER: &str = r#"answer = { code = "Response.returnCode", ok = ["1"], no_data_text = ["未查询到"], message = "Response.returnDesc" }"#;
 

@@ -1,10 +1,6 @@
 //! The suite that every polled connector passes, on a service made with a library of others, in both
 //! versions of SOAP.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps nothing")]
-
-mod support;
-
 use std::path::PathBuf;
 
 use connector_api::async_trait;
@@ -12,7 +8,7 @@ use connector_soap::Soap;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
 
 struct Fixture {
-    site: support::Site,
+    site: crate::support::Site,
     version: &'static str,
 }
 
@@ -118,10 +114,10 @@ impl PollerFixture for Fixture {
 
 #[tokio::test]
 async fn soap_11_conforms() {
-    poller_suite(|| Fixture { site: support::site(), version: "1.1" }).await;
+    poller_suite(|| Fixture { site: crate::support::site(), version: "1.1" }).await;
 }
 
 #[tokio::test]
 async fn soap_12_conforms() {
-    poller_suite(|| Fixture { site: support::site(), version: "1.2" }).await;
+    poller_suite(|| Fixture { site: crate::support::site(), version: "1.2" }).await;
 }

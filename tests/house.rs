@@ -41,6 +41,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("connector_sqlite", &["src/registry.rs"]),
     ("connector_mllp", &["src/registry.rs"]),
     ("connector_webhook", &["src/registry.rs"]),
+    ("connector_rest", &["src/registry.rs"]),
+    ("connector_soap", &["src/registry.rs"]),
     ("backoff::", &["src/retry.rs"]),
 ];
 

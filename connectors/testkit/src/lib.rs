@@ -4,6 +4,7 @@ mod cases;
 mod certificates;
 pub mod conformance;
 mod intake;
+pub mod recorded;
 mod source;
 
 pub use cases::{Case, cases};

@@ -153,6 +153,19 @@ fn a_body_decodes_again_from_the_archive() {
     assert!(document.is_ok());
 }
 
+#[test]
+fn fields_are_found_beside_what_cannot_be_read() {
+    let rules = XmlRules::default();
+    let text = "<s:R code='7'><c>0</c><d a='x'>y</d><e/><bad>&nbsp;</bad></s:R>";
+    assert_eq!(field(text, "R.c", &rules).unwrap(), Some(Value::from("0")));
+    assert_eq!(field(text, "R.@code", &rules).unwrap(), Some(Value::from("7")));
+    assert_eq!(field(text, "R.e", &rules).unwrap(), Some(Value::from("")));
+    assert_eq!(field(text, "R.absent", &rules).unwrap(), None);
+    assert_eq!(field(text, "Other.c", &rules).unwrap(), None);
+    assert_eq!(records(text, "*.*", &rules).unwrap().len(), 4);
+    assert_eq!(name_of("<s:R code='7'>", &rules), "R");
+}
+
 /// An element with children of two names, as XML and as the value expected.
 fn element(name: &'static str) -> impl Strategy<Value = (String, Json)> {
     let text = "[a-z&<>\"'张 \\]]{1,8}".prop_filter("more than blanks", |text| !text.trim().is_empty());

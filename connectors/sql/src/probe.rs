@@ -10,6 +10,8 @@ use crate::{Plan, RelationalClient, watermark};
 
 pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> Result<Probe, SourceError> {
     let mut probe = Probe { server: client.server().await?, ..Probe::default() };
+    probe.findings = client.findings();
+    probe.clock_difference_ms = clock_difference_ms(client).await?;
     let fetch = &plan.stream.fetch;
     let mut wanted: Vec<&String> = plan.columns.iter().collect();
     wanted.extend(&fetch.key);
@@ -34,6 +36,17 @@ pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> R
         probe_watermark(client, plan, &mut probe).await?;
     }
     Ok(probe)
+}
+
+/// The source's clock minus ours, in milliseconds, where it tells its time.
+async fn clock_difference_ms<C: RelationalClient>(client: &mut C) -> Result<Option<i64>, SourceError> {
+    #[expect(clippy::disallowed_methods, reason = "two clocks are compared, and one of them is this machine's")]
+    let ours = chrono::Utc::now;
+    let before = ours();
+    let Some(theirs) = client.now_utc().await? else { return Ok(None) };
+    // What the answer took counts half.
+    let half = (ours() - before) / 2;
+    Ok(Some((theirs.and_utc() - before - half).num_milliseconds()))
 }
 
 async fn probe_watermark<C: RelationalClient>(

@@ -420,7 +420,8 @@ impl Session<'_> {
 
     /// The catalogue's views hold what the data's tables declare at the moment.
     fn fill_catalogue(&self, statement: &[Token]) -> rusqlite::Result<()> {
-        if !statement.iter().any(|token| token.is("INFORMATION_SCHEMA")) {
+        let catalogue = |token: &Token| token.name().is_some_and(|name| name.eq_ignore_ascii_case("INFORMATION_SCHEMA"));
+        if !statement.iter().any(catalogue) {
             return Ok(());
         }
         let database = &self.database;

@@ -30,7 +30,7 @@ impl Token {
         *self == Token::Sign(sign)
     }
 
-    fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Token::Word(name) | Token::Name(name) => Some(name),
             _ => None,

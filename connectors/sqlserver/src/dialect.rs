@@ -41,7 +41,7 @@ impl ColumnType {
     pub(crate) fn shown(&self) -> String {
         let kind = if self.kind == "timestamp" { "rowversion" } else { &self.kind };
         match (self.kind.as_str(), self.length, self.precision, self.scale) {
-            ("text" | "ntext" | "image" | "xml", ..) => kind.to_owned(),
+            ("text" | "ntext" | "image" | "xml" | "timestamp", ..) => kind.to_owned(),
             (_, Some(-1), ..) => format!("{kind}(max)"),
             (_, Some(length), ..) => format!("{kind}({length})"),
             ("decimal" | "numeric", _, Some(precision), Some(scale)) => format!("{kind}({precision},{scale})"),

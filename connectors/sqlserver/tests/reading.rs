@@ -35,7 +35,7 @@ async fn every_type_is_read_exactly() {
         );
         let found = all(&mut *changes(&server, more, BY_ID)).await;
         let expected = json!({
-            "id": 1, "tiny": 255, "small": -5, "big": 9_007_199_254_740_993_i64, "ok": true,
+            "ok": true,
             "code": "A1", "name": "镕堃喆€𠮷㐀", "memo": "长", "wcode": "B", "wname": "𠮷😀", "wmemo": "",
             "old": "old 体检", "wold": "wold", "who": "6F9619FF-8B86-D011-B42D-00C04FC964FF", "doc": "<a/>",
             "clock": "08:00:00.125"
@@ -43,8 +43,12 @@ async fn every_type_is_read_exactly() {
         for (name, value) in expected.as_object().unwrap() {
             assert_eq!(found[0][name], *value, "{name} {more}");
         }
-        // Decimals, times and bytes are archived in forms of their own; their literals are what counts.
+        // Numbers, times and bytes are archived in forms of their own; their literals are what counts.
         for (name, literal) in [
+            ("id", "1"),
+            ("tiny", "255"),
+            ("small", "-5"),
+            ("big", "9007199254740993"),
             ("ratio", "0.1"),
             ("half", "1.5"),
             ("amount", "1.3000"),
@@ -169,6 +173,7 @@ async fn indexed_varchar_columns_are_compared_as_varchar() {
         fetch = { from = "t", key = ["no"], watermark = { column = "at", type = "timestamp" } }
         children = [{ name = "mx", from = "mx", key = ["no"], filter = [{ column = "zt", equals = 1 }] }]"#;
     let found = all(&mut *changes(&server, "", stream)).await;
+    changes(&server, "", stream).probe().await.unwrap();
     let of = |no: &str| found.iter().find(|record| record["no"] == no).unwrap()["mx"].as_array().unwrap().len();
     assert_eq!((of("A1"), of("A2")), (1, 0), "padding does not part a child from its parent");
     let statements = server.statements();
@@ -222,18 +227,18 @@ async fn more_parents_than_one_query_may_have_parameters_are_asked_in_parts() {
     let server = server();
     server.execute("CREATE TABLE t (id int, a varchar(9), b varchar(9)); CREATE TABLE mx (a varchar(9), b varchar(9));");
     server.execute(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
          INSERT INTO t SELECT i, 'a' || i, 'b' || i FROM n; INSERT INTO mx SELECT a, b FROM t;",
     );
     let stream = r#"
         fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number" } }
         children = [{ name = "mx", from = "mx", key = ["a", "b"], parent_key = ["a", "b"] }]"#;
     let mut poller = changes(&server, "", stream);
-    let records = scan_changes(&mut *poller, &mut Watermark::start(), 3000).await;
+    let records = scan_changes(&mut *poller, &mut Watermark::start(), 1500).await;
     let whole = |record: &connector_api::Record| {
         record.document.as_ref().unwrap().root.get("mx").and_then(connector_api::Value::as_list).unwrap().len() == 1
     };
-    assert!(records.len() == 3000 && records.iter().all(whole));
+    assert!(records.len() == 1500 && records.iter().all(whole));
     let most = server.statements().iter().map(|sql| sql.matches("@P").count()).max();
     assert!(most.unwrap() <= 2098);
 }

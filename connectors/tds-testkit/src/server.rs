@@ -288,7 +288,7 @@ impl Browser {
             while let Ok((length, from)) = asked.recv_from(&mut question) {
                 let Some((4, wanted)) = question[..length].split_first() else { return };
                 heard += 1;
-                if heard <= deaf || !wanted.trim_ascii_end().eq_ignore_ascii_case(name.as_bytes()) {
+                if heard <= deaf || !wanted.strip_suffix(&[0]).unwrap_or(wanted).eq_ignore_ascii_case(name.as_bytes()) {
                     continue;
                 }
                 let text =

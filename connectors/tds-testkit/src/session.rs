@@ -90,7 +90,7 @@ fn open(shared: &Shared, charset: Charset) -> rusqlite::Result<Connection> {
     database.busy_timeout(std::time::Duration::from_secs(10))?;
     let flags = FunctionFlags::SQLITE_UTF8;
     let read = |text: String| Type::parse(&text);
-    database.create_scalar_function("tds_cast", 3, flags, move |call| {
+    database.create_scalar_function("tds_cast", 3, flags | FunctionFlags::SQLITE_DETERMINISTIC, move |call| {
         let value: Value = call.get(0)?;
         let from = read(call.get(1)?).unwrap_or_else(|| Type::of(&value));
         let Some(to) = read(call.get(2)?) else { return Ok(value) };

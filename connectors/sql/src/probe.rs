@@ -1,12 +1,15 @@
 //! Looks at a source without changing anything: what a stream reads, and what there is.
 
-use connector_api::{Discovered, FaultClass, Probe, SourceError, Value};
+use connector_api::{Discovered, FaultClass, Map, Probe, SourceError, Value};
 
 use crate::children::{missing, nearest};
 use crate::client::find_name;
 use crate::plan::{ChildPlan, term};
 use crate::query::{Composer, Condition, Select};
 use crate::{Plan, RelationalClient, watermark};
+
+/// How many rows show what a table holds.
+const SAMPLE_ROWS: usize = 5;
 
 pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> Result<Probe, SourceError> {
     let mut probe = Probe { server: client.server().await?, ..Probe::default() };
@@ -152,6 +155,15 @@ async fn count<C: RelationalClient>(client: &mut C, query: crate::Query) -> Resu
     }
 }
 
+/// Some rows of a table or view, where it can be read.
+async fn sample<C: RelationalClient>(client: &mut C, name: &str) -> Vec<Map> {
+    let mut query = Composer::new(client.dialect(), Select::Columns(&[]), name, &[]);
+    query.limit = Some(SAMPLE_ROWS);
+    let query = query.compose();
+    let rows = client.query(&query).await.unwrap_or_default();
+    rows.rows.iter().map(|row| rows.map(row)).collect()
+}
+
 pub(crate) async fn discover<C: RelationalClient>(
     client: &mut C,
     name: Option<&str>,
@@ -163,7 +175,8 @@ pub(crate) async fn discover<C: RelationalClient>(
         let table = name.rsplit('.').next().unwrap_or(name);
         let listed = find_name(found.iter().map(|table| table.name.as_str()), table);
         let kind = listed.map_or_else(|| "table".to_owned(), |at| found[at].kind.clone());
-        found = vec![Discovered { name: name.to_owned(), kind, columns, rows: None, sample: Vec::new() }];
+        let sample = sample(client, name).await;
+        found = vec![Discovered { name: name.to_owned(), kind, columns, rows: None, sample }];
     }
     for table in &mut found {
         let query = Composer::new(client.dialect(), Select::Count, &table.name, &[]).compose();

@@ -9,6 +9,8 @@ use connector_sql::{Child, Dialect, Query, RelationalClient, Row, Rows, TableStr
 use futures_util::TryStreamExt as _;
 use tiberius::{QueryItem, QueryStream, ToSql};
 use tokio::time::timeout;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
 
 use crate::connect::{Connection, Endpoint};
 use crate::dialect::{ColumnType, Reading, TransactSql, named};
@@ -64,7 +66,9 @@ impl SqlServerClient {
         let setup = async {
             // A reader gives way, waits no longer than a query may take, and gets long texts whole.
             let millis = self.query_timeout.as_millis();
-            let set = format!("SET LOCK_TIMEOUT {millis}; SET DEADLOCK_PRIORITY LOW; SET TEXTSIZE 2147483647; SET NOCOUNT ON");
+            let set = format!(
+                "SET LOCK_TIMEOUT {millis}; SET DEADLOCK_PRIORITY LOW; SET TEXTSIZE 2147483647; SET NOCOUNT ON"
+            );
             run(&mut connection, &set).await?;
             if self.endpoint.settings.isolation == Isolation::ReadCommitted {
                 return Ok(false);
@@ -90,8 +94,7 @@ impl SqlServerClient {
         for table in &self.reads {
             tables.push((table.clone(), self.types(live, table).await?));
         }
-        self.dialect.tables =
-            tables.into_iter().filter_map(|(table, columns)| Some((table, columns?))).collect();
+        self.dialect.tables = tables.into_iter().filter_map(|(table, columns)| Some((table, columns?))).collect();
         Ok(())
     }
 
@@ -188,16 +191,21 @@ fn first(rows: &Rows) -> Option<&Value> {
     rows.rows.first()?.values.first()
 }
 
+/// tiberius logs the server's words, which may quote values; what is to be known is in its errors.
+pub(crate) async fn quietly<T>(work: impl Future<Output = T> + Send) -> T {
+    work.with_subscriber(NoSubscriber::new()).await
+}
+
 /// Runs a batch without parameters.
 async fn run(connection: &mut Connection, sql: &str) -> Result<Rows, tiberius::error::Error> {
-    collect_rows(connection.simple_query(sql).await?).await
+    quietly(async { collect_rows(connection.simple_query(sql).await?).await }).await
 }
 
 /// Runs a query with its parameters and reads its whole result.
 pub(crate) async fn fetch(connection: &mut Connection, query: &Query) -> Result<Rows, tiberius::error::Error> {
     let bound: Vec<Box<dyn ToSql>> = query.params.iter().map(value::bound).collect();
     let params: Vec<&dyn ToSql> = bound.iter().map(|value| &**value).collect();
-    collect_rows(connection.query(query.sql.as_str(), &params).await?).await
+    quietly(async { collect_rows(connection.query(query.sql.as_str(), &params).await?).await }).await
 }
 
 /// The first result set. Others are read to their end, so that the connection can be used again.
@@ -325,6 +333,8 @@ impl RelationalClient for SqlServerClient {
         let mut live = self.taken()?;
         let types = self.types(&mut live, table).await?;
         self.live = Some(live);
+        // Whoever asks is about to read the table, too.
+        self.dialect.tables.extend(types.iter().map(|types| (table.to_owned(), types.clone())));
         let column = |column: &ColumnType| Column {
             name: column.name.clone(),
             type_name: column.shown(),

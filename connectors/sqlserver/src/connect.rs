@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 
+use crate::client::quietly;
 use crate::settings::{Encryption, SqlServerSettings, Trust};
 use crate::stream::{Carrier, Offer, TdsStream, Wish, negotiate};
 use crate::{faults, tls};
@@ -79,9 +80,9 @@ impl Endpoint {
                 ));
             }
             (Wish::All, Offer::LoginOnly) => {
-                return Err(self.tls("encrypt the whole connection").hint(
-                    "the server encrypts the login only: set encryption = \"login-only\"",
-                ));
+                return Err(self
+                    .tls("encrypt the whole connection")
+                    .hint("the server encrypts the login only: set encryption = \"login-only\""));
             }
             (_, offer) => self.handshake(tcp, login_only && offer == Offer::LoginOnly).await?,
         };
@@ -184,9 +185,10 @@ impl Endpoint {
 
     async fn login(&self, stream: TdsStream) -> Result<Connection, SourceError> {
         let settings = &self.settings;
-        let password = settings.password.read(&self.base_dir).map_err(|cause| {
-            SourceError::stop(FaultClass::Login, "read the password for SQL Server").because(cause)
-        })?;
+        let password = settings
+            .password
+            .read(&self.base_dir)
+            .map_err(|cause| SourceError::stop(FaultClass::Login, "read the password for SQL Server").because(cause))?;
         let mut config = Config::new();
         config.host(&settings.host);
         config.database(&settings.database);
@@ -199,7 +201,7 @@ impl Endpoint {
         // Both are bounded here.
         config.handshake_timeout(None);
         config.command_timeout(None);
-        let client = Client::connect(config, stream.compat_write()).await;
+        let client = quietly(Client::connect(config, stream.compat_write())).await;
         client.map_err(|cause| faults::classify(&format!("log in to SQL Server at {}", self.shown()), &cause))
     }
 }

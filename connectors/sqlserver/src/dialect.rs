@@ -65,9 +65,9 @@ impl ColumnType {
             "image" => (cast("varbinary(max)"), Reading::default()),
             "money" | "smallmoney" => (cast("decimal(19,4)"), Reading::default()),
             "sql_variant" => (cast("nvarchar(4000)"), Reading::default()),
-            "bit" | "tinyint" | "smallint" | "int" | "bigint" | "decimal" | "numeric" | "float" | "real" | "datetime"
-            | "smalldatetime" | "date" | "time" | "datetime2" | "datetimeoffset" | "uniqueidentifier" | "nvarchar"
-            | "binary" | "varbinary" | "timestamp" => (quoted.to_owned(), Reading::default()),
+            "bit" | "tinyint" | "smallint" | "int" | "bigint" | "decimal" | "numeric" | "float" | "real"
+            | "datetime" | "smalldatetime" | "date" | "time" | "datetime2" | "datetimeoffset" | "uniqueidentifier"
+            | "nvarchar" | "binary" | "varbinary" | "timestamp" => (quoted.to_owned(), Reading::default()),
             // xml, hierarchyid, geography and what is yet to come: as the server writes it.
             _ => (cast("nvarchar(max)"), Reading::default()),
         }

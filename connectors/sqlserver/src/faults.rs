@@ -35,9 +35,8 @@ pub(crate) enum Refusal {
 }
 
 /// Errors whose words name objects, columns, databases and logins, never a value.
-const SPEAKING: [u32; 19] = [
-    102, 156, 201, 207, 208, 229, 230, 262, 300, 916, 1222, 2812, 3952, 4060, 8144, 8145, 18_452, 18_456, 18_470,
-];
+const SPEAKING: [u32; 19] =
+    [102, 156, 201, 207, 208, 229, 230, 262, 300, 916, 1222, 2812, 3952, 4060, 8144, 8145, 18_452, 18_456, 18_470];
 
 /// True where the connection can be used after this error, once its answer is read to the end.
 pub(crate) fn is_survivable(error: &Error) -> bool {
@@ -47,8 +46,12 @@ pub(crate) fn is_survivable(error: &Error) -> bool {
 /// Turns a failure into the agent's terms.
 pub(crate) fn classify(operation: &str, error: &Error) -> SourceError {
     match error {
-        Error::Server(token) => refused(operation, token.code(), token.class())
-            .because(refusal(token.code(), token.state(), token.class(), token.message())),
+        Error::Server(token) => refused(operation, token.code(), token.class()).because(refusal(
+            token.code(),
+            token.state(),
+            token.class(),
+            token.message(),
+        )),
         Error::Io { kind, message } => {
             let class = match kind {
                 ErrorKind::TimedOut => FaultClass::Timeout,
@@ -99,9 +102,10 @@ fn refused(operation: &str, number: u32, severity: u8) -> SourceError {
             FaultClass::Other,
             "SNAPSHOT isolation is not to be had for all that is read: set isolation = \"read-committed\"",
         ),
-        241 | 242 | 245 | 248 | 295 | 8114 | 8115 => {
-            stop(FaultClass::Data, "a value can't be converted: compare the filter's and the watermark's types with the columns'")
-        }
+        241 | 242 | 245 | 248 | 295 | 8114 | 8115 => stop(
+            FaultClass::Data,
+            "a value can't be converted: compare the filter's and the watermark's types with the columns'",
+        ),
         // A server that stops, is paused, or is out of memory or disk.
         233 | 701 | 1105 | 6005 | 9001 | 9002 | 17_142 | 17_189 => {
             retry(FaultClass::Unreachable, "the server is stopping, paused or out of resources")

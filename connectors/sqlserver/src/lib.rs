@@ -34,7 +34,8 @@ pub struct SqlServer;
 
 impl ConnectorKind for SqlServer {
     const NAME: &'static str = "sqlserver";
-    const SUMMARY: &'static str = "tables, views and allowed procedures of Microsoft SQL Server 2008 and later, read only";
+    const SUMMARY: &'static str =
+        "tables, views and allowed procedures of Microsoft SQL Server 2008 and later, read only";
     const SAMPLE: &'static str = include_str!("../sample.toml");
     const MODES: &'static [Mode] = &[Mode::Incremental, Mode::Snapshot];
     type Settings = SqlServerSettings;

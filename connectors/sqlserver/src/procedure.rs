@@ -5,7 +5,9 @@ use connector_api::{
     Advance, Batch, Cursor, Discovered, FaultClass, Poller, Probe, Record, Request, SourceError, SourceTime, Value,
     Watermark, async_trait,
 };
-use connector_sql::{Dialect as _, Fetch, Query, RelationalClient as _, Rows, WatermarkSettings, WatermarkType, records_of_result};
+use connector_sql::{
+    Dialect as _, Fetch, Query, RelationalClient as _, Rows, WatermarkSettings, WatermarkType, records_of_result,
+};
 
 use crate::client::SqlServerClient;
 use crate::dialect::TransactSql;
@@ -85,7 +87,12 @@ impl ProcedurePoller {
         })
     }
 
-    fn advance(&self, from: &Watermark, rows: &Rows, now: Option<NaiveDateTime>) -> Result<Option<Advance>, SourceError> {
+    fn advance(
+        &self,
+        from: &Watermark,
+        rows: &Rows,
+        now: Option<NaiveDateTime>,
+    ) -> Result<Option<Advance>, SourceError> {
         let settings = self.watermark()?;
         let Some(at) = rows.position(&settings.column) else {
             if rows.rows.is_empty() {

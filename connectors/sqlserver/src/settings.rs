@@ -164,7 +164,11 @@ pub(crate) fn check_settings(settings: &SqlServerSettings) -> Vec<SettingsProble
     }
     match &settings.instance {
         Some(_) if settings.port.is_some() => {
-            problem("instance", "an instance and a port are two addresses", "keep the port: firewalls often block 1434");
+            problem(
+                "instance",
+                "an instance and a port are two addresses",
+                "keep the port: firewalls often block 1434",
+            );
         }
         Some(name) if name.is_empty() || name.len() > 16 || !name.is_ascii() => {
             problem("instance", "an instance has a name of 1 to 16 ASCII characters", "write it without the host");

@@ -39,9 +39,7 @@ pub(crate) enum Offer {
 
 fn prelogin(encryption: u8) -> Vec<u8> {
     // VERSION, ENCRYPTION, INSTOPT, THREADID, MARS: token, offset, length.
-    let mut body = vec![
-        0, 0, 26, 0, 6, 1, 0, 32, 0, 1, 2, 0, 33, 0, 1, 3, 0, 34, 0, 4, 4, 0, 38, 0, 1, 0xff,
-    ];
+    let mut body = vec![0, 0, 26, 0, 6, 1, 0, 32, 0, 1, 2, 0, 33, 0, 1, 3, 0, 34, 0, 4, 4, 0, 38, 0, 1, 0xff];
     body.extend_from_slice(&[0, 0, 0, 0, 0, 0, encryption, 0, 0, 0, 0, 0, 0]);
     body
 }
@@ -229,7 +227,12 @@ pub(crate) struct TdsStream {
 
 impl TdsStream {
     pub(crate) fn clear(tcp: TcpStream) -> TdsStream {
-        TdsStream { channel: Channel::Clear(tcp), stage: Stage::Greeting, framing: Framing::default(), login_only: false }
+        TdsStream {
+            channel: Channel::Clear(tcp),
+            stage: Stage::Greeting,
+            framing: Framing::default(),
+            login_only: false,
+        }
     }
 
     /// `login_only`: encryption ends when the login is sent.

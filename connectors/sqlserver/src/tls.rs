@@ -186,7 +186,9 @@ pub(crate) fn classify(operation: String, cause: io::Error, verifier: &Verifier)
             (SourceError::stop(FaultClass::Tls, operation), hint.to_owned())
         }
         // Windows closes the connection where it finds no common version; so does a server that stops.
-        None => (SourceError::retry(FaultClass::Tls, operation), format!("the server hung up during the handshake: {OLD}")),
+        None => {
+            (SourceError::retry(FaultClass::Tls, operation), format!("the server hung up during the handshake: {OLD}"))
+        }
     };
     error.because(cause).hint(hint)
 }

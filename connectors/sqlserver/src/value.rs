@@ -23,7 +23,9 @@ pub(crate) fn read(data: ColumnData<'static>, reading: Reading) -> Read {
         ColumnData::F32(number) => number.and_then(|number| Value::decimal(&format!("{number:?}"))),
         ColumnData::F64(number) => number.and_then(|number| Value::decimal(&format!("{number:?}"))),
         ColumnData::Bit(truth) => truth.map(Value::Bool),
-        ColumnData::String(text) => return text.map_or((Value::Null, None), |text| checked(text.into_owned(), reading)),
+        ColumnData::String(text) => {
+            return text.map_or((Value::Null, None), |text| checked(text.into_owned(), reading));
+        }
         ColumnData::Guid(guid) => guid.map(|guid| Value::Text(guid.to_string().to_uppercase())),
         ColumnData::Binary(bytes) if reading.gbk => {
             return bytes.map_or((Value::Null, None), |bytes| decoded(bytes.into_owned(), reading));

@@ -95,7 +95,10 @@ impl PollerFixture for Fixture {
             (with(r#"passwort = "x""#), "settings"),
             (source("host = \"h\"", FETCH), "settings"),
             (source(&support::settings(1, ""), &FETCH.replace("dbo.parent", "a.b.c.d")), "streams[0].fetch.from"),
-            (source(&support::settings(1, ""), &FETCH.replace("dbo.parent", "p]; DROP TABLE x --")), "streams[0].fetch"),
+            (
+                source(&support::settings(1, ""), &FETCH.replace("dbo.parent", "p]; DROP TABLE x --")),
+                "streams[0].fetch",
+            ),
             (stream("procedure = {}"), "streams[1].fetch.from"),
             (stream("procedure = { since = \"@x\" }"), "streams[1].procedure.since"),
             (stream("procedure = { parameters = { \"@x = 1; --\" = 1 } }"), "streams[1].procedure"),

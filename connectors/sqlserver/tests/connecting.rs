@@ -58,7 +58,11 @@ async fn encryption_is_never_given_up_silently() {
     for wish in ["login-only", "required"] {
         let server = with(Encryption::NotSupported);
         let more = format!("encryption = \"{wish}\"\ntrust = \"any\"");
-        assert_stops(&refused(&mut *changes(&server, &more, STREAM)).await, FaultClass::Tls, "password travels readable");
+        assert_stops(
+            &refused(&mut *changes(&server, &more, STREAM)).await,
+            FaultClass::Tls,
+            "password travels readable",
+        );
     }
     let server = with(Encryption::Required);
     let error = refused(&mut *changes(&server, "encryption = \"off\"", STREAM)).await;
@@ -102,14 +106,16 @@ async fn an_unknown_certificate_is_refused_with_its_fingerprint() {
 
 #[tokio::test]
 async fn a_server_with_old_tls_names_its_cures() {
-    for (handshake, action) in
-        [(Handshake::OldAlert, Action::Stop), (Handshake::Closes, Action::Retry { after: None })]
+    for (handshake, action) in [(Handshake::OldAlert, Action::Stop), (Handshake::Closes, Action::Retry { after: None })]
     {
         let server = filled(Options { handshake, ..Options::default() });
         let error = refused(&mut *changes(&server, "encryption = \"login-only\"\ntrust = \"any\"", STREAM)).await;
         assert_eq!((error.class, error.action), (FaultClass::Tls, action), "{}", error.chain());
         let hint = error.hint.unwrap();
-        assert!(hint.contains("old TLS") && hint.contains("FreeTDS") && hint.contains("encryption = \"off\""), "{hint}");
+        assert!(
+            hint.contains("old TLS") && hint.contains("FreeTDS") && hint.contains("encryption = \"off\""),
+            "{hint}"
+        );
         // The cure without encryption, where the server does not force it.
         connects(&server, "encryption = \"off\"").await;
     }

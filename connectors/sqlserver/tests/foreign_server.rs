@@ -29,7 +29,10 @@ fn bridge() -> Bridge {
     let python = std::env::var("HISYNC_PYTHON").expect("HISYNC_PYTHON: see scripts/test");
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write("parent.csv", "key_no,stamp,name\nA1,2024-01-02 08:00:00,张三\nA2,2024-01-02 08:00:09,李四𠮷\nA3,2024-01-02 08:00:09,王五\n");
+    write(
+        "parent.csv",
+        "key_no,stamp,name\nA1,2024-01-02 08:00:00,张三\nA2,2024-01-02 08:00:09,李四𠮷\nA3,2024-01-02 08:00:09,王五\n",
+    );
     write("child.csv", "key_no,item\nA1,x\nA1,y\nA3,z\n");
     write("reader", "s3cret");
     write("wrong", "guess");

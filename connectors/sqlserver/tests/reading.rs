@@ -130,7 +130,8 @@ async fn datetime_watermarks_meet_their_rows_exactly() {
         "CREATE TABLE t (id int, at datetime); INSERT INTO t VALUES (1, '2024-01-02 08:00:00'),
          (2, '2024-01-02 08:00:00.003'), (3, '2024-01-02 08:00:00.007'), (4, '2024-01-02 08:00:00.01'), (5, NULL);",
     );
-    let stream = r#"fetch = { from = "t", key = ["id"], watermark = { column = "at", type = "timestamp", lag_secs = 0 } }"#;
+    let stream =
+        r#"fetch = { from = "t", key = ["id"], watermark = { column = "at", type = "timestamp", lag_secs = 0 } }"#;
     for limit in 1..=5 {
         let mut stored = Watermark::start();
         let mut poller = changes(&server, "", stream);
@@ -210,8 +211,7 @@ async fn a_snapshot_is_one_state_of_the_database() {
 /// Without SNAPSHOT isolation the second COUNT tells that something changed.
 #[tokio::test]
 async fn a_torn_snapshot_does_not_agree_with_its_count() {
-    let options =
-        Options { snapshot_isolation: false, encryption: Encryption::NotSupported, ..Options::default() };
+    let options = Options { snapshot_isolation: false, encryption: Encryption::NotSupported, ..Options::default() };
     let server = server_of(options);
     server.execute("CREATE TABLE t (id int); INSERT INTO t VALUES (1), (2), (3), (4);");
     let mut poller = snapshot(&server, "", r#"fetch = { from = "t", key = ["id"] }"#);
@@ -225,7 +225,8 @@ async fn a_torn_snapshot_does_not_agree_with_its_count() {
 #[tokio::test]
 async fn more_parents_than_one_query_may_have_parameters_are_asked_in_parts() {
     let server = server();
-    server.execute("CREATE TABLE t (id int, a varchar(9), b varchar(9)); CREATE TABLE mx (a varchar(9), b varchar(9));");
+    server
+        .execute("CREATE TABLE t (id int, a varchar(9), b varchar(9)); CREATE TABLE mx (a varchar(9), b varchar(9));");
     server.execute(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
          INSERT INTO t SELECT i, 'a' || i, 'b' || i FROM n; INSERT INTO mx SELECT a, b FROM t;",
@@ -258,6 +259,10 @@ async fn discover_lists_and_describes() {
     assert_eq!(types("memo"), "varchar(max)");
     assert_eq!(types("version"), "rowversion");
     assert_eq!(described[0].columns[0].nullable, Some(false));
+    server.execute("INSERT INTO t (id, name, price) VALUES (1, '张三', 1.5)");
+    let sampled = poller.discover(Some("t")).await.unwrap();
+    assert_eq!(sampled[0].sample.len(), 1);
+    assert_eq!(sampled[0].sample[0].get("name").unwrap().as_text(), Some("张三"), "as a scan would read it");
     assert_eq!(poller.discover(Some("absent")).await.unwrap_err().class, FaultClass::Missing);
 }
 

@@ -31,8 +31,7 @@ pub(crate) fn prelogin(body: &[u8], encryption: Encryption) -> (Vec<u8>, Agreed)
         (Encryption::Required, _) => (REQUIRED, Agreed::All),
     };
     let mut message = Vec::new();
-    let options: [(u8, &[u8]); 5] =
-        [(0, &[11, 0, 0x1b, 0x59, 0, 0]), (1, &[answer]), (2, &[0]), (3, &[]), (4, &[0])];
+    let options: [(u8, &[u8]); 5] = [(0, &[11, 0, 0x1b, 0x59, 0, 0]), (1, &[answer]), (2, &[0]), (3, &[]), (4, &[0])];
     let mut offset = options.len() * 5 + 1;
     for (token, value) in options {
         message.push(token);

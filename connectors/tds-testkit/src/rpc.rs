@@ -197,7 +197,15 @@ fn value(reader: &mut Reader<'_>, charset: Charset) -> Option<Value> {
                 u32::MAX => None,
                 length => Some(reader.take(usize::try_from(length).ok()?)?.to_vec()),
             };
-            text_or_bytes(match kind { 0x23 => 0xa7, 0x63 => 0xe7, _ => 0xa5 }, bytes, charset)
+            text_or_bytes(
+                match kind {
+                    0x23 => 0xa7,
+                    0x63 => 0xe7,
+                    _ => 0xa5,
+                },
+                bytes,
+                charset,
+            )
         }
         _ => return None,
     })

@@ -162,9 +162,9 @@ impl TdsServer {
     /// Where one fails.
     pub fn execute(&self, sql: &str) {
         // SQLite takes `(max)` in a type only inside quotes.
-        let quoted = ["nvarchar(max)", "varchar(max)", "varbinary(max)"].into_iter().fold(sql.to_owned(), |sql, name| {
-            sql.replace(&format!(" {name}"), &format!(" \"{name}\""))
-        });
+        let quoted = ["nvarchar(max)", "varchar(max)", "varbinary(max)"]
+            .into_iter()
+            .fold(sql.to_owned(), |sql, name| sql.replace(&format!(" {name}"), &format!(" \"{name}\"")));
         self.data().execute_batch(&quoted).expect("statements on the server's data");
     }
 

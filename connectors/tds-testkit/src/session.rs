@@ -259,7 +259,9 @@ impl Session<'_> {
             let more = if at < last || inner { MORE } else { 0 };
             let result = match statement.first() {
                 Some(first) if first.is("SELECT") => self.select(statement, given, answer)?.map(Some),
-                Some(first) if first.is("EXEC") || first.is("EXECUTE") => self.execute(statement, given, answer)?.map(Some),
+                Some(first) if first.is("EXEC") || first.is("EXECUTE") => {
+                    self.execute(statement, given, answer)?.map(Some)
+                }
                 Some(_) => self.other(statement, answer)?.map(|()| None),
                 None => Ok(None),
             };
@@ -345,11 +347,7 @@ impl Session<'_> {
         }
         let declared = |table: &str, column: &str| column_type(&self.database, table, column);
         let options = &self.shared.options;
-        let context = Context {
-            version: &options.version,
-            database: &options.database,
-            column_type: &declared,
-        };
+        let context = Context { version: &options.version, database: &options.database, column_type: &declared };
         let translated = translate(statement, &context);
         let mut prepared = match self.database.prepare(&translated.sql) {
             Ok(prepared) => prepared,
@@ -380,12 +378,17 @@ impl Session<'_> {
                 Err(error) => return Ok(Err((8114, error.to_string()))),
             };
             let values: Vec<Value> = match row {
-                Some(row) => (0..names.len()).map(|at| row.get(at)).collect::<Result<_, _>>().map_err(io::Error::other)?,
+                Some(row) => {
+                    (0..names.len()).map(|at| row.get(at)).collect::<Result<_, _>>().map_err(io::Error::other)?
+                }
                 None => vec![Value::Null; names.len()],
             };
             if fixed.is_none() {
-                let all: Vec<Type> =
-                    types.iter().zip(&values).map(|(kind, value)| kind.clone().unwrap_or_else(|| Type::of(value))).collect();
+                let all: Vec<Type> = types
+                    .iter()
+                    .zip(&values)
+                    .map(|(kind, value)| kind.clone().unwrap_or_else(|| Type::of(value)))
+                    .collect();
                 answer.push(&metadata(&shown, &all, self.charset))?;
                 fixed = Some(all);
             }
@@ -420,7 +423,8 @@ impl Session<'_> {
 
     /// The catalogue's views hold what the data's tables declare at the moment.
     fn fill_catalogue(&self, statement: &[Token]) -> rusqlite::Result<()> {
-        let catalogue = |token: &Token| token.name().is_some_and(|name| name.eq_ignore_ascii_case("INFORMATION_SCHEMA"));
+        let catalogue =
+            |token: &Token| token.name().is_some_and(|name| name.eq_ignore_ascii_case("INFORMATION_SCHEMA"));
         if !statement.iter().any(catalogue) {
             return Ok(());
         }

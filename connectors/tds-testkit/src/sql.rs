@@ -350,7 +350,9 @@ fn spelled(kind: Option<&Type>) -> String {
         None => String::new(),
         Some(kind) => match kind {
             Type::Bit => "bit".to_owned(),
-            Type::Int(bytes) => ["tinyint", "smallint", "int", "bigint"][bytes.trailing_zeros().min(3) as usize].to_owned(),
+            Type::Int(bytes) => {
+                ["tinyint", "smallint", "int", "bigint"][bytes.trailing_zeros().min(3) as usize].to_owned()
+            }
             Type::Float(bytes) => if *bytes == 4 { "real" } else { "float" }.to_owned(),
             Type::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
             Type::Money(bytes) => if *bytes == 4 { "smallmoney" } else { "money" }.to_owned(),

@@ -27,7 +27,7 @@ impl Charset {
     pub(crate) fn encode(self, text: &str) -> Vec<u8> {
         match self.utf8 {
             true => text.as_bytes().to_vec(),
-            false => encoding_rs::GBK.encode(text).0.into_owned(),
+            false => encoding_rs::GB18030.encode(text).0.into_owned(),
         }
     }
 
@@ -176,7 +176,8 @@ impl Type {
             Type::Binary(length) => long(out, 0xad, Some(*length), 1),
             Type::VarBinary(length) => long(out, 0xa5, *length, 1),
             Type::Text | Type::NText | Type::Image => {
-                let token = [0x23, 0x63, 0x22][usize::from(*self == Type::NText) + 2 * usize::from(*self == Type::Image)];
+                let token =
+                    [0x23, 0x63, 0x22][usize::from(*self == Type::NText) + 2 * usize::from(*self == Type::Image)];
                 out.push(token);
                 out.extend_from_slice(&i32::MAX.to_le_bytes());
             }
@@ -220,12 +221,15 @@ impl Type {
                 }
                 out.extend_from_slice(&0u32.to_le_bytes());
             }
-            Type::Char(_) | Type::VarChar(_) | Type::NChar(_) | Type::NVarChar(_) | Type::Binary(_) | Type::VarBinary(_) => {
-                match value {
-                    Value::Null => out.extend([0xff, 0xff]),
-                    _ => short(out, &self.bytes(value, charset)?),
-                }
-            }
+            Type::Char(_)
+            | Type::VarChar(_)
+            | Type::NChar(_)
+            | Type::NVarChar(_)
+            | Type::Binary(_)
+            | Type::VarBinary(_) => match value {
+                Value::Null => out.extend([0xff, 0xff]),
+                _ => short(out, &self.bytes(value, charset)?),
+            },
             Type::Text | Type::NText | Type::Image => {
                 if *value == Value::Null {
                     out.push(0);
@@ -281,7 +285,8 @@ impl Type {
             Type::Float(_) => text.parse::<f64>().ok()?.to_le_bytes().to_vec(),
             Type::Decimal { precision, scale } => {
                 let number = scaled(&text, *scale)?;
-                let width = [5, 9, 13, 17][usize::from(*precision > 9) + usize::from(*precision > 19) + usize::from(*precision > 28)];
+                let width = [5, 9, 13, 17]
+                    [usize::from(*precision > 9) + usize::from(*precision > 19) + usize::from(*precision > 28)];
                 let mut bytes = vec![u8::from(number >= 0)];
                 bytes.extend_from_slice(&number.unsigned_abs().to_le_bytes()[..width - 1]);
                 bytes
@@ -324,7 +329,10 @@ impl Type {
             return Some(Value::Null);
         }
         let text_like = |kind: &Type| {
-            matches!(kind, Type::Char(_) | Type::VarChar(_) | Type::NChar(_) | Type::NVarChar(_) | Type::Text | Type::NText)
+            matches!(
+                kind,
+                Type::Char(_) | Type::VarChar(_) | Type::NChar(_) | Type::NVarChar(_) | Type::Text | Type::NText
+            )
         };
         Some(match to {
             to if text_like(to) => {

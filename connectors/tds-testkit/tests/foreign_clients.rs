@@ -47,7 +47,9 @@ fn tsql_reads_rows_with_and_without_encryption() {
         let query = "SELECT TOP 5 [id], [name], [gbk], [fixed], [amount], [price], [at2], [big], [ratio] FROM dbo.bg \
                      WITH (NOLOCK) WHERE [id] = 1\ngo\nexit\n";
         let shown = tsql(&server, PASSWORD, query);
-        for part in ["张三𠮷", "体检中心", "AB    ", "12.3400", "5.25", "Jan  2 2024 08:00AM", "9007199254740993", "1.5"] {
+        for part in
+            ["张三𠮷", "体检中心", "AB    ", "12.3400", "5.25", "Jan  2 2024 08:00AM", "9007199254740993", "1.5"]
+        {
             assert!(shown.contains(part), "{encryption:?}: {part} is not in {shown}");
         }
     }

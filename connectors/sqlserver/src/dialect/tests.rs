@@ -36,7 +36,10 @@ fn columns_that_the_driver_reads_wrongly_are_cast() {
 fn gbk_columns_come_as_bytes_unless_they_hold_utf8() {
     let mut dialect = dialect(vec![
         column("name", "varchar", Some(50)),
-        ColumnType { collation: Some("Latin1_General_100_CI_AS_SC_UTF8".to_owned()), ..column("new", "varchar", Some(9)) },
+        ColumnType {
+            collation: Some("Latin1_General_100_CI_AS_SC_UTF8".to_owned()),
+            ..column("new", "varchar", Some(9))
+        },
         column("code", "char", Some(10)),
     ]);
     dialect.raw_gbk = true;

@@ -24,7 +24,8 @@ pub(crate) fn settings(port: u16, more: &str) -> String {
     let own = |key: &str, value: &str| if more.contains(key) { String::new() } else { format!("{key} = {value}\n") };
     let host = own("host", r#""127.0.0.1""#) + &own("encryption", r#""off""#) + &own("database", r#""tj""#);
     let login = own("user", r#""hisync""#) + &own("password", r#"{ file = "password" }"#);
-    let port = if more.contains("instance") || more.contains("port =") { String::new() } else { format!("port = {port}\n") };
+    let port =
+        if more.contains("instance") || more.contains("port =") { String::new() } else { format!("port = {port}\n") };
     format!("{host}{login}{port}{more}\n")
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::NaiveDateTime;
 use connector_api::{Column, Discovered, FaultClass, SourceError, SourceTime, Value, async_trait};
-use connector_sql::{Child, Dialect, Query, RelationalClient, Row, Rows, TableStream};
+use connector_sql::{Child, Dialect, Query, RelationalClient, Row, Rows, TableStream, WatermarkType};
 use futures_util::TryStreamExt as _;
 use tiberius::{QueryItem, QueryStream, ToSql};
 use tokio::time::timeout;
@@ -31,6 +31,10 @@ pub struct SqlServerClient {
     dialect: TransactSql,
     /// The tables that the stream reads.
     reads: Vec<String>,
+    /// The watermark is a `rowversion`.
+    rowversion: bool,
+    /// More rows than this in one result are refused before they fill the memory.
+    most_rows: usize,
     live: Option<Live>,
 }
 
@@ -43,19 +47,21 @@ struct Live {
 }
 
 impl SqlServerClient {
-    pub(crate) fn new(endpoint: Endpoint, stream: &TableStream) -> SqlServerClient {
+    /// A client that connects when it is first asked.
+    pub(crate) fn new(endpoint: Endpoint, stream: &TableStream, most_rows: usize) -> SqlServerClient {
         let fetch = &stream.fetch;
         let mut reads = vec![fetch.from.clone()];
         collect(&stream.children, &mut reads);
         let watermark = fetch.watermark.as_ref().map(|watermark| (fetch.from.clone(), watermark.column.clone()));
         let dialect = TransactSql { raw_gbk: endpoint.settings.raw_gbk, watermark, ..TransactSql::default() };
         let query_timeout = Duration::from_secs(endpoint.settings.query_timeout_secs.into());
-        SqlServerClient { endpoint, query_timeout, dialect, reads, live: None }
+        let rowversion = fetch.watermark.as_ref().is_some_and(|own| own.kind == WatermarkType::Rowversion);
+        SqlServerClient { endpoint, query_timeout, dialect, reads, rowversion, most_rows, live: None }
     }
 
     /// A connection that answers: the one at hand if it still does, else a new one.
     async fn connect(&mut self) -> Result<Live, SourceError> {
-        if let Some(mut live) = self.live.take() {
+        if let Some(mut live) = self.live.take().filter(|live| !live.transaction) {
             // A server that was restarted, or a firewall that forgot the connection.
             let alive = timeout(STALE.min(self.query_timeout), run(&mut live.connection, "SELECT 1")).await;
             if matches!(alive, Ok(Ok(_))) {
@@ -152,7 +158,7 @@ impl SqlServerClient {
     }
 
     async fn ask(&self, live: &mut Live, query: &Query, doing: &str) -> Result<Rows, SourceError> {
-        match timeout(self.query_timeout, fetch(&mut live.connection, query)).await {
+        match timeout(self.query_timeout, fetch(&mut live.connection, query, usize::MAX)).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => Err(faults::classify(doing, &error)),
             Err(_) => Err(self.timed_out(doing)),
@@ -162,6 +168,20 @@ impl SqlServerClient {
     fn timed_out(&self, doing: &str) -> SourceError {
         SourceError::retry(FaultClass::Timeout, doing.to_owned())
             .hint("the query took longer than query_timeout_secs: an index on the watermark and key columns helps")
+    }
+
+    /// Refuses to read what the catalogue does not know: nothing could be cast there, and the driver
+    /// reads some types wrongly without a word.
+    fn require_known(&self, query: &Query) -> Result<(), SourceError> {
+        let read = |table: &&String| {
+            let quoted: Vec<String> = table.split('.').map(|part| self.dialect.quote(part)).collect();
+            !self.dialect.tables.contains_key(*table) && query.sql.contains(&format!(" FROM {}", quoted.join(".")))
+        };
+        match self.reads.iter().find(read) {
+            None => Ok(()),
+            Some(table) => Err(SourceError::stop(FaultClass::Missing, format!("find table or view {table:?}"))
+                .hint("`hisync discover` lists what this login can see; for a synonym, name what it stands for")),
+        }
     }
 
     /// The connection of the open read.
@@ -187,6 +207,13 @@ fn plain(sql: &str) -> Query {
     Query { sql: sql.to_owned(), params: Vec::new() }
 }
 
+fn eight_bytes(value: Option<&Value>) -> Option<[u8; 8]> {
+    match value {
+        Some(Value::Bytes(bytes)) => bytes.as_slice().try_into().ok(),
+        _ => None,
+    }
+}
+
 fn first(rows: &Rows) -> Option<&Value> {
     rows.rows.first()?.values.first()
 }
@@ -198,18 +225,19 @@ pub(crate) async fn quietly<T>(work: impl Future<Output = T> + Send) -> T {
 
 /// Runs a batch without parameters.
 async fn run(connection: &mut Connection, sql: &str) -> Result<Rows, tiberius::error::Error> {
-    quietly(async { collect_rows(connection.simple_query(sql).await?).await }).await
+    quietly(async { collect_rows(connection.simple_query(sql).await?, usize::MAX).await }).await
 }
 
 /// Runs a query with its parameters and reads its whole result.
-pub(crate) async fn fetch(connection: &mut Connection, query: &Query) -> Result<Rows, tiberius::error::Error> {
+async fn fetch(connection: &mut Connection, query: &Query, most: usize) -> Result<Rows, tiberius::error::Error> {
     let bound: Vec<Box<dyn ToSql>> = query.params.iter().map(value::bound).collect();
     let params: Vec<&dyn ToSql> = bound.iter().map(|value| &**value).collect();
-    quietly(async { collect_rows(connection.query(query.sql.as_str(), &params).await?).await }).await
+    quietly(async { collect_rows(connection.query(query.sql.as_str(), &params).await?, most).await }).await
 }
 
-/// The first result set. Others are read to their end, so that the connection can be used again.
-async fn collect_rows(mut stream: QueryStream<'_>) -> Result<Rows, tiberius::error::Error> {
+/// The first result set. Others are read to their end, so that the connection can be used again; what
+/// is longer than `most` is left unread after one row more.
+async fn collect_rows(mut stream: QueryStream<'_>, most: usize) -> Result<Rows, tiberius::error::Error> {
     let mut rows = Rows::default();
     let mut readings: Vec<Reading> = Vec::new();
     while let Some(item) = stream.try_next().await? {
@@ -226,6 +254,9 @@ async fn collect_rows(mut stream: QueryStream<'_>) -> Result<Rows, tiberius::err
                     row.values.push(value);
                 }
                 rows.rows.push(row);
+                if rows.rows.len() > most {
+                    return Ok(rows);
+                }
             }
             _ => {}
         }
@@ -240,9 +271,16 @@ impl RelationalClient for SqlServerClient {
     }
 
     async fn query(&mut self, query: &Query) -> Result<Rows, SourceError> {
+        self.require_known(query)?;
         let mut live = self.taken()?;
         let doing = || format!("run {:?}", query.sql);
-        match timeout(self.query_timeout, fetch(&mut live.connection, query)).await {
+        match timeout(self.query_timeout, fetch(&mut live.connection, query, self.most_rows)).await {
+            // The rest is not awaited: the connection goes.
+            Ok(Ok(rows)) if rows.rows.len() > self.most_rows => {
+                let operation = format!("hold the result of {:?}: it has more than {} rows", query.sql, self.most_rows);
+                Err(SourceError::stop(FaultClass::Data, operation)
+                    .hint("a result that comes whole must not be longer: have it answer fewer rows, or read a view"))
+            }
             Ok(Ok(rows)) => {
                 self.live = Some(live);
                 Ok(rows)
@@ -261,6 +299,14 @@ impl RelationalClient for SqlServerClient {
     async fn begin(&mut self) -> Result<(), SourceError> {
         let mut live = self.connect().await?;
         self.describe(&mut live).await?;
+        if self.rowversion {
+            let query = plain("SELECT MIN_ACTIVE_ROWVERSION()");
+            let found = self.ask(&mut live, &query, "ask for the oldest open rowversion").await?;
+            self.dialect.open_from = Some(eight_bytes(first(&found)).ok_or_else(|| {
+                SourceError::stop(FaultClass::Data, "ask for the oldest open rowversion")
+                    .hint("the server does not say which rowversions are settled: use another watermark")
+            })?);
+        }
         let sql = match live.snapshot {
             true => "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRANSACTION",
             false => "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",

@@ -106,24 +106,34 @@ impl Endpoint {
                 .hint("check settings.host, and this machine's DNS; an address in numbers needs none")
         };
         let addresses = found.map_err(unresolved)?;
+        // One address that swallows everything leaves time for the others.
+        let share = Duration::from_secs(self.settings.connect_timeout_secs.into())
+            / u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let mut last = None;
         for mut address in addresses {
             if let Some(instance) = &self.settings.instance {
-                address.set_port(self.browse(address, instance).await?);
+                match self.browse(address, instance).await {
+                    Ok(port) => address.set_port(port),
+                    Err(error) => {
+                        last = Some(error);
+                        continue;
+                    }
+                }
             }
-            match TcpStream::connect(address).await {
+            let reached = timeout(share, TcpStream::connect(address)).await;
+            match reached.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
                 Ok(tcp) => return self.prepared(tcp),
-                Err(cause) => last = Some(cause),
+                Err(cause) => last = Some(self.unreached().because(cause)),
             }
         }
-        let error = SourceError::retry(FaultClass::Unreachable, format!("reach SQL Server at {}", self.shown()));
-        let hint = "is it running, does TCP/IP stand enabled in its configuration, is the port right, does a firewall \
-                    let this machine through?";
-        Err(match last {
-            Some(cause) => error.because(cause),
-            None => error,
-        }
-        .hint(hint))
+        Err(last.unwrap_or_else(|| self.unreached()))
+    }
+
+    fn unreached(&self) -> SourceError {
+        SourceError::retry(FaultClass::Unreachable, format!("reach SQL Server at {}", self.shown())).hint(
+            "is it running, is TCP/IP enabled in its configuration, is the port right, does a firewall let this \
+             machine through?",
+        )
     }
 
     fn prepared(&self, tcp: TcpStream) -> Result<TcpStream, SourceError> {
@@ -195,7 +205,6 @@ impl Endpoint {
         config.application_name("hisync");
         config.authentication(AuthMethod::sql_server(&settings.user, password.expose()));
         config.encryption(EncryptionLevel::NotSupported);
-        config.readonly(true);
         // Half a surrogate must not end a whole result; it is found again by its replacement character.
         config.lossy_utf16_decoding(true);
         // Both are bounded here.

@@ -37,6 +37,12 @@ impl ColumnType {
         self.collation.as_deref().is_some_and(|name| name.to_ascii_uppercase().ends_with("_UTF8"))
     }
 
+    /// The collation, where it is a plain name.
+    fn collation_name(&self) -> Option<&str> {
+        let plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        self.collation.as_deref().filter(plain)
+    }
+
     /// The type as a person writes it.
     pub(crate) fn shown(&self) -> String {
         let kind = if self.kind == "timestamp" { "rowversion" } else { &self.kind };
@@ -105,6 +111,10 @@ pub(crate) struct TransactSql {
     pub(crate) tables: HashMap<String, Vec<ColumnType>>,
     /// Where the stream's watermark stands: table and column.
     pub(crate) watermark: Option<(String, String)>,
+    /// The lowest `rowversion` that a transaction still open may commit, asked for before the read
+    /// began. Asked for within it, a transaction that ends between the two would be missed for ever:
+    /// its rows are not seen yet, and those above them already are.
+    pub(crate) open_from: Option<[u8; 8]>,
 }
 
 impl TransactSql {
@@ -181,8 +191,14 @@ impl Dialect for TransactSql {
     ) -> String {
         let Some(column) = self.column(from, column) else { return placeholder };
         let to = match (column.kind.as_str(), value) {
-            // Other text might have no place in the column's character set.
             ("char" | "varchar", Value::Text(text)) if text.is_ascii() => "varchar(8000)",
+            // In the column's character set, and ordered by its rules: those for nvarchar may differ.
+            ("char" | "varchar", Value::Text(_)) => {
+                return match column.collation_name() {
+                    Some(collation) => format!("CAST({placeholder} COLLATE {collation} AS varchar(8000))"),
+                    None => placeholder,
+                };
+            }
             ("char" | "varchar", Value::Integer(_)) => "varchar(30)",
             ("nchar" | "nvarchar", Value::Integer(_)) => "nvarchar(30)",
             ("datetime" | "smalldatetime", Value::Time(_) | Value::Text(_)) => "datetime",
@@ -198,7 +214,8 @@ impl Dialect for TransactSql {
     /// A version is given out when a row is written. Transactions that are still open may commit
     /// rows with lower ones than those that can be read already.
     fn settled(&self, kind: WatermarkType, quoted: &str) -> Option<String> {
-        (kind == WatermarkType::Rowversion).then(|| format!("{quoted} < MIN_ACTIVE_ROWVERSION()"))
+        let open_from = self.open_from.filter(|_| kind == WatermarkType::Rowversion)?;
+        Some(format!("{quoted} < 0x{}", hex::encode_upper(open_from)))
     }
 }
 

@@ -64,6 +64,9 @@ pub(crate) fn classify(operation: &str, error: &Error) -> SourceError {
         Error::Encoding(_) | Error::Utf8 | Error::Utf16 => SourceError::stop(FaultClass::Charset, operation)
             .because(Refusal::Broken("text is not in the character set that its column declares".to_owned()))
             .hint("set raw_gbk = true, so that damaged text holds its record only"),
+        Error::Routing { host, port } => SourceError::stop(FaultClass::Unreachable, operation)
+            .because(Refusal::Broken(format!("the server sends its clients on to {host}:{port}")))
+            .hint("set host and port to those"),
         Error::Protocol(words) => SourceError::retry(FaultClass::Protocol, operation)
             .because(Refusal::Broken(words.to_string()))
             .hint("what came is not what SQL Server sends: something on the way, or a server that is not SQL Server"),

@@ -55,12 +55,19 @@ impl ConnectorKind for SqlServer {
             return Err(problems);
         }
         let pollers = source.streams.iter().map(|stream| {
-            let endpoint = Endpoint { settings: source.settings.clone(), base_dir: source.base_dir.clone() };
+            let mut endpoint = Endpoint { settings: source.settings.clone(), base_dir: source.base_dir.clone() };
             let table = stream.settings.table();
-            let client = SqlServerClient::new(endpoint, &table);
             let poller: Box<dyn Poller> = match &stream.settings.procedure {
-                None => Box::new(SqlPoller::new(client, Plan::new(table))),
-                Some(procedure) => Box::new(ProcedurePoller::new(client, table.fetch, procedure.clone())),
+                None => {
+                    let client = SqlServerClient::new(endpoint, &table, usize::MAX);
+                    Box::new(SqlPoller::new(client, Plan::new(table)))
+                }
+                Some(procedure) => {
+                    // Its one call needs no transaction, and nobody knows what it does in one.
+                    endpoint.settings.isolation = Isolation::ReadCommitted;
+                    let client = SqlServerClient::new(endpoint, &table, procedure::MOST_ROWS);
+                    Box::new(ProcedurePoller::new(client, table.fetch, procedure.clone()))
+                }
             };
             StreamPoller { stream: stream.id.clone(), poller }
         });

@@ -14,7 +14,7 @@ use crate::dialect::TransactSql;
 use crate::settings::Procedure;
 
 /// A result comes whole and is held here while its pages are handed out.
-const MOST_ROWS: usize = 100_000;
+pub(crate) const MOST_ROWS: usize = 100_000;
 
 /// Reads the first result set of one procedure.
 pub(crate) struct ProcedurePoller {
@@ -108,18 +108,35 @@ impl ProcedurePoller {
         Ok(moved.map(|value| Advance { from: from.clone(), to: Watermark::at(vec![value.clone()]) }))
     }
 
+    /// The procedure itself is not called: nobody knows what it does beside answering.
+    async fn look(&mut self) -> Result<Probe, SourceError> {
+        self.client.begin().await?;
+        let mut probe = Probe { server: self.client.server().await?, ..Probe::default() };
+        let name = self.fetch.from.rsplit('.').next().unwrap_or_default();
+        let sql = "SELECT COUNT(*) FROM [INFORMATION_SCHEMA].[ROUTINES] WHERE [ROUTINE_NAME] = @P1".to_owned();
+        let found = self.client.query(&Query { sql, params: vec![Value::from(name)] }).await?;
+        if found.rows.first().and_then(|row| row.values.first()) == Some(&Value::Integer(0)) {
+            let operation = format!("find the stored procedure {:?}", self.fetch.from);
+            return Err(SourceError::stop(FaultClass::Missing, operation)
+                .hint("check its name, and that this login may execute it"));
+        }
+        probe.findings.push(format!("the stored procedure {:?} is there; it was not called", self.fetch.from));
+        Ok(probe)
+    }
+
     async fn load(&mut self, request: Request<'_>) -> Result<Pending, SourceError> {
         let since = match request {
             Request::Changes { from, .. } => self.since(from)?,
-            Request::Window { since, .. } => Some(Value::Time(SourceTime::Local(since))),
+            Request::Window { since, .. } if self.watermark()?.kind == WatermarkType::Timestamp => {
+                Some(Value::Time(SourceTime::Local(since)))
+            }
+            Request::Window { .. } => {
+                return Err(SourceError::stop(FaultClass::Data, format!("read a window of {:?}", self.fetch.from))
+                    .hint("re-reading a window needs a watermark of type \"timestamp\""));
+            }
             Request::Snapshot { .. } => None,
         };
         let (rows, now) = self.rows(since).await?;
-        if rows.rows.len() > MOST_ROWS {
-            let operation = format!("hold the result of {:?}: it has {} rows", self.fetch.from, rows.rows.len());
-            return Err(SourceError::stop(FaultClass::Data, operation)
-                .hint("a procedure's result comes whole: have it answer at most 100000 rows, or read a view"));
-        }
         let advance = match request {
             Request::Changes { from, .. } => self.advance(from, &rows, now)?,
             _ => None,
@@ -144,23 +161,14 @@ fn typed(settings: &WatermarkSettings, text: &str) -> Value {
 
 #[async_trait]
 impl Poller for ProcedurePoller {
-    /// The procedure itself is not called: nobody knows what it does beside answering.
     async fn probe(&mut self) -> Result<Probe, SourceError> {
         self.pending = None;
-        self.client.begin().await?;
-        let mut probe = Probe { server: self.client.server().await?, ..Probe::default() };
-        let name = self.fetch.from.rsplit('.').next().unwrap_or_default();
-        let sql = "SELECT COUNT(*) FROM [INFORMATION_SCHEMA].[ROUTINES] WHERE [ROUTINE_NAME] = @P1".to_owned();
-        let found = self.client.query(&Query { sql, params: vec![Value::from(name)] }).await?;
-        let there = found.rows.first().and_then(|row| row.values.first()) != Some(&Value::Integer(0));
-        if !there {
-            let operation = format!("find the stored procedure {:?}", self.fetch.from);
-            return Err(SourceError::stop(FaultClass::Missing, operation)
-                .hint("check its name, and that this login may execute it"));
+        let result = self.look().await;
+        match result {
+            Ok(_) => self.client.end().await?,
+            Err(_) => self.client.reset().await,
         }
-        probe.findings.push(format!("the stored procedure {:?} is there; it was not called", self.fetch.from));
-        self.client.end().await?;
-        Ok(probe)
+        result
     }
 
     async fn fetch(&mut self, request: Request<'_>, limit: usize) -> Result<Batch, SourceError> {

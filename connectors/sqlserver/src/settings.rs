@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use connector_api::{Mode, Secret, SettingsProblem};
-use connector_sql::{Child, Fetch, FilterValue, TableStream, check_stream};
+use connector_sql::{Child, Fetch, FilterValue, TableStream, WatermarkType, check_stream};
 use serde::{Deserialize, Serialize};
 
 /// How the connection is encrypted.
@@ -206,7 +206,18 @@ pub(crate) fn check(
         let problem = SettingsProblem::new(format!("{path}.fetch.from"), "a name has at most database.schema.name");
         problems.push(problem.hint("what is on another server is read as a source of its own"));
     }
+    let rowversion = stream.fetch.watermark.as_ref().is_some_and(|own| own.kind == WatermarkType::Rowversion);
+    if rowversion && stream.fetch.from.split('.').count() == 3 {
+        // Which versions are settled can be asked of the login's own database alone.
+        let message = "a rowversion is watched in settings.database only";
+        let problem = SettingsProblem::new(format!("{path}.fetch.from"), message);
+        problems.push(problem.hint("make the other database a source of its own"));
+    }
     let Some(procedure) = &stream.procedure else { return problems };
+    if rowversion {
+        let problem = SettingsProblem::new(format!("{path}.fetch.watermark"), "a procedure's rows are not read in order");
+        problems.push(problem.hint("use a timestamp or number"));
+    }
     let mut problem = |name: &str, message: &str, hint: &str| {
         problems.push(SettingsProblem::new(format!("{path}.{name}"), message).hint(hint));
     };

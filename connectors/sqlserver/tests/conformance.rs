@@ -99,6 +99,10 @@ impl PollerFixture for Fixture {
                 source(&support::settings(1, ""), &FETCH.replace("dbo.parent", "p]; DROP TABLE x --")),
                 "streams[0].fetch",
             ),
+            (
+                source(&support::settings(1, ""), r#"from = "a.b.c", key = ["k"], watermark = { column = "v", type = "rowversion" }"#),
+                "streams[0].fetch.from",
+            ),
             (stream("procedure = {}"), "streams[1].fetch.from"),
             (stream("procedure = { since = \"@x\" }"), "streams[1].procedure.since"),
             (stream("procedure = { parameters = { \"@x = 1; --\" = 1 } }"), "streams[1].procedure"),

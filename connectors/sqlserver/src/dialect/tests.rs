@@ -59,8 +59,9 @@ fn a_column_whose_name_looks_like_a_mark_keeps_its_name() {
 
 #[test]
 fn parameters_take_their_columns_type() {
+    let collation = Some("Chinese_PRC_CI_AS".to_owned());
     let dialect = dialect(vec![
-        column("no", "varchar", Some(20)),
+        ColumnType { collation, ..column("no", "varchar", Some(20)) },
         column("at", "datetime", None),
         column("at2", "datetime2", None),
         column("version", "timestamp", None),
@@ -68,13 +69,22 @@ fn parameters_take_their_columns_type() {
     ]);
     let parameter = |column: &str, value: Value| dialect.parameter("t", column, None, &value, "@P1".to_owned());
     assert_eq!(parameter("no", Value::from("A1")), "CAST(@P1 AS varchar(8000))");
-    assert_eq!(parameter("no", Value::from("张")), "@P1", "it might have no place in the column's character set");
+    assert_eq!(parameter("no", Value::from("张")), "CAST(@P1 COLLATE Chinese_PRC_CI_AS AS varchar(8000))");
     assert_eq!(parameter("no", Value::Integer(7)), "CAST(@P1 AS varchar(30))");
     let time = Value::Time(SourceTime::Date(chrono::NaiveDate::from_ymd_opt(2024, 1, 2).unwrap()));
     assert_eq!(parameter("at", time.clone()), "CAST(@P1 AS datetime)");
     assert_eq!(parameter("at2", time), "@P1");
     assert_eq!(parameter("version", Value::Bytes(vec![0; 8])), "CAST(@P1 AS binary(8))");
     assert_eq!(parameter("name", Value::from("A1")), "@P1");
+}
+
+#[test]
+fn rowversions_of_open_transactions_are_left_out() {
+    let mut dialect = TransactSql::default();
+    assert_eq!(dialect.settled(WatermarkType::Rowversion, "[v]"), None);
+    dialect.open_from = Some([0, 0, 0, 0, 0, 0, 7, 0xd2]);
+    assert_eq!(dialect.settled(WatermarkType::Rowversion, "[v]").as_deref(), Some("[v] < 0x00000000000007D2"));
+    assert_eq!(dialect.settled(WatermarkType::Number, "[v]"), None);
 }
 
 #[test]

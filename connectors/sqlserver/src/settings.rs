@@ -215,7 +215,8 @@ pub(crate) fn check(
     }
     let Some(procedure) = &stream.procedure else { return problems };
     if rowversion {
-        let problem = SettingsProblem::new(format!("{path}.fetch.watermark"), "a procedure's rows are not read in order");
+        let problem =
+            SettingsProblem::new(format!("{path}.fetch.watermark"), "a procedure's rows are not read in order");
         problems.push(problem.hint("use a timestamp or number"));
     }
     let mut problem = |name: &str, message: &str, hint: &str| {

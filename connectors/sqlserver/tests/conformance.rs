@@ -100,7 +100,10 @@ impl PollerFixture for Fixture {
                 "streams[0].fetch",
             ),
             (
-                source(&support::settings(1, ""), r#"from = "a.b.c", key = ["k"], watermark = { column = "v", type = "rowversion" }"#),
+                source(
+                    &support::settings(1, ""),
+                    r#"from = "a.b.c", key = ["k"], watermark = { column = "v", type = "rowversion" }"#,
+                ),
                 "streams[0].fetch.from",
             ),
             (stream("procedure = {}"), "streams[1].fetch.from"),

@@ -322,7 +322,10 @@ impl Writer<'_> {
 
     fn plain(&mut self, token: &Token, at: usize) -> usize {
         match token {
-            Token::Word(word) => self.put(&format!(" {word}")),
+            Token::Word(word) => match word.strip_prefix("0x") {
+                Some(bytes) => self.put(&format!(" x'{bytes}'")),
+                None => self.put(&format!(" {word}")),
+            },
             Token::Name(name) => self.put(&format!(" [{name}]")),
             Token::Text(text) => self.text(text),
             Token::Variable(name) if name.eq_ignore_ascii_case("@@VERSION") => self.text(self.context.version),

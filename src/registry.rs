@@ -8,6 +8,7 @@ use connector_mllp::Mllp;
 use connector_rest::Rest;
 use connector_soap::Soap;
 use connector_sqlite::Sqlite;
+use connector_sqlserver::SqlServer;
 use connector_webhook::Webhook;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
@@ -68,6 +69,7 @@ pub fn all() -> &'static [Kind] {
         entry::<Rest>(),
         entry::<Soap>(),
         entry::<Sqlite>(),
+        entry::<SqlServer>(),
         entry::<Webhook>(),
     ];
     ALL

@@ -39,6 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["src/delivery/", "src/cli/client.rs"]),
     ("connector_files", &["src/registry.rs"]),
     ("connector_sqlite", &["src/registry.rs"]),
+    ("connector_sqlserver", &["src/registry.rs"]),
     ("connector_mllp", &["src/registry.rs"]),
     ("connector_webhook", &["src/registry.rs"]),
     ("connector_rest", &["src/registry.rs"]),

@@ -19,7 +19,7 @@ pub struct Row {
 
 impl Row {
     /// True where the value at that position could not be decoded.
-    pub(crate) fn is_broken(&self, at: usize) -> bool {
+    pub fn is_broken(&self, at: usize) -> bool {
         self.broken.iter().any(|(column, _)| *column == at)
     }
 
@@ -40,7 +40,7 @@ pub struct Rows {
 
 impl Rows {
     /// Where a column stands: by its exact name, else by the only name that differs in case.
-    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+    pub fn position(&self, name: &str) -> Option<usize> {
         find_name(self.columns.iter().map(|column| &**column), name)
     }
 
@@ -95,6 +95,11 @@ pub trait RelationalClient: Send {
 
     /// The product and its version.
     async fn server(&mut self) -> Result<Option<String>, SourceError>;
+
+    /// What a person should know about this connection, one sentence each, beside what is read.
+    fn findings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The source's clock, in UTC, where it tells.
     async fn now_utc(&mut self) -> Result<Option<NaiveDateTime>, SourceError>;

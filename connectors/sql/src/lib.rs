@@ -26,6 +26,7 @@ mod probe;
 mod query;
 mod settings;
 mod watermark;
+mod whole;
 
 pub use client::{RelationalClient, Row, Rows};
 pub use decoder::RowDecoder;
@@ -34,3 +35,4 @@ pub use plan::Plan;
 pub use poller::SqlPoller;
 pub use query::Query;
 pub use settings::{Child, Fetch, Filter, FilterValue, TableStream, WatermarkSettings, WatermarkType, check_stream};
+pub use whole::records_of_result;

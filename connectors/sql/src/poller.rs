@@ -180,6 +180,10 @@ impl<C: RelationalClient> SqlPoller<C> {
             {
                 query.conditions.push(Condition::AtLeast { term: terms[0], value, blanks: true });
             }
+            let settled = terms[0].kind.and_then(|kind| self.client.dialect().settled(kind, terms[0].name));
+            if matches!(scan, Scan::Changes(_)) && settled.is_some() {
+                query.conditions.push(Condition::Settled(terms[0]));
+            }
             if let Some(cursor) = after {
                 query.conditions.push(Condition::After(&terms, &cursor.0));
             }

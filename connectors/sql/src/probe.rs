@@ -1,6 +1,6 @@
 //! Looks at a source without changing anything: what a stream reads, and what there is.
 
-use connector_api::{Discovered, FaultClass, Probe, SourceError, Value};
+use connector_api::{Discovered, FaultClass, Map, Probe, SourceError, Value};
 
 use crate::children::{missing, nearest};
 use crate::client::find_name;
@@ -8,8 +8,13 @@ use crate::plan::{ChildPlan, term};
 use crate::query::{Composer, Condition, Select};
 use crate::{Plan, RelationalClient, watermark};
 
+/// How many rows show what a table holds.
+const SAMPLE_ROWS: usize = 5;
+
 pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> Result<Probe, SourceError> {
     let mut probe = Probe { server: client.server().await?, ..Probe::default() };
+    probe.findings = client.findings();
+    probe.clock_difference_ms = clock_difference_ms(client).await?;
     let fetch = &plan.stream.fetch;
     let mut wanted: Vec<&String> = plan.columns.iter().collect();
     wanted.extend(&fetch.key);
@@ -34,6 +39,17 @@ pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> R
         probe_watermark(client, plan, &mut probe).await?;
     }
     Ok(probe)
+}
+
+/// The source's clock minus ours, in milliseconds, where it tells its time.
+async fn clock_difference_ms<C: RelationalClient>(client: &mut C) -> Result<Option<i64>, SourceError> {
+    #[expect(clippy::disallowed_methods, reason = "two clocks are compared, and one of them is this machine's")]
+    let ours = chrono::Utc::now;
+    let before = ours();
+    let Some(theirs) = client.now_utc().await? else { return Ok(None) };
+    // What the answer took counts half.
+    let half = (ours() - before) / 2;
+    Ok(Some((theirs.and_utc() - before - half).num_milliseconds()))
 }
 
 async fn probe_watermark<C: RelationalClient>(
@@ -139,6 +155,15 @@ async fn count<C: RelationalClient>(client: &mut C, query: crate::Query) -> Resu
     }
 }
 
+/// Some rows of a table or view, where it can be read.
+async fn sample<C: RelationalClient>(client: &mut C, name: &str) -> Vec<Map> {
+    let mut query = Composer::new(client.dialect(), Select::Columns(&[]), name, &[]);
+    query.limit = Some(SAMPLE_ROWS);
+    let query = query.compose();
+    let rows = client.query(&query).await.unwrap_or_default();
+    rows.rows.iter().map(|row| rows.map(row)).collect()
+}
+
 pub(crate) async fn discover<C: RelationalClient>(
     client: &mut C,
     name: Option<&str>,
@@ -150,7 +175,8 @@ pub(crate) async fn discover<C: RelationalClient>(
         let table = name.rsplit('.').next().unwrap_or(name);
         let listed = find_name(found.iter().map(|table| table.name.as_str()), table);
         let kind = listed.map_or_else(|| "table".to_owned(), |at| found[at].kind.clone());
-        found = vec![Discovered { name: name.to_owned(), kind, columns, rows: None, sample: Vec::new() }];
+        let sample = sample(client, name).await;
+        found = vec![Discovered { name: name.to_owned(), kind, columns, rows: None, sample }];
     }
     for table in &mut found {
         let query = Composer::new(client.dialect(), Select::Count, &table.name, &[]).compose();

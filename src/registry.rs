@@ -5,6 +5,7 @@
 use connector_api::{Connector, ConnectorKind, Mode, SettingsProblem, SourceSpec, StreamSpec};
 use connector_files::Files;
 use connector_mllp::Mllp;
+use connector_odbc::Odbc;
 use connector_sqlite::Sqlite;
 use connector_webhook::Webhook;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
@@ -60,7 +61,7 @@ pub const fn entry<K: ConnectorKind>() -> Kind {
 
 /// Every connector kind of this build, by name.
 pub fn all() -> &'static [Kind] {
-    static ALL: &[Kind] = &[entry::<Files>(), entry::<Mllp>(), entry::<Sqlite>(), entry::<Webhook>()];
+    static ALL: &[Kind] = &[entry::<Files>(), entry::<Mllp>(), entry::<Odbc>(), entry::<Sqlite>(), entry::<Webhook>()];
     ALL
 }
 

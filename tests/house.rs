@@ -40,6 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("connector_files", &["src/registry.rs"]),
     ("connector_sqlite", &["src/registry.rs"]),
     ("connector_mllp", &["src/registry.rs"]),
+    ("connector_odbc", &["src/registry.rs"]),
     ("connector_webhook", &["src/registry.rs"]),
     ("backoff::", &["src/retry.rs"]),
 ];

@@ -209,9 +209,7 @@ impl<C: RelationalClient> SqlPoller<C> {
     /// Where a scan of changes starts. `None`: at the table's beginning, or the cursor says it.
     fn start(&self, stored: &Watermark, after: Option<&Cursor>) -> Result<Option<Value>, SourceError> {
         let settings = self.plan.watermark()?;
-        let blank = |value: &Value| {
-            value.is_null() || (value.as_text() == Some("") && self.client.dialect().blank_watermarks(settings.kind))
-        };
+        let blank = |value: &Value| self.client.dialect().is_blank(settings.kind, value);
         // Within the rows without a watermark the stored one has not moved yet in this scan.
         let implied = after.is_some_and(|cursor| !cursor.0.first().is_some_and(blank));
         let Some(value) = stored.columns().first().filter(|_| !implied) else { return Ok(None) };

@@ -11,7 +11,7 @@ use connector_odbc::Odbc;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
 use rusqlite::{Connection, params};
 
-use support::{FETCH, SQLITE, bad_settings, source};
+use support::{FETCH, bad_settings, source, sqlite};
 
 struct File {
     folder: tempfile::TempDir,
@@ -32,8 +32,7 @@ fn file() -> File {
 
 impl File {
     fn settings(&self, name: &str) -> String {
-        let file = self.folder.path().join(name);
-        format!("product = \"sqlite\"\nconnection = \"Driver={SQLITE};Database={}\"", file.display())
+        sqlite(&self.folder.path().join(name))
     }
 }
 

@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const HELLO: Duration = Duration::from_secs(30);
 
 /// Rows per fetch: more gains nothing.
-const FETCH_ROWS: u32 = 500;
+const FETCH_ROWS: u32 = 250;
 
 /// A query's whole result is held in memory: what is larger is refused.
 const LARGEST_RESULT: usize = 256 * 1024 * 1024;

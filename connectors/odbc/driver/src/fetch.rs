@@ -15,11 +15,11 @@ use crate::session::{Failure, Send};
 /// What is bound for one value at most; a longer one makes the result be read row by row.
 const WIDEST: usize = 4096;
 
-/// What a column gets whose driver does not say how long its values are.
+/// What a column gets whose driver does not say how long its values are, or calls them long.
 const UNKNOWN: usize = 1024;
 
 /// What the bound buffers take together, at about the most.
-const BUFFERS: usize = 4 * 1024 * 1024;
+const BUFFERS: usize = 2 * 1024 * 1024;
 
 /// A value is read in pieces of this many bytes.
 const PIECE: usize = 64 * 1024;
@@ -56,7 +56,7 @@ fn column(cursor: &mut impl ResultSetMetadata, at: u16) -> Result<Column, Error>
     let (kind, width, type_name) = match found.data_type {
         DataType::Char { .. } | DataType::WChar { .. } => (Kind::Text, text(length), sized("char")),
         DataType::Varchar { .. } | DataType::WVarchar { .. } => (Kind::Text, text(length), sized("varchar")),
-        DataType::LongVarchar { .. } | DataType::WLongVarchar { .. } => (Kind::Text, WIDEST, "text".to_owned()),
+        DataType::LongVarchar { .. } | DataType::WLongVarchar { .. } => (Kind::Text, UNKNOWN, "text".to_owned()),
         DataType::Numeric { precision, scale } | DataType::Decimal { precision, scale } => {
             (Kind::Decimal, precision.clamp(38, 200) + 8, format!("decimal({precision},{scale})"))
         }
@@ -73,7 +73,7 @@ fn column(cursor: &mut impl ResultSetMetadata, at: u16) -> Result<Column, Error>
         DataType::Timestamp { .. } => (Kind::Timestamp, 64, "timestamp".to_owned()),
         DataType::Binary { .. } => (Kind::Binary, if length == 0 { UNKNOWN } else { length }, sized("binary")),
         DataType::Varbinary { .. } => (Kind::Binary, if length == 0 { UNKNOWN } else { length }, sized("varbinary")),
-        DataType::LongVarbinary { .. } => (Kind::Binary, WIDEST, "blob".to_owned()),
+        DataType::LongVarbinary { .. } => (Kind::Binary, UNKNOWN, "blob".to_owned()),
         // SQL Server's GUID and what else has no word in ODBC.
         DataType::Other { data_type, .. } => (Kind::Text, text(length.max(36)), format!("type {}", data_type.0)),
         DataType::Unknown => (Kind::Text, text(length), "unknown".to_owned()),
@@ -251,11 +251,12 @@ fn read_value<'v>(
             row.get_data(at, &mut target)?;
             (target.indicator(), PIECE - 1)
         };
-        let got = match indicator {
+        let left = match indicator {
             Indicator::Null => return Ok(None),
-            Indicator::NoTotal => room,
-            Indicator::Length(length) => length.min(room),
+            Indicator::NoTotal => usize::MAX,
+            Indicator::Length(length) => length,
         };
+        let got = left.min(room);
         if value.len() + got > most {
             return Ok(Some(Cell::TooLong));
         }

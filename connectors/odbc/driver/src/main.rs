@@ -101,8 +101,10 @@ fn answer(requests: &Receiver<Request>, output: &mut File) -> io::Result<()> {
             Ok(Ok(())) => output.write_all(&Reply::Done.to_frame()?)?,
             Ok(Err(session::Failure::Pipe(error))) => return Err(error),
             Ok(Err(session::Failure::Driver(fault))) => output.write_all(&Reply::Fault(fault).to_frame()?)?,
-            Err(_) => {
-                let message = b"the driver broke a rule of ODBC".to_vec();
+            Err(panic) => {
+                let said = panic.downcast_ref::<String>().map(String::as_str);
+                let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+                let message = format!("the driver broke a rule of ODBC: {said}").into_bytes();
                 let fault = Fault { stage: Stage::Process, state: String::new(), native: 0, message };
                 output.write_all(&Reply::Fault(fault).to_frame()?)?;
                 return Ok(());

@@ -133,10 +133,11 @@ impl Session {
         let Session { settings, connection, long } = self;
         let connection = connection.as_ref().ok_or_else(|| out_of_place("not connected"))?;
         let bound: Vec<Box<dyn InputParameter>> = params.iter().map(bind).collect();
-        let mut statement = connection.preallocate()?;
-        // Drivers may refuse it, or ignore it: the agent watches the clock in any case.
-        let _ = statement.set_query_timeout_sec(settings.query_timeout_secs as usize);
         loop {
+            // A new one for the second reading: SQLite3ODBC finds no data in one that was left early.
+            let mut statement = connection.preallocate()?;
+            // Drivers may refuse it, or ignore it: the agent watches the clock in any case.
+            let _ = statement.set_query_timeout_sec(settings.query_timeout_secs as usize);
             let mut cursor = statement.execute(sql, bound.as_slice())?.ok_or_else(no_result)?;
             let columns = fetch::columns(&mut cursor)?;
             send(Reply::Columns(columns.iter().map(|column| column.info.clone()).collect()))?;

@@ -74,7 +74,7 @@ static RULES: &[Rule] = &[
     Rule {
         states: &["3D000"],
         natives: &[1049, 4060],
-        words: &["unknown database"],
+        words: &["unknown database", "fatal:  database"],
         class: FaultClass::Missing,
         retry: STOP,
         hint: "there is no such database: check the connection string",

@@ -150,7 +150,13 @@ pub(crate) static POSTGRESQL: Preset = Preset {
         ("ByteaAsLongVarBinary", "1"),
         ("ConnSettings", "SET client_encoding TO 'UTF8'"),
     ],
-    session: &["SET statement_timeout = {millis}", "SET extra_float_digits = 3"],
+    session: &[
+        "SET statement_timeout = {millis}",
+        "SET extra_float_digits = 3",
+        // A database that declares no character set holds anything; asked for UTF-8, the server
+        // would refuse a whole result for one row in GBK. Its bytes are judged here, row by row.
+        "SELECT SET_CONFIG('client_encoding', 'SQL_ASCII', false) WHERE CURRENT_SETTING('server_encoding') = 'SQL_ASCII'",
+    ],
     begin: &["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"],
     server: Some("SHOW server_version"),
     now: Some("SELECT TO_CHAR(CLOCK_TIMESTAMP() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"),

@@ -114,8 +114,8 @@ impl OdbcSettings {
         problems
     }
 
-    /// The whole connection string.
-    pub(crate) fn connection_string(&self, preset: &Preset, password: Option<&str>) -> String {
+    /// The whole connection string, as the driver gets it. It is a secret.
+    pub fn connection_string(&self, preset: &Preset, password: Option<&str>) -> String {
         let there = attributes(&self.connection).unwrap_or_default();
         let absent = |name: &str| !there.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
         let mut text = self.connection.trim().trim_end_matches(';').to_owned();

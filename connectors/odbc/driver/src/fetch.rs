@@ -58,7 +58,9 @@ fn column(cursor: &mut impl ResultSetMetadata, at: u16) -> Result<Column, Error>
         DataType::Varchar { .. } | DataType::WVarchar { .. } => (Kind::Text, text(length), sized("varchar")),
         DataType::LongVarchar { .. } | DataType::WLongVarchar { .. } => (Kind::Text, UNKNOWN, "text".to_owned()),
         DataType::Numeric { precision, scale } | DataType::Decimal { precision, scale } => {
-            (Kind::Decimal, precision.clamp(38, 200) + 8, format!("decimal({precision},{scale})"))
+            // Oracle counts rows, and keeps whole numbers, in decimals without a fraction.
+            let kind = if scale == 0 { Kind::Integer } else { Kind::Decimal };
+            (kind, precision.clamp(38, 200) + 8, format!("decimal({precision},{scale})"))
         }
         DataType::TinyInt => (Kind::Integer, 24, "tinyint".to_owned()),
         DataType::SmallInt => (Kind::Integer, 24, "smallint".to_owned()),

@@ -179,10 +179,7 @@ impl OdbcClient {
         };
         let limit = Duration::from_secs(settings.login_timeout_secs.into()) + GRACE;
         self.done(&operation, limit, &Request::Connect(connect)).await?;
-        for statement in preset.session {
-            let secs = settings.query_timeout_secs;
-            let statement = statement.replace("{secs}", &secs.to_string());
-            let statement = statement.replace("{millis}", &(u64::from(secs) * 1000).to_string());
+        for statement in preset.session(settings.query_timeout_secs, settings.session_time_zone.as_deref()) {
             self.done(&operation, self.query_limit(), &Request::Execute(statement)).await?;
         }
         self.check_text().await

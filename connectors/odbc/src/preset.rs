@@ -86,6 +86,9 @@ pub struct Preset {
     pub login_timeout: LoginTimeout,
     /// Run after connecting; `{secs}` and `{millis}` stand for the query timeout.
     pub session: &'static [&'static str],
+    /// Sets the session's time zone, `{zone}`: in it arrive points in time whose column has no zone
+    /// of its own (PostgreSQL's `timestamptz`, MySQL's TIMESTAMP).
+    pub time_zone: Option<&'static str>,
     /// Begin a consistent read, after autocommit was left.
     pub begin: &'static [&'static str],
     /// The product's version.
@@ -120,6 +123,7 @@ const STANDARD: Preset = Preset {
     environment: &[],
     login_timeout: LoginTimeout::Attribute,
     session: &[],
+    time_zone: None,
     begin: &[],
     server: None,
     now: None,
@@ -157,6 +161,7 @@ pub(crate) static POSTGRESQL: Preset = Preset {
         // would refuse a whole result for one row in GBK. Its bytes are judged here, row by row.
         "SELECT SET_CONFIG('client_encoding', 'SQL_ASCII', false) WHERE CURRENT_SETTING('server_encoding') = 'SQL_ASCII'",
     ],
+    time_zone: Some("SET TIME ZONE '{zone}'"),
     begin: &["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"],
     server: Some("SHOW server_version"),
     now: Some("SELECT TO_CHAR(CLOCK_TIMESTAMP() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"),
@@ -187,6 +192,7 @@ pub(crate) static MARIADB: Preset = Preset {
         "SET SESSION max_statement_time = {secs}",
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     ],
+    time_zone: Some("SET SESSION time_zone = '{zone}'"),
     begin: &["START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"],
     server: Some("SELECT VERSION()"),
     now: Some("SELECT DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%d %H:%i:%s')"),
@@ -251,6 +257,7 @@ pub(crate) static ORACLE: Preset = Preset {
     environment: &[("NLS_LANG", "AMERICAN_AMERICA.AL32UTF8")],
     login_timeout: LoginTimeout::Watchdog,
     session: &["ALTER SESSION SET NLS_NUMERIC_CHARACTERS = '. '"],
+    time_zone: Some("ALTER SESSION SET TIME_ZONE = '{zone}'"),
     begin: &["SET TRANSACTION READ ONLY"],
     server: Some("SELECT BANNER FROM V$VERSION WHERE ROWNUM <= 1"),
     now: Some("SELECT TO_CHAR(SYS_EXTRACT_UTC(SYSTIMESTAMP), 'YYYY-MM-DD HH24:MI:SS') FROM DUAL"),
@@ -273,7 +280,6 @@ pub(crate) static DM: Preset = Preset {
     limit: LimitClause::Limit,
     max_parameters: 1000,
     nulls_first: " NULLS FIRST",
-    session: &[],
     begin: &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
     server: Some("SELECT BANNER FROM V$VERSION WHERE ROWNUM <= 1"),
     now: Some("SELECT TO_CHAR(GETUTCDATE(), 'YYYY-MM-DD HH24:MI:SS')"),
@@ -287,7 +293,6 @@ pub(crate) static DM: Preset = Preset {
 pub(crate) static IRIS: Preset = Preset {
     limit: LimitClause::Top,
     max_parameters: 300,
-    begin: &[],
     options: &[("Query Timeout", "1")],
     server: Some("SELECT $ZVERSION"),
     now: Some("SELECT TO_CHAR(GETUTCDATE(), 'YYYY-MM-DD HH24:MI:SS')"),
@@ -343,6 +348,16 @@ impl Dialect for Preset {
 }
 
 impl Preset {
+    /// What a session is told after connecting.
+    pub fn session(&self, query_timeout_secs: u32, time_zone: Option<&str>) -> Vec<String> {
+        let millis = u64::from(query_timeout_secs) * 1000;
+        let timed = |sql: &&str| {
+            sql.replace("{secs}", &query_timeout_secs.to_string()).replace("{millis}", &millis.to_string())
+        };
+        let zone = self.time_zone.zip(time_zone).map(|(sql, zone)| sql.replace("{zone}", zone));
+        self.session.iter().map(timed).chain(zone).collect()
+    }
+
     /// How a value is bound.
     pub(crate) fn param(&self, value: &Value) -> Param {
         let nanos = |time: &chrono::NaiveDateTime| time.nanosecond().min(999_999_999);

@@ -36,6 +36,11 @@ pub struct OdbcSettings {
     /// The longest value that is read, in MiB. A record with a longer one is held.
     #[serde(default = "default_max_value_mb")]
     pub max_value_mb: u32,
+    /// The zone in which points in time arrive whose column has none of its own (PostgreSQL's
+    /// `timestamptz`, MySQL's TIMESTAMP), in the product's words: `Asia/Shanghai`, `+08:00`. The
+    /// server's own choice where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_time_zone: Option<String>,
     /// Variables for the driver's process, e.g. `NLS_LANG`, `LD_LIBRARY_PATH`, `ODBCINI`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
@@ -101,6 +106,16 @@ impl OdbcSettings {
         if (1..64).contains(&self.memory_limit_mb) {
             let message = format!("no driver starts in {} MiB", self.memory_limit_mb);
             problem("settings.memory_limit_mb", message, "1024 is usual, 0 means no limit");
+        }
+        if let Some(zone) = &self.session_time_zone {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "+-:/_".contains(c);
+            if self.product.preset().time_zone.is_none() {
+                let message = format!("sessions of {:?} have no time zone of their own", self.product);
+                problem("settings.session_time_zone", message, "remove it; the mapping says the zone of each column");
+            } else if zone.is_empty() || !zone.chars().all(plain) {
+                let message = format!("{zone:?} is no time zone");
+                problem("settings.session_time_zone", message, "write Asia/Shanghai or +08:00");
+            }
         }
         if self.password.is_some() && self.user.is_none() {
             problem("settings.password", "a password without a user".to_owned(), "name the login in settings.user");

@@ -132,7 +132,7 @@ async fn every_case_is_spelled_as_expected() {
         case.expect(&json!({
             "connection": settings.connection_string(preset, Some("…")),
             "environment": preset.environment,
-            "session": preset.session,
+            "session": preset.session(settings.query_timeout_secs, preset.time_zone.map(|_| "+08:00")),
             "begin": preset.begin,
             "server": preset.server,
             "now": preset.now,

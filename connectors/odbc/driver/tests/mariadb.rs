@@ -79,8 +79,8 @@ async fn types(settings: &str) {
 #[tokio::test]
 async fn every_type_arrives_exactly() {
     let server = Mariadb::start(&[]);
-    server.sql(&format!("USE peis; SET sql_mode = ''; {TYPES}"));
-    let settings = server.settings();
+    server.sql(&format!("USE peis; SET sql_mode = '', time_zone = '+08:00'; {TYPES}"));
+    let settings = format!("{}\nsession_time_zone = \"+08:00\"", server.settings());
     types(&settings).await;
     let records = all(&settings, "old", 1).await;
     let names: Vec<_> = records.iter().map(|record| value(record, "name").as_text().unwrap()).collect();
@@ -99,8 +99,8 @@ async fn every_type_arrives_exactly() {
 async fn a_servers_own_modes_do_not_change_what_is_read() {
     let modes = "--sql-mode=ORACLE,PAD_CHAR_TO_FULL_LENGTH,EMPTY_STRING_IS_NULL";
     let server = Mariadb::start(&[modes, "--character-set-server=gbk"]);
-    server.sql(&format!("USE peis; SET sql_mode = ''; {TYPES}"));
-    types(&server.settings()).await;
+    server.sql(&format!("USE peis; SET sql_mode = '', time_zone = '+08:00'; {TYPES}"));
+    types(&format!("{}\nsession_time_zone = \"+08:00\"", server.settings())).await;
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ async fn every_type_arrives_exactly() {
             NULL, '08:30:00');
          INSERT INTO 体检 (k, ok, f8) VALUES (2, false, 'NaN');",
     );
-    let settings = server.settings("postgres");
+    let settings = format!("{}\nsession_time_zone = \"Asia/Shanghai\"", server.settings("postgres"));
     for limit in [1, 10] {
         let records = all(&settings, "体检", limit).await;
         let row = records[0].document.as_ref().unwrap();
@@ -72,6 +72,7 @@ async fn every_type_arrives_exactly() {
         assert_eq!(get("ok"), &Value::Bool(true));
         assert_eq!(get("day"), &time("2024-02-29"));
         assert_eq!(get("at"), &time("2024-02-29T08:00:00.123456"));
+        assert_eq!(get("at_zone"), &time("2024-02-29T08:00:00"), "in the session's zone");
         assert_eq!(get("long"), &Value::from("体检报告".repeat(50_000)), "600 kB, no character cut");
         assert_eq!(get("picture"), &Value::Bytes([0, 1, 255, 39].repeat(75_000)));
         assert_eq!(get("doc"), &Value::from("{\"a\": \"中\"}"));

@@ -1,7 +1,5 @@
 //! The suite that every polled connector passes, on private servers read through their drivers.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps nothing")]
-
 mod support;
 
 use std::path::PathBuf;

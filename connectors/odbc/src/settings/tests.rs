@@ -10,6 +10,7 @@ fn settings(product: Product, connection: &str) -> OdbcSettings {
         query_timeout_secs: 60,
         memory_limit_mb: 1024,
         max_value_mb: 32,
+        session_time_zone: None,
         environment: BTreeMap::new(),
         program: None,
     }
@@ -50,5 +51,10 @@ fn problems_name_their_place() {
     bad.query_timeout_secs = 0;
     bad.memory_limit_mb = 3;
     bad.environment.insert("LC_ALL".to_owned(), "zh_CN.GBK".to_owned());
+    for (product, zone) in [(Product::Sqlite, "+08:00"), (Product::Postgresql, "UTC'; DROP")] {
+        let mut bad = settings(product, "DSN=x");
+        bad.session_time_zone = Some(zone.to_owned());
+        assert_eq!(paths(bad), ["settings.session_time_zone"]);
+    }
     assert_eq!(paths(bad), ["settings.query_timeout_secs", "settings.memory_limit_mb", "settings.environment"]);
 }

@@ -27,7 +27,7 @@ pub(crate) const FETCH: &str =
 
 /// A source with the given settings and streams.
 pub(crate) fn configured(settings: &str, streams: &str) -> String {
-    let program = env!("CARGO_BIN_EXE_hisync-odbc");
+    let program = option_env!("CARGO_BIN_EXE_hisync-odbc").unwrap_or("hisync-odbc");
     format!("[[sources]]\nid = \"s\"\nconnector = \"odbc\"\n[sources.settings]\nprogram = \"{program}\"\n{settings}\n{streams}\n")
 }
 
@@ -78,27 +78,27 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn id_of(user: &str, which: &str) -> u32 {
-    let output = Command::new("id").args([which, user]).output().unwrap();
+fn id_of_nobody(which: &str) -> u32 {
+    let output = Command::new("id").args([which, "nobody"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
-/// A command that ends with its test, as a user that a server accepts: PostgreSQL refuses root.
-fn as_user(user: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+/// A command that ends with its test, and never runs as root: PostgreSQL refuses that.
+fn as_nobody(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "QUIT"]);
     if is_root() {
-        command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+        command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]);
     }
     command.arg("--").arg(program).current_dir("/").env("LC_ALL", "C.UTF-8");
     command
 }
 
-/// A folder that a server's user may write to.
-fn folder_for(user: &str) -> tempfile::TempDir {
+/// A folder that such a command may write to.
+fn folder_for_nobody() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     if is_root() {
-        chown(folder.path(), Some(id_of(user, "-u")), Some(id_of(user, "-g"))).unwrap();
+        chown(folder.path(), Some(id_of_nobody("-u")), Some(id_of_nobody("-g"))).unwrap();
     }
     folder
 }
@@ -137,13 +137,13 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) fn start() -> Postgres {
-        let folder = folder_for("postgres");
+        let folder = folder_for_nobody();
         let (data, password) = (folder.path().join("data"), folder.path().join("password"));
         std::fs::write(&password, PASSWORD).unwrap();
-        let mut init = as_user("postgres", Self::program("initdb"));
+        let mut init = as_nobody(Self::program("initdb"));
         init.args(["-E", "UTF8", "--locale=C", "-U", "hisync", "-A", "scram-sha-256", "-N", "--pwfile"]);
         must_succeed(init.arg(&password).arg("-D").arg(&data));
-        let mut command = as_user("postgres", Self::program("postgres"));
+        let mut command = as_nobody(Self::program("postgres"));
         command.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=30", "-k"]);
         command.arg(folder.path()).arg("-D").arg(&data).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Postgres { server: command.spawn().unwrap(), folder };
@@ -205,13 +205,13 @@ pub(crate) struct Mariadb {
 impl Mariadb {
     /// Starts one with the given options beside its own.
     pub(crate) fn start(options: &[&str]) -> Mariadb {
-        let folder = folder_for("mysql");
+        let folder = folder_for_nobody();
         let data = format!("--datadir={}", folder.path().join("data").display());
         std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
-        let mut init = as_user("mysql", "mariadb-install-db");
+        let mut init = as_nobody("mariadb-install-db");
         init.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]).arg(&data);
         must_succeed(init.env("TMPDIR", folder.path()).env("HOME", folder.path()));
-        let mut command = as_user("mysql", "mariadbd");
+        let mut command = as_nobody("mariadbd");
         command.args(["--no-defaults", "--skip-networking", "--innodb-flush-log-at-trx-commit=0"]).arg(&data);
         command.args(["--character-set-server=utf8mb4", "--innodb-buffer-pool-size=64M"]);
         command.arg(format!("--socket={}", folder.path().join("socket").display()));

@@ -129,12 +129,12 @@ impl OdbcClient {
             }
             Ok(Err(Broken::Pipe(cause))) => Err(lost(operation, process, cause).await),
             Ok(Err(Broken::TooLarge)) => {
-                process.destroy().await;
+                let _ = process.destroy().await;
                 let hint = format!("the result is larger than {} MiB: lower batch_size", LARGEST_RESULT >> 20);
                 Err(SourceError::stop(FaultClass::Data, operation).hint(hint))
             }
             Err(_) => {
-                process.destroy().await;
+                let _ = process.destroy().await;
                 let hint = "no answer within the time limit, so the driver's process was killed and is started anew; \
                             an index on the watermark and key columns helps, or a longer time limit";
                 Err(SourceError::retry(FaultClass::Timeout, operation).hint(hint))
@@ -285,7 +285,7 @@ async fn start(target: &Target) -> Result<Process, SourceError> {
                 .hint("it ended before it said a word: start it by hand with --version")),
         },
         Err(_) => {
-            process.destroy().await;
+            let _ = process.destroy().await;
             Err(SourceError::retry(FaultClass::Timeout, operation).hint("it did not say a word and was killed"))
         }
     }

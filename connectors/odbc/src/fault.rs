@@ -27,7 +27,7 @@ struct Rule {
     hint: &'static str,
 }
 
-/// In order: the first that matches holds. Numbers are those of MySQL (1000 to 3999), Oracle (ORA)
+/// The first whose state matches holds, else the first by number, else by words. Numbers are those of MySQL (1000 to 3999), Oracle (ORA)
 /// and SQL Server; where products share one, they mean the same.
 static RULES: &[Rule] = &[
     Rule {
@@ -58,7 +58,12 @@ static RULES: &[Rule] = &[
     Rule {
         states: &[],
         natives: &[2005, 12154, 20013],
-        words: &["could not translate host name", "unknown host", "name or service not known", "unknown mysql server host"],
+        words: &[
+            "could not translate host name",
+            "unknown host",
+            "name or service not known",
+            "unknown mysql server host",
+        ],
         class: FaultClass::NameResolution,
         retry: RETRY,
         hint: "the host's name does not resolve: write its address, or add it to /etc/hosts",
@@ -163,18 +168,26 @@ pub(crate) fn classify(preset: &Preset, operation: String, fault: &Fault, secret
     let of_state = |rule: &&Rule| rule.states.contains(&fault.state.as_str());
     let of_native = |rule: &&Rule| rule.natives.contains(&fault.native.abs());
     let of_words = |rule: &&Rule| rule.words.iter().any(|word| lower.contains(word));
-    let rule = RULES.iter().find(|rule| of_state(rule) || of_native(rule) || of_words(rule));
+    // Words come last: a table may be called "certificate".
+    let rules = || RULES.iter();
+    let rule = rules().find(of_state).or_else(|| rules().find(of_native)).or_else(|| rules().find(of_words));
     let (class, retry, hint) = match rule {
         Some(rule) if rule.class == FaultClass::Charset => (rule.class, rule.retry, preset.text_cure),
         Some(rule) => (rule.class, rule.retry, rule.hint),
-        None if fault.stage == Stage::Process => (FaultClass::Other, RETRY, "hisync-odbc itself failed; it is started anew"),
+        None if fault.stage == Stage::Process => {
+            (FaultClass::Other, RETRY, "hisync-odbc itself failed; it is started anew")
+        }
         None if fault.stage == Stage::Connect => (FaultClass::Unreachable, RETRY, UNREACHABLE),
-        None if fault.state.starts_with("08") => (FaultClass::Protocol, RETRY, "the connection broke while it was read from"),
+        None if fault.state.starts_with("08") => {
+            (FaultClass::Protocol, RETRY, "the connection broke while it was read from")
+        }
         // Products end sessions with words of their own: 57P01 and MySQL's 2006, 2013.
         None if fault.state.starts_with("57P") || [2006, 2013, 1927].contains(&fault.native.abs()) => {
             (FaultClass::Protocol, RETRY, "the server ended the connection")
         }
-        None if fault.state.starts_with("53") => (FaultClass::Unreachable, RETRY, "the server has no room for a session"),
+        None if fault.state.starts_with("53") => {
+            (FaultClass::Unreachable, RETRY, "the server has no room for a session")
+        }
         None if fault.state.starts_with("22") => {
             (FaultClass::Data, STOP, "the source refuses a value: is the watermark's type what its column holds?")
         }

@@ -29,7 +29,8 @@ pub struct Odbc;
 
 impl ConnectorKind for Odbc {
     const NAME: &'static str = "odbc";
-    const SUMMARY: &'static str = "tables and views of Oracle, MySQL, PostgreSQL, DM, Caché and others by their ODBC drivers";
+    const SUMMARY: &'static str =
+        "tables and views of Oracle, MySQL, PostgreSQL, DM, Caché and others by their ODBC drivers";
     const SAMPLE: &'static str = include_str!("../sample.toml");
     const MODES: &'static [Mode] = &[Mode::Incremental, Mode::Snapshot];
     type Settings = OdbcSettings;

@@ -35,8 +35,8 @@ const INHERITED: [&str; 15] = [
     "SSL_CERT_DIR",
 ];
 
-/// How long a process that closed its pipe may take to be gone.
-const LAST_BREATH: Duration = Duration::from_secs(1);
+/// How long a process that closed its pipe, or was killed, may take to be gone.
+const LAST_BREATH: Duration = Duration::from_secs(3);
 
 /// A process, and the two pipes to it. Dropping it ends it: at once where it owes an answer, else
 /// by the end of its input.
@@ -106,14 +106,14 @@ impl Process {
         if let Ok(status) = tokio::time::timeout(LAST_BREATH, self.child.wait()).await {
             return status.ok();
         }
-        self.kill();
-        self.child.wait().await.ok()
+        self.destroy().await
     }
 
-    /// Kills it and what it started, and waits until it is gone.
-    pub(crate) async fn destroy(mut self) {
+    /// Kills it and what it started, and waits until it is gone. One that the kernel can't end yet,
+    /// because a disk or a share does not answer, is left to be reaped when it is.
+    pub(crate) async fn destroy(mut self) -> Option<ExitStatus> {
         self.kill();
-        let _ = self.child.wait().await;
+        tokio::time::timeout(LAST_BREATH, self.child.wait()).await.ok()?.ok()
     }
 
     fn kill(&self) {

@@ -43,16 +43,8 @@ pub enum Kind {
     Binary,
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Text,
-    Kind::Integer,
-    Kind::Decimal,
-    Kind::Float,
-    Kind::Bool,
-    Kind::Date,
-    Kind::Timestamp,
-    Kind::Binary,
-];
+const KINDS: [Kind; 8] =
+    [Kind::Text, Kind::Integer, Kind::Decimal, Kind::Float, Kind::Bool, Kind::Date, Kind::Timestamp, Kind::Binary];
 
 /// A column of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +79,7 @@ pub enum Param {
 }
 
 /// How to connect, and the bounds of what follows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Connect {
     /// The ODBC connection string, with the password.
     pub connection: String,
@@ -105,6 +97,13 @@ pub struct Connect {
     pub fetch_rows: u32,
     /// Binary floats are fetched as such, not as the text that the driver makes of them.
     pub binary_floats: bool,
+}
+
+/// Without the connection string: it holds a password.
+impl std::fmt::Debug for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connect").field("memory_mb", &self.memory_mb).finish_non_exhaustive()
+    }
 }
 
 /// What the agent asks.
@@ -299,7 +298,8 @@ impl Writer {
 
     fn end(mut self) -> io::Result<Vec<u8>> {
         let length = self.0.len() - 4;
-        let head = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or_else(|| broken("a frame is too long"))?;
+        let head =
+            u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or_else(|| broken("a frame is too long"))?;
         self.0[..4].copy_from_slice(&head.to_le_bytes());
         Ok(self.0)
     }

@@ -125,7 +125,10 @@ mod tests {
     #[test]
     fn a_count_is_read_in_whatever_type_it_comes() {
         let decimal = |text: &str| count_of(&Value::decimal(text).unwrap());
-        assert_eq!((count_of(&Value::Integer(100)), decimal("100"), decimal("100.00")), (Some(100), Some(100), Some(100)));
+        assert_eq!(
+            (count_of(&Value::Integer(100)), decimal("100"), decimal("100.00")),
+            (Some(100), Some(100), Some(100))
+        );
         assert_eq!((count_of(&Value::Integer(-1)), decimal("1.5"), count_of(&Value::Null)), (None, None, None));
     }
 }

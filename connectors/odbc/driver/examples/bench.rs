@@ -48,9 +48,13 @@ fn main() {
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("source.db");
-    let series = format!("FROM (WITH RECURSIVE c(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM c WHERE k < {rows}) SELECT k FROM c);");
+    let series = format!(
+        "FROM (WITH RECURSIVE c(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM c WHERE k < {rows}) SELECT k FROM c);"
+    );
     let database = rusqlite::Connection::open(&file).unwrap();
-    database.execute_batch(&format!("{table} INSERT INTO big SELECT {} {series}", values("k", "'体检项目' || k"))).unwrap();
+    database
+        .execute_batch(&format!("{table} INSERT INTO big SELECT {} {series}", values("k", "'体检项目' || k")))
+        .unwrap();
     compare("sqlite", &sqlite(&file), rows, &runtime);
 }
 

@@ -86,7 +86,11 @@ fn column(cursor: &mut impl ResultSetMetadata, at: u16) -> Result<Column, Error>
         Nullability::NoNulls => Some(false),
     };
     let single = found.data_type == DataType::Real;
-    Ok(Column { info: ColumnInfo { name: found.name, kind, type_name, nullable }, width: width.clamp(24, WIDEST), single })
+    Ok(Column {
+        info: ColumnInfo { name: found.name, kind, type_name, nullable },
+        width: width.clamp(24, WIDEST),
+        single,
+    })
 }
 
 /// Rows on their way out.
@@ -212,7 +216,8 @@ pub(crate) fn by_row(
                     let mut number = Nullable::<f64>::null();
                     row.get_data(at, &mut number)?;
                     number.into_opt().map(|number| {
-                        value = if column.single { format!("{:?}", number as f32) } else { format!("{number:?}") }.into();
+                        value =
+                            if column.single { format!("{:?}", number as f32) } else { format!("{number:?}") }.into();
                         Cell::Bytes(&value)
                     })
                 }

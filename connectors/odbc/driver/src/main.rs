@@ -57,7 +57,10 @@ fn serve() -> io::Result<()> {
     rustix::stdio::dup2_stdout(&nowhere)?;
     rustix::stdio::dup2_stderr(&nowhere)?;
     let (sender, requests) = sync_channel(1);
-    std::thread::Builder::new().name("requests".to_owned()).stack_size(128 * 1024).spawn(move || listen(input, &sender))?;
+    std::thread::Builder::new()
+        .name("requests".to_owned())
+        .stack_size(128 * 1024)
+        .spawn(move || listen(input, &sender))?;
     output.write_all(&Reply::Hello(VERSION).to_frame()?)?;
     answer(&requests, &mut output)
 }

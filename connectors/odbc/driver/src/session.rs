@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use connector_odbc::wire::{Cell, ColumnInfo, Connect, Fault, Kind, Param, Reply, Request, Stage, write_cell};
@@ -184,13 +185,18 @@ fn no_result() -> Failure {
 fn bind(param: &Param) -> Box<dyn InputParameter> {
     match param {
         Param::Null => Box::new(VarCharBox::null()),
+        // A length of nothing is refused by some drivers.
+        Param::Text(text) if text.is_empty() => {
+            let data_type = DataType::Varchar { length: NonZeroUsize::new(1) };
+            Box::new(WithDataType { value: VarCharBox::from_string(String::new()), data_type })
+        }
         Param::Text(text) => Box::new(VarCharBox::from_string(text.clone())),
         Param::Integer(number) => Box::new(Nullable::new(*number)),
         Param::Decimal(literal) => {
-            let digits = literal.bytes().filter(u8::is_ascii_digit).count().clamp(1, 38);
-            let scale = literal.split_once('.').map_or(0, |(_, fraction)| fraction.len().min(38));
-            // An exponent is beyond what a decimal of ODBC can say; the server reads it from text.
-            if literal.contains(['e', 'E']) {
+            let digits = literal.bytes().filter(u8::is_ascii_digit).count();
+            let scale = literal.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            // More than a decimal of ODBC can say; the server reads it from text.
+            if literal.contains(['e', 'E']) || digits > 38 {
                 return Box::new(VarCharBox::from_string(literal.clone()));
             }
             let data_type = DataType::Decimal { precision: digits, scale: scale as i16 };

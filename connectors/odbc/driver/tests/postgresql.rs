@@ -6,9 +6,7 @@ mod support;
 
 use std::path::Path;
 
-use connector_api::{
-    Action, Document, FaultClass, Poller, Record, Request, SourceError, Value, Watermark,
-};
+use connector_api::{Action, Document, FaultClass, Poller, Record, Request, SourceError, Value, Watermark};
 use connector_odbc::Odbc;
 use connector_testkit::conformance::{poller, scan_changes, scan_snapshot};
 
@@ -102,7 +100,8 @@ async fn typed_watermarks_and_padded_keys_page_without_loss() {
              fetch = {{ from = \"r\", key = [\"k\"], watermark = {watermark} }}"
         )
     };
-    let streams = [stream("at", "timestamp"), stream("zoned", "timestamp"), stream("n", "number"), stream("day", "timestamp")];
+    let streams =
+        [stream("at", "timestamp"), stream("zoned", "timestamp"), stream("n", "number"), stream("day", "timestamp")];
     let source = configured(&settings, &streams.join("\n"));
     for name in ["at", "zoned", "n", "day"] {
         for limit in [1, 2, 5, 100] {
@@ -165,6 +164,12 @@ async fn a_snapshot_is_of_one_moment_and_a_crash_of_the_server_is_survived() {
     server.sql("INSERT INTO t SELECT GENERATE_SERIES(31, 60); DELETE FROM t WHERE k < 5;");
     let rest = poller.fetch(Request::Snapshot { after: first.next.as_ref() }, 20).await.unwrap();
     assert_eq!((first.records.len() + rest.records.len(), rest.counted), (30, Some(30)));
+    // The same by standard SQL and the driver's own catalogue, as for a product that hisync does not know.
+    let generic = settings.replace("product = \"postgresql\"", "product = \"generic\"");
+    let source = snapshot(&generic, r#"from = "public.t", key = ["k"]"#);
+    assert_eq!(scan_snapshot(&mut *open(&source, "all"), 20).await.1, Some(56));
+    let found = open(&source, "all").discover(None).await.unwrap();
+    assert!(found.iter().any(|table| table.name == "public.t" && table.kind == "table"), "{found:?}");
     // The connection is kept; the server goes away behind its back.
     let first = poller.fetch(Request::Snapshot { after: None }, 20).await.unwrap();
     server.crash();
@@ -180,7 +185,9 @@ async fn chinese_text_is_right_in_databases_of_other_character_sets() {
     let server = Postgres::start();
     server.sql("CREATE DATABASE gbk ENCODING 'EUC_CN' LOCALE 'C' TEMPLATE template0");
     server.sql("CREATE DATABASE anything ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
-    server.run("gbk", "CREATE TABLE t (k TEXT PRIMARY KEY, 姓名 TEXT); INSERT INTO t VALUES ('一', '王小明');").unwrap();
+    server
+        .run("gbk", "CREATE TABLE t (k TEXT PRIMARY KEY, 姓名 TEXT); INSERT INTO t VALUES ('一', '王小明');")
+        .unwrap();
     let settings = server.settings("gbk");
     let records = all(&settings, "t", 1).await;
     assert_eq!(value(records[0].document.as_ref().unwrap(), "姓名"), &Value::from("王小明"));

@@ -196,8 +196,7 @@ async fn a_driver_that_dies_in_mid_answer_fails_its_own_stream_alone() {
 #[tokio::test]
 async fn a_scan_that_is_given_up_takes_its_process_along() {
     let folder = database();
-    let settings =
-        format!("{}\nenvironment = {{ MARK = \"given-up\" }}", sqlite(&folder.path().join("source.db")));
+    let settings = format!("{}\nenvironment = {{ MARK = \"given-up\" }}", sqlite(&folder.path().join("source.db")));
     let mut poller = open(&settings, "slow");
     let (pid, call) = at_work(&mut *poller, "given-up").await;
     drop(call);
@@ -213,13 +212,11 @@ async fn a_scan_that_is_given_up_takes_its_process_along() {
 #[tokio::test]
 async fn the_process_ends_with_the_agent_even_while_its_driver_hangs() {
     let folder = database();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_hisync-odbc"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(env!("CARGO_BIN_EXE_hisync-odbc")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    let connection = format!("Driver={};Database={}", driver("libsqlite3odbc.so"), folder.path().join("source.db").display());
+    let connection =
+        format!("Driver={};Database={}", driver("libsqlite3odbc.so"), folder.path().join("source.db").display());
     let connect = Connect { connection, idle_secs: 60, fetch_rows: 10, max_value: 1000, ..Connect::default() };
     for request in [Request::Connect(connect), Request::Query("SELECT COUNT(*) FROM slow".to_owned(), Vec::new())] {
         std::io::Write::write_all(&mut input, &request.to_frame().unwrap()).unwrap();

@@ -26,6 +26,7 @@ fn states_and_numbers_have_their_class() {
     assert_eq!(connect("01S00", 0, ""), (Other, STOP));
     assert_eq!(connect("HY000", 12541, "ORA-12541"), (Unreachable, RETRY));
     assert_eq!(statement("42S02", 0), (Missing, STOP));
+    assert_eq!(class(Stage::Statement, "42S02", 1, b"no table \"certificate\""), (Missing, STOP), "no word of TLS");
     assert_eq!(statement("42S22", 0), (Missing, STOP));
     assert_eq!(statement("HY000", 942), (Missing, STOP));
     assert_eq!(statement("42501", 0), (Permission, STOP));
@@ -40,7 +41,8 @@ fn states_and_numbers_have_their_class() {
 
 #[test]
 fn words_of_a_chinese_driver_are_read_and_nothing_personal_is_repeated() {
-    let fault = |state: &str, message: &[u8], stage| Fault { stage, state: state.into(), native: -1, message: message.into() };
+    let fault =
+        |state: &str, message: &[u8], stage| Fault { stage, state: state.into(), native: -1, message: message.into() };
     let gbk = encoding_rs::GB18030.encode("用户名或密码错误 geheim").0.into_owned();
     let error = classify(&POSTGRESQL, "connect".into(), &fault("28000", &gbk, Stage::Connect), Some("geheim"));
     assert!(error.chain().contains("用户名或密码错误") && !error.chain().contains("geheim"), "{}", error.chain());

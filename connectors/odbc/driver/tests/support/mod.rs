@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 pub(crate) fn driver(file: &str) -> String {
     let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
     let found = folders.map(|folder| folder.path().join("odbc").join(file)).find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("{file} is not installed: scripts/test says which package has it")).display().to_string()
+    found
+        .unwrap_or_else(|| panic!("{file} is not installed: scripts/test says which package has it"))
+        .display()
+        .to_string()
 }
 
 pub(crate) fn sqlite(file: &Path) -> String {
@@ -28,7 +31,9 @@ pub(crate) const FETCH: &str =
 /// A source with the given settings and streams.
 pub(crate) fn configured(settings: &str, streams: &str) -> String {
     let program = option_env!("CARGO_BIN_EXE_hisync-odbc").unwrap_or("hisync-odbc");
-    format!("[[sources]]\nid = \"s\"\nconnector = \"odbc\"\n[sources.settings]\nprogram = \"{program}\"\n{settings}\n{streams}\n")
+    format!(
+        "[[sources]]\nid = \"s\"\nconnector = \"odbc\"\n[sources.settings]\nprogram = \"{program}\"\n{settings}\n{streams}\n"
+    )
 }
 
 /// A source with the streams of the conformance suite.
@@ -161,7 +166,9 @@ impl Postgres {
 
     pub(crate) fn run(&self, database: &str, sql: &str) -> Result<(), String> {
         let mut client = Command::new(Self::program("psql"));
-        client.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "hisync", "-d", database, "-h"]).arg(self.folder.path());
+        client
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "hisync", "-d", database, "-h"])
+            .arg(self.folder.path());
         feed(client.env("PGPASSWORD", PASSWORD).env("PGCLIENTENCODING", "UTF8"), sql)
     }
 

@@ -5,6 +5,7 @@
 use connector_api::{Connector, ConnectorKind, Mode, SettingsProblem, SourceSpec, StreamSpec};
 use connector_files::Files;
 use connector_mllp::Mllp;
+use connector_odbc::Odbc;
 use connector_rest::Rest;
 use connector_soap::Soap;
 use connector_sqlite::Sqlite;
@@ -66,6 +67,7 @@ pub fn all() -> &'static [Kind] {
     static ALL: &[Kind] = &[
         entry::<Files>(),
         entry::<Mllp>(),
+        entry::<Odbc>(),
         entry::<Rest>(),
         entry::<Soap>(),
         entry::<Sqlite>(),

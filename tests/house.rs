@@ -41,6 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("connector_sqlite", &["src/registry.rs"]),
     ("connector_sqlserver", &["src/registry.rs"]),
     ("connector_mllp", &["src/registry.rs"]),
+    ("connector_odbc", &["src/registry.rs"]),
     ("connector_webhook", &["src/registry.rs"]),
     ("connector_rest", &["src/registry.rs"]),
     ("connector_soap", &["src/registry.rs"]),

@@ -55,6 +55,18 @@ impl Rows {
     }
 }
 
+/// A COUNT, in whatever type of number the database counts.
+pub(crate) fn count_of(value: &Value) -> Option<u64> {
+    match value {
+        Value::Integer(number) => u64::try_from(*number).ok(),
+        Value::Decimal(number) => {
+            let (whole, fraction) = number.as_str().split_once('.').unwrap_or((number.as_str(), ""));
+            whole.parse().ok().filter(|_| fraction.bytes().all(|digit| digit == b'0'))
+        }
+        _ => None,
+    }
+}
+
 /// Finds a name exactly, else the only one that is equal but for ASCII case.
 pub(crate) fn find_name<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option<usize> {
     let mut alike = None;
@@ -109,4 +121,19 @@ pub trait RelationalClient: Send {
 
     /// The columns of a table or view; `None` where there is no such thing.
     async fn columns(&mut self, table: &str) -> Result<Option<Vec<Column>>, SourceError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_read_in_whatever_type_it_comes() {
+        let decimal = |text: &str| count_of(&Value::decimal(text).unwrap());
+        assert_eq!(
+            (count_of(&Value::Integer(100)), decimal("100"), decimal("100.00")),
+            (Some(100), Some(100), Some(100))
+        );
+        assert_eq!((count_of(&Value::Integer(-1)), decimal("1.5"), count_of(&Value::Null)), (None, None, None));
+    }
 }

@@ -84,4 +84,21 @@ pub trait Dialect: Send + Sync {
         let _ = (kind, quoted);
         None
     }
+
+    /// The literals of blank watermarks: text, or MySQL's date of zeros.
+    fn blank_literals(&self, kind: WatermarkType) -> &'static [&'static str] {
+        if self.blank_watermarks(kind) { &["''"] } else { &[] }
+    }
+
+    /// True where a value that was read from a watermark column is one of these.
+    fn is_blank(&self, kind: WatermarkType, value: &Value) -> bool {
+        value.is_null()
+            || value.as_text().is_some_and(|text| {
+                let same = |literal: &&str| match literal.trim_matches('\'') {
+                    "" => text.is_empty(),
+                    zeros => text.starts_with(zeros),
+                };
+                self.blank_literals(kind).iter().any(same)
+            })
+    }
 }

@@ -11,6 +11,7 @@ use connector_api::{
 };
 
 use crate::children::{Node, attach, positions};
+use crate::client::count_of;
 use crate::decoder::mark_held;
 use crate::plan::{term, tuples_per_query};
 use crate::query::{Condition, Select, Term};
@@ -146,10 +147,8 @@ impl<C: RelationalClient> SqlPoller<C> {
 
     async fn count(&mut self) -> Result<u64, SourceError> {
         let query = self.plan.parents(self.client.dialect(), Select::Count).compose();
-        match self.client.query(&query).await?.scalar() {
-            Some(Value::Integer(rows)) => Ok(u64::try_from(*rows).unwrap_or(0)),
-            _ => Err(SourceError::stop(FaultClass::Data, format!("count the rows of {:?}", self.plan.from()))),
-        }
+        let counted = self.client.query(&query).await?.scalar().and_then(count_of);
+        counted.ok_or_else(|| SourceError::stop(FaultClass::Data, format!("count the rows of {:?}", self.plan.from())))
     }
 
     /// Reads one page of parent rows, one row more than is kept, to know whether there are more.
@@ -213,9 +212,7 @@ impl<C: RelationalClient> SqlPoller<C> {
     /// Where a scan of changes starts. `None`: at the table's beginning, or the cursor says it.
     fn start(&self, stored: &Watermark, after: Option<&Cursor>) -> Result<Option<Value>, SourceError> {
         let settings = self.plan.watermark()?;
-        let blank = |value: &Value| {
-            value.is_null() || (value.as_text() == Some("") && self.client.dialect().blank_watermarks(settings.kind))
-        };
+        let blank = |value: &Value| self.client.dialect().is_blank(settings.kind, value);
         // Within the rows without a watermark the stored one has not moved yet in this scan.
         let implied = after.is_some_and(|cursor| !cursor.0.first().is_some_and(blank));
         let Some(value) = stored.columns().first().filter(|_| !implied) else { return Ok(None) };
@@ -361,17 +358,20 @@ impl<C: RelationalClient> SqlPoller<C> {
             let terms = self.plan.key();
             let query = select(self, Select::Repeated(&terms), &terms, tuples, None);
             for found in self.client.query(&query).await?.rows {
-                let Some((Value::Integer(count), tuple)) = found.values.split_last() else { continue };
+                let Some((last, tuple)) = found.values.split_last() else { continue };
+                let count = count_of(last).ok_or_else(|| {
+                    SourceError::stop(FaultClass::Data, format!("count the rows of each key of {:?}", self.plan.from()))
+                })?;
                 if groups.of_key.contains_key(tuple) {
                     // Spelled otherwise, it was found by a query before.
                     continue;
                 }
-                folded += u64::try_from(*count).unwrap_or(0).saturating_sub(1);
+                folded += count.saturating_sub(1);
                 let tuple = [tuple.to_vec()];
                 let columns = Select::Columns(&self.plan.columns);
                 let query = select(self, columns, &self.plan.key(), &tuple, Some(ARCHIVED_DUPLICATES));
                 let all = self.client.query(&query).await?;
-                groups.add(&all, &positions(&all, &self.plan.stream.fetch.key, self.plan.from())?, *count);
+                groups.add(&all, &positions(&all, &self.plan.stream.fetch.key, self.plan.from())?, count);
             }
         }
         Ok((groups, folded))
@@ -406,7 +406,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn add(&mut self, rows: &Rows, key: &[usize], count: i64) {
+    fn add(&mut self, rows: &Rows, key: &[usize], count: u64) {
         let at = self.maps.len();
         let mut list = Vec::with_capacity(rows.rows.len());
         let mut null = false;

@@ -3,7 +3,7 @@
 use connector_api::{Discovered, FaultClass, Map, Probe, SourceError, Value};
 
 use crate::children::{missing, nearest};
-use crate::client::find_name;
+use crate::client::{count_of, find_name};
 use crate::plan::{ChildPlan, term};
 use crate::query::{Composer, Condition, Select};
 use crate::{Plan, RelationalClient, watermark};
@@ -149,10 +149,8 @@ async fn no_table<C: RelationalClient>(client: &mut C, from: &str) -> Result<Sou
 }
 
 async fn count<C: RelationalClient>(client: &mut C, query: crate::Query) -> Result<u64, SourceError> {
-    match client.query(&query).await?.scalar() {
-        Some(Value::Integer(rows)) => Ok(u64::try_from(*rows).unwrap_or(0)),
-        _ => Err(SourceError::stop(FaultClass::Data, "count rows")),
-    }
+    let counted = client.query(&query).await?.scalar().and_then(count_of);
+    counted.ok_or_else(|| SourceError::stop(FaultClass::Data, "count rows"))
 }
 
 /// Some rows of a table or view, where it can be read.

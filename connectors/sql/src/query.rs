@@ -187,22 +187,22 @@ impl Text<'_> {
             Condition::NotBlank(term) => {
                 let quoted = self.dialect.quote(term.name);
                 self.sql.push_str(&format!("{quoted} IS NOT NULL"));
-                if self.may_be_blank(*term) {
-                    self.sql.push_str(&format!(" AND {quoted} <> ''"));
+                for blank in self.blanks(*term) {
+                    self.sql.push_str(&format!(" AND {quoted} <> {blank}"));
                 }
             }
         }
     }
 
-    fn may_be_blank(&self, term: Term<'_>) -> bool {
-        term.kind.is_some_and(|kind| self.dialect.blank_watermarks(kind))
+    fn blanks(&self, term: Term<'_>) -> &'static [&'static str] {
+        term.kind.map_or(&[], |kind| self.dialect.blank_literals(kind))
     }
 
     fn blank(&mut self, term: Term<'_>) {
         let quoted = self.dialect.quote(term.name);
         self.sql.push_str(&format!("{quoted} IS NULL"));
-        if self.may_be_blank(term) {
-            self.sql.push_str(&format!(" OR {quoted} = ''"));
+        for blank in self.blanks(term) {
+            self.sql.push_str(&format!(" OR {quoted} = {blank}"));
         }
     }
 

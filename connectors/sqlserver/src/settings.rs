@@ -222,7 +222,7 @@ pub(crate) fn check(
     let mut problem = |name: &str, message: &str, hint: &str| {
         problems.push(SettingsProblem::new(format!("{path}.{name}"), message).hint(hint));
     };
-    if !settings.allow_procedures.iter().any(|allowed| *allowed == stream.fetch.from) {
+    if !settings.allow_procedures.contains(&stream.fetch.from) {
         problem("fetch.from", "this stored procedure is not allowed", "name it in settings.allow_procedures");
     }
     if !stream.children.is_empty() {

@@ -358,7 +358,7 @@ impl Session<'_> {
                 prepared.raw_bind_parameter(at, &parameter.value).map_err(io::Error::other)?;
             }
         }
-        let names: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = prepared.column_names().map(str::to_owned).collect();
         let mut types: Vec<Option<Type>> = Vec::with_capacity(names.len());
         let mut shown = Vec::with_capacity(names.len());
         for (at, name) in names.iter().enumerate() {

@@ -494,7 +494,9 @@ fn top(_: &Source, data: &mut Json, column: &str, change: impl Fn(&str) -> Optio
     if column.is_empty() || before.is_empty() {
         return false;
     }
-    change(&before).filter(|after| *after != Json::from(before)).is_some_and(|after| set(data, column, after))
+    change(&before)
+        .filter(|after| after.as_str() != Some(before.as_str()))
+        .is_some_and(|after| set(data, column, after))
 }
 
 fn digit_wrong(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {

@@ -30,7 +30,8 @@ pub(super) fn means_none(plan: &Alternative, literal: &Literal<'_>) -> bool {
         // A source writes its sentinel in another form than its days: the unambiguous ones count too.
         _ => {
             let text = text::fold(&literal.text);
-            date::read(&text, &plan.grammars).or_else(|| date::read(&text, &[]))
+            let day = if plan.time.is_some() { text.split(' ').next().unwrap_or_default() } else { &*text };
+            date::read(day, &plan.grammars).or_else(|| date::read(day, &[]))
         }
     };
     stamp.is_some_and(|stamp| plan.none_days.contains(&stamp.date))

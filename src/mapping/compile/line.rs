@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Compiler, ENVIRONMENT, TEXT, Target, did_you_mean};
+use super::{Compiler, ENVIRONMENT, TEXT, Target, did_you_mean, nearest};
 use crate::diagnose::Problem;
 use crate::mapping::node::Node;
 use crate::mapping::plan::*;
@@ -278,7 +278,10 @@ impl Compiler<'_> {
         let wrong: Vec<Problem> = wrong
             .map(|(standard, spot)| {
                 let problem = spot.problem("unknown-word", format!("{standard:?} is neither a concept nor LOINC"));
-                did_you_mean(problem, standard, concepts::words())
+                problem.hint(match nearest(standard, concepts::words()) {
+                    Some(word) => format!("did you mean `{word}`?"),
+                    None => "docs/rules.md lists the words; a LOINC code is written 14749-6".to_owned(),
+                })
             })
             .collect();
         wrong.into_iter().for_each(|problem| self.problem(problem));

@@ -105,7 +105,9 @@ fn choose(parts: &[Part<'_>], person: &Person) -> Option<ReferenceRange> {
     let known = |part: &Part<'_>| {
         (part.who.sex.is_none() || person.sex.is_some()) && (part.who.ages.is_none() || person.age().is_some())
     };
-    if !parts.iter().all(known) {
+    // Where only some parts name a sex, it is not said for whom the others are.
+    let mixed = parts.iter().any(|part| part.who.sex.is_some() != parts[0].who.sex.is_some());
+    if mixed || !parts.iter().all(known) {
         return None;
     }
     let of_age = |part: &Part<'_>| match (part.who.ages, person.age()) {

@@ -149,6 +149,8 @@ fn ranges_by_sex_and_age_are_read_for_whom_they_are() {
         // Read, and told to be the other sex's.
         ("男:57-97", Sex::Female, 30, "57..97"),
         ("男:57-97;女:见附表", Sex::Male, 30, "text"),
+        // For whom the second part is, nobody says.
+        ("男:9-50 60岁以上:10-40", Sex::Female, 65, "text"),
         ("新生儿:5-10;成人:3-9", Sex::Male, 30, "text"),
         ("1-6月:5-10", Sex::Male, 30, "text"),
     ] {

@@ -56,7 +56,10 @@ pub fn suggestion(text: &str) -> Option<&'static str> {
             // Taken from the whole table, nearest first; the order of equals does not hang on the map.
             let text = key(text);
             let scored = UNITS.iter().filter_map(|(spelling, known)| match known {
-                Certainty::Certain(code) => Some((strsim::jaro_winkler(&text, spelling), *code)),
+                // A slip of the pen changes the length by little; most of the table is passed over.
+                Certainty::Certain(code) if spelling.len().abs_diff(text.len()) <= 2 => {
+                    Some((strsim::jaro_winkler(&text, spelling), *code))
+                }
                 _ => None,
             });
             let best = scored.filter(|(score, _)| *score >= 0.9);

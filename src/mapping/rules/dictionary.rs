@@ -59,8 +59,8 @@ pub(super) fn group(group: &ExamItemGroup, findings: &mut Findings<'_>) {
 fn overlap(one: &ReferenceRange, other: &ReferenceRange) -> bool {
     use ApplicableSex::{Female, Male};
     let apart = matches!((one.sex, other.sex), (Some(Male), Some(Female)) | (Some(Female), Some(Male)));
-    let before = |one: &ReferenceRange, other: &ReferenceRange| matches!((one.age_high, other.age_low), (Some(high), Some(low)) if high < low);
-    !apart && !before(one, other) && !before(other, one) && one != other
+    let before = |one: Option<u16>, other: Option<u16>| one.is_some_and(|one| other.is_some_and(|other| one < other));
+    !apart && !before(one.age_high, other.age_low) && !before(other.age_high, one.age_low) && one != other
 }
 
 /// Whether a range's lower bound is above its upper bound.

@@ -90,7 +90,7 @@ rules! {
     DUPLICATE_ITEM "duplicate-item" Hold false "the same item stands twice in a list with different content"
         "A join may fan out.";
     CHOICE_IMPOSSIBLE "choice-impossible" Hold false "a choice can't be made as it is described"
-        "At most must not be below at least, nor above the number of items that can be done together with what is always done.";
+        "At most must not be below at least, nor above the items; so many must be possible beside what is always done.";
     ITEM_SEX "item-sex" Hold false "an item of one sex stands where only the other can have it"
         "The sex, the item's code or the row may be another person's. `standard_code` says what an item is.";
     AGES_REVERSED "ages-reversed" Hold false "the lowest age is above the highest" "The columns may be swapped.";
@@ -104,7 +104,7 @@ rules! {
         "The literal is delivered; whether the value is inside is not judged.";
     RANGE_SEX "range-sex" Hold false "a result's reference range is for the other sex"
         "The sex or the range may be another person's.";
-    COLUMNS_SHIFTED "columns-shifted" Hold false "a range stands where the unit should, or a unit where a value or range should"
+    COLUMNS_SHIFTED "columns-shifted" Hold false "range, unit or value stand in each other's column"
         "Labels of columns lie: see which column holds what, and name it in the mapping.";
     UNIT_UNFIT "unit-unfit" Hold false "a result's unit is none of what is measured"
         "See whether the unit's column is the right one, and whether `standard_code` names the right thing.";
@@ -134,7 +134,7 @@ rules! {
         "The child query may have failed to find them. Weigh it `hold` where the hospital always concludes.";
     CONCLUSION_DENIES "conclusion-denies" Hold false "nothing abnormal is said beside a critical value"
         "The conclusion may have been written before the result, or be another person's.";
-    CONCLUSION_SILENT "conclusion-silent" Warn false "results are flagged, and the conclusions say that nothing is abnormal"
+    CONCLUSION_SILENT "conclusion-silent" Warn false "results are flagged, and every conclusion is calm"
         "The doctor may call them harmless; or the conclusion may be another person's.";
     TEXT_AT_LIMIT "text-at-limit" Warn false "a text is exactly as long as a column holds"
         "Its end may be cut off. Name the source's real limits in [mapping] text_limits.";

@@ -61,7 +61,7 @@ pub(super) fn settle(package: &ExamPackage, findings: &mut Findings<'_>) {
 }
 
 /// How many of some items can be done in one visit together with what is always done. Items that
-/// exclude each other are taken one by one in the best order for up to twenty of them, which is more
+/// exclude each other are tried in every combination for up to sixteen of them, which is more
 /// than any package has in one part; beyond that all of them count.
 fn most_together(package: &ExamPackage, items: &[&PackageItem]) -> usize {
     let excluded = |one: &str, other: &str| {
@@ -79,7 +79,7 @@ fn most_together(package: &ExamPackage, items: &[&PackageItem]) -> usize {
     // Only what excludes something else needs thought.
     let (tied, loose): (Vec<&str>, Vec<&str>) =
         free.iter().partition(|code| free.iter().any(|other| excluded(code, other)));
-    if tied.len() > 20 {
+    if tied.len() > 16 {
         return free.len();
     }
     let conflicts: Vec<u32> = tied

@@ -180,8 +180,11 @@ fn value(concept: &str, value: &str) -> Vec<(String, Json)> {
     vec![(format!("{at}/value_num"), json!(value)), (format!("{at}/value_raw"), json!(value))]
 }
 
-/// What breaks each rule of a whole entity: code, entity, changes to the sound one.
-fn breaks() -> Vec<(&'static str, EntityType, Vec<(String, Json)>)> {
+/// A rule's code, an entity, and changes to the sound one that break the rule.
+type Break = (&'static str, EntityType, Vec<(String, Json)>);
+
+/// What breaks each rule of a whole entity.
+fn breaks() -> Vec<Break> {
     use EntityType::{ExamItem, ExamItemGroup, ExamPackage, ExamReport};
     let mut all = Vec::new();
     let mut add = |code, entity, changes: &[(&str, Json)]| {

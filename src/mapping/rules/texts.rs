@@ -36,8 +36,11 @@ pub(super) fn lengths(report: &ExamReport, findings: &mut Findings<'_>) {
 /// A column counts characters, or bytes in one of two encodings. Where nobody has said how long the
 /// columns are, a text that ends its sentence is taken as whole.
 fn is_cut(text: &str, limits: Option<&[usize]>) -> bool {
+    if limits.is_none() && text.len() < SHORTEST {
+        return false;
+    }
     let whole = limits.is_none() && text.trim_end().ends_with(['。', '.', '!', '！', ';', '；', ')', '）', '”']);
-    if whole || (limits.is_none() && text.len() < SHORTEST) {
+    if whole {
         return false;
     }
     let limits = limits.unwrap_or(&USUAL_LIMITS);

@@ -179,7 +179,9 @@ impl Attachments {
         match files::meaning(&reply, self.client.clock().now()) {
             Ok(stored) => stored,
             Err(Answer::Retry { code, after, .. }) => Stored::NotYet { code, after },
-            Err(Answer::Misconfigured { code, .. } | Answer::Split { code, .. }) => Stored::NotYet { code, after: None },
+            Err(Answer::Misconfigured { code, .. } | Answer::Split { code, .. }) => {
+                Stored::NotYet { code, after: None }
+            }
             Err(Answer::Receipts(_)) => Stored::NotYet { code: "answer-unreadable".to_owned(), after: None },
         }
     }

@@ -99,12 +99,16 @@ fn weights_of(assembly: Option<&Assembly>) -> Weights {
 fn wait(findings: &mut Findings<'_>, lacking: Vec<String>) {
     // Without its header a report says nothing of a visit, and may well be empty.
     let of_parts = [&rules::GROUP_MISSING, &rules::REPORT_EMPTY];
-    let open = |finding: &Finding| {
-        finding.severity >= Severity::Hold && of_parts.iter().any(|rule| rule.code == finding.code)
-    };
-    let groups: Vec<String> = findings.list.iter().filter(|finding| open(finding)).filter_map(|finding| {
-        (finding.code == rules::GROUP_MISSING.code).then(|| finding.source_value.clone().unwrap_or_default())
-    }).collect();
+    let open =
+        |finding: &Finding| finding.severity >= Severity::Hold && of_parts.iter().any(|rule| rule.code == finding.code);
+    let groups: Vec<String> = findings
+        .list
+        .iter()
+        .filter(|finding| open(finding))
+        .filter_map(|finding| {
+            (finding.code == rules::GROUP_MISSING.code).then(|| finding.source_value.clone().unwrap_or_default())
+        })
+        .collect();
     if lacking.is_empty() && !findings.list.iter().any(open) {
         return;
     }

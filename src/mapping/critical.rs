@@ -10,9 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::node::{self, Fields, Node};
 use super::rules;
 use crate::model::entity::{AbnormalFlag, Envelope, Manifest};
-use crate::model::{
-    CriticalValue, Entity, EntityKey, EntityType, Finding, Lifecycle, Mapped, Outcome, Severity, Wish,
-};
+use crate::model::{CriticalValue, Entity, EntityKey, EntityType, Finding, Lifecycle, Mapped, Outcome, Severity, Wish};
 
 /// What was found longer ago is history that is read for the first time, or again: no alarm for it.
 const FRESH: TimeDelta = TimeDelta::hours(72);
@@ -99,12 +97,7 @@ fn concerns(finding: &Finding, path: &str) -> bool {
     finding.severity >= Severity::Warn && (about(path) || about("examinee") || about("visit"))
 }
 
-fn read(
-    report: &Fields<'_>,
-    group: &Fields<'_>,
-    item: &Fields<'_>,
-    envelope: &Envelope,
-) -> Option<CriticalValue> {
+fn read(report: &Fields<'_>, group: &Fields<'_>, item: &Fields<'_>, envelope: &Envelope) -> Option<CriticalValue> {
     let of = |fields: Option<&Fields<'_>>, name: &str| {
         fields.and_then(|fields| node::text_of(fields, name)).filter(|text| !text.is_empty()).map(str::to_owned)
     };

@@ -240,7 +240,9 @@ fn every_example_of_the_guide_compiles() {
 
 fn part<'a>(stream: &'a str, outcome: &'a Outcome) -> Part<'a> {
     match outcome {
-        Outcome::Mapped(mapped) => Part { stream, wish: &mapped.wish, data: &mapped.data, assembly: mapped.assembly.as_deref() },
+        Outcome::Mapped(mapped) => {
+            Part { stream, wish: &mapped.wish, data: &mapped.data, assembly: mapped.assembly.as_deref() }
+        }
         Outcome::Held(held) => panic!("held: {held:?}"),
     }
 }

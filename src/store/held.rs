@@ -144,9 +144,8 @@ fn told_by_the_whole(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
     let sql = "UPDATE disposition SET fate = 'unchanged', held_id = NULL
                WHERE archive_id = (SELECT archive_id FROM held WHERE id = ?1) AND held_id = ?1
                RETURNING type, (SELECT stream_id FROM held WHERE id = ?1)";
-    let moved = tx.all("count a part that waited", sql, (id,), |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
-    })?;
+    let moved =
+        tx.all("count a part that waited", sql, (id,), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
     for (kind, stream) in moved {
         tx.count(stream, ledger::kind(&kind)?, Some("held"), Some("unchanged"));
     }

@@ -162,7 +162,8 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
         return Ok(RecordReceipt::Reread);
     }
     // An alarm that an older mapping did not raise makes no new version of its record.
-    let settled = || known.iter().zip(&record.outcomes).filter(|(_, outcome)| !is_alarm(outcome)).map(|(known, _)| known);
+    let settled =
+        || known.iter().zip(&record.outcomes).filter(|(_, outcome)| !is_alarm(outcome)).map(|(known, _)| known);
     if let Some(archive) = archived_before(settled, record, mapping) {
         again(tx, stream, record, archive, mapping)?;
         return Ok(RecordReceipt::Reread);
@@ -447,8 +448,8 @@ fn apply_good(
             good.assembly
         ],
     )?;
-    let files_shared = (!good.files.is_empty() || !ledger.fresh)
-        && attachments::keep(tx, ledger.id, stream.id, &good.files)?;
+    let files_shared =
+        (!good.files.is_empty() || !ledger.fresh) && attachments::keep(tx, ledger.id, stream.id, &good.files)?;
     // Each stream that tells of a critical value tells of it alone.
     let whole = if (known.shared && !alarm) || good.assembly.is_some() {
         ledger::compose(tx, &good.key, ledger.id)?

@@ -13,7 +13,10 @@ use super::writer::Tx;
 use super::{Error, UNREADABLE_EVENT, attachments, outbox};
 use crate::model::event::Withdrawal;
 use crate::model::schema::{schema_uri, withdrawal_schema_uri};
-use crate::model::{Assembly, EntityKey, EntityType, EventKind, Finding, HEADER, Held, Part, Sequence, Severity, WAITING, Wish, canonical};
+use crate::model::{
+    Assembly, EntityKey, EntityType, EventKind, Finding, HEADER, Held, Part, Sequence, Severity, WAITING, Wish,
+    canonical,
+};
 
 /// An entity's row.
 pub(super) struct Ledger {
@@ -128,12 +131,7 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
     let wait = parts.iter().filter_map(hours).max().map(|(_, hours)| hours * 3_600_000_000);
     let parts: Vec<Part<'_>> = parts
         .iter()
-        .map(|part| Part {
-            stream: &part.stream,
-            wish: &part.wish,
-            data: &part.data,
-            assembly: part.assembly.as_ref(),
-        })
+        .map(|part| Part { stream: &part.stream, wish: &part.wish, data: &part.data, assembly: part.assembly.as_ref() })
         .collect();
     Ok(match super::prepare::outcome(tx.shared.composer.compose(key, &parts))? {
         Prepared::Held(doubtful) if doubtful.reason == WAITING => Err(Doubtful { wait, ..doubtful }),

@@ -173,8 +173,9 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), 
                 tx.wake = true;
             }
             Verdict::Unsent if ours => {
-                let sql =
-                    format!("UPDATE outbox SET state = 'queued', ready_at = {AT_ONCE}, claimed_at = NULL WHERE id = ?1");
+                let sql = format!(
+                    "UPDATE outbox SET state = 'queued', ready_at = {AT_ONCE}, claimed_at = NULL WHERE id = ?1"
+                );
                 tx.run("settle", &sql, (id,))?;
                 tx.count_outbox(Some(&row.state), "queued", 1);
                 tx.wake = true;

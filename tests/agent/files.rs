@@ -32,7 +32,8 @@ fn add_push(site: &Site) {
     let mapping = std::fs::read_to_string("fixtures/mapping/report-attachments/mapping.toml").unwrap();
     let mapping = mapping.replace("each = \"files\"", "each = \"attachments\"");
     let mapping = mapping.replace("content = \"NR\"", "content = \"bytes\"");
-    let mapping = mapping.replace("{ from = \"LB\", codes = \"file\" }", "{ const = \"report_pdf\", reason = \"one PDF\" }");
+    let mapping =
+        mapping.replace("{ from = \"LB\", codes = \"file\" }", "{ const = \"report_pdf\", reason = \"one PDF\" }");
     let mapping = mapping.replace("media_type = \"LX\"", "media_type = \"media_type\"");
     let mapping = mapping.replace("source_ref = \"LJ\"", "source_ref = \"file_name\"");
     std::fs::write(site.folder.path().join("push.toml"), mapping).unwrap();
@@ -106,7 +107,8 @@ async fn a_pdf_travels_from_the_sender_to_upstream_before_its_report_and_through
     let agent = site.start().await;
     delivered(&agent).await;
     let digest = reports()[0]["data"]["attachments"][0]["digest"].as_str().unwrap().to_owned();
-    let stored: Vec<String> = site.upstream.attachments().into_keys().map(|sha256| format!("sha256-{sha256}")).collect();
+    let stored: Vec<String> =
+        site.upstream.attachments().into_keys().map(|sha256| format!("sha256-{sha256}")).collect();
     assert_eq!(stored, [digest], "the other report's PDF shows another exam number");
     let held: Vec<String> = overview(&agent).await.held_open.into_iter().map(|held| held.reason).collect();
     assert_eq!(held, ["attachment-other-number"]);

@@ -116,7 +116,8 @@ fn a_pdf_that_unpacks_to_gigabytes_or_nests_without_end_costs_a_warning() {
     let mut bytes = Vec::new();
     bomb.save_to(&mut bytes).unwrap();
     assert_eq!(read(bytes), Reading::Open { pages: 1, text: None });
-    let nested = [b"%PDF-1.4\n1 0 obj\n".to_vec(), vec![b'['; 20_000], b"\nendobj\ntrailer<</Root 1 0 R>>\n%%EOF".to_vec()];
+    let nested =
+        [b"%PDF-1.4\n1 0 obj\n".to_vec(), vec![b'['; 20_000], b"\nendobj\ntrailer<</Root 1 0 R>>\n%%EOF".to_vec()];
     assert_eq!(read(nested.concat()), Reading::Unreadable);
 }
 
@@ -132,6 +133,7 @@ fn another_exam_number_is_seen_and_the_own_one_excuses_others() {
         "电话 13800000000 条码 9911223344",
         "0301170001 0301170002",
         "登记号：--",
+        "登记号 2026-11-18 张试一",
     ] {
         assert!(!shows_other_number(text, own), "{text}");
     }

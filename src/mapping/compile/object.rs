@@ -78,10 +78,8 @@ impl Compiler<'_> {
                 None => {
                     let problem = entry.key.problem("unknown-field", format!("{} has no field `{name}`", shape.name));
                     let known = shape.fields.iter().map(|field| field.name.as_str());
-                    let known: Vec<&str> = known
-                        .filter(|name| *name != "envelope")
-                        .chain(extra.iter().map(|(name, _)| *name))
-                        .collect();
+                    let known: Vec<&str> =
+                        known.filter(|name| *name != "envelope").chain(extra.iter().map(|(name, _)| *name)).collect();
                     self.problem(did_you_mean(problem, name, known));
                 }
             }

@@ -152,7 +152,10 @@ pub(super) async fn page(State(state): State<Shared>) -> Html<String> {
         );
     }
     let attachments = lock(&state.0.attachments).len();
-    let _ = write!(html, "<div class=tile><b>{attachments}</b><a href=\"/v1/attachments\">附件 <small>attachments</small></a></div></div>");
+    let _ = write!(
+        html,
+        "<div class=tile><b>{attachments}</b><a href=\"/v1/attachments\">附件 <small>attachments</small></a></div></div>"
+    );
     let beats: Vec<Json> = lock(&state.0.heartbeats).values().cloned().collect();
     html.push_str("<h2>心跳 <small>heartbeats</small></h2>");
     if beats.is_empty() {

@@ -22,10 +22,8 @@ fn with_files(name: &str, version: &str, files: &[(&str, Option<&str>)]) -> Inco
         owner: owner.map(str::to_owned),
     };
     let data = format!("{{\"attachments\":[{}],\"v\":\"{version}\"}}", named.join(",")).into_bytes();
-    let mapped = Mapped {
-        files: files.iter().map(file).collect(),
-        ..Mapped::new(key(name), Wish::Present, data, vec![])
-    };
+    let mapped =
+        Mapped { files: files.iter().map(file).collect(), ..Mapped::new(key(name), Wish::Present, data, vec![]) };
     record(&format!("{name}={version}"), vec![Outcome::Mapped(mapped)])
 }
 
@@ -129,12 +127,18 @@ async fn what_upstream_has_lost_is_sent_again_and_held_where_it_is_given_up() {
     world.wait(31 * 24 * 3600);
     world.give(vec![with_files("3", "a", &[("third", None)])]).await;
     settle(&world, "third", FileVerdict::Stored).await;
-    world.give(vec![record("1=c", vec![Outcome::Mapped(Mapped::new(
-        key("1"),
-        Wish::Present,
-        format!("{{\"attachments\":[{{\"digest\":\"sha256-{}\"}}]}}", hex::encode(digest("other"))).into_bytes(),
-        vec![],
-    ))])]).await;
+    world
+        .give(vec![record(
+            "1=c",
+            vec![Outcome::Mapped(Mapped::new(
+                key("1"),
+                Wish::Present,
+                format!("{{\"attachments\":[{{\"digest\":\"sha256-{}\"}}]}}", hex::encode(digest("other")))
+                    .into_bytes(),
+                vec![],
+            ))],
+        )])
+        .await;
     for entry in world.claim().await {
         world.verdict(entry.id, retry()).await;
     }

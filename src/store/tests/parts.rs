@@ -62,7 +62,9 @@ async fn a_damaged_part_is_held_and_takes_nothing_else_with_it() {
     let damage = "UPDATE content SET body = zeroblob(7) WHERE id =
                     (SELECT content_id FROM part p JOIN entity n ON n.id = p.entity_id WHERE n.key = 'main:peis:1')";
     rusqlite::Connection::open(path).unwrap().execute_batch(damage).unwrap();
-    world.give_to("lis/results", vec![record("r1", vec![mapped("1", "r")]), record("r3", vec![mapped("3", "r")])]).await;
+    world
+        .give_to("lis/results", vec![record("r1", vec![mapped("1", "r")]), record("r3", vec![mapped("3", "r")])])
+        .await;
     assert_eq!(world.deliver().await.len(), 1, "the other report of the batch");
     assert_eq!(reasons(&world).await, [("unreadable-event".to_owned(), 1)]);
     assert!(totals(&world).await.adds_up);

@@ -92,14 +92,9 @@ fn wait(findings: &mut Findings<'_>, lacking: Vec<String>) {
     let of_parts = [&rules::GROUP_MISSING, &rules::REPORT_EMPTY];
     let open =
         |finding: &Finding| finding.severity >= Severity::Hold && of_parts.iter().any(|rule| rule.code == finding.code);
-    let groups: Vec<String> = findings
-        .list
-        .iter()
-        .filter(|finding| open(finding))
-        .filter_map(|finding| {
-            (finding.code == rules::GROUP_MISSING.code).then(|| finding.source_value.clone().unwrap_or_default())
-        })
-        .collect();
+    let missing = findings.list.iter().filter(|finding| open(finding) && finding.code == rules::GROUP_MISSING.code);
+    let groups: Vec<&str> = missing.filter_map(|finding| finding.source_value.as_deref()).collect();
+    let groups = groups.join(", ");
     if lacking.is_empty() && !findings.list.iter().any(open) {
         return;
     }
@@ -113,7 +108,7 @@ fn wait(findings: &mut Findings<'_>, lacking: Vec<String>) {
         told.push(format!("the part {}", lacking.join(", ")));
     }
     if !groups.is_empty() {
-        told.push(format!("the results of {}", groups.join(", ")));
+        told.push(format!("the results of {groups}"));
     }
     if told.is_empty() {
         told.push("results".to_owned());

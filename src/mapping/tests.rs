@@ -2,6 +2,8 @@
 //! `fixtures/mapping-mistakes/<mistake>` (a bad file and what is said about it).
 //! `HISYNC_BLESS=1` rewrites the expectations.
 
+mod assembly;
+
 use std::path::{Path, PathBuf};
 
 use connector_api::Document;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::Utc;
 use connector_api::{Raw, StreamId};
 use hisync::delivery::Reason;
 use hisync::model::entity::{
@@ -120,7 +119,7 @@ fn critical(number: &str, value: &str) -> Outcome {
         reference_raw: None,
         flag_source: None,
         flag_source_raw: None,
-        observed_at: Some(Utc::now().fixed_offset()),
+        observed_at: Some(hisync::clock::Clock::system().now().fixed_offset()),
         observed_at_raw: None,
         department: None,
         specimen_no: None,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use connector_api::Value;
+use connector_api::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::take::plain;
@@ -31,9 +31,9 @@ enum Bytes {
     Undecoded,
 }
 
-/// What the members of a bundle are called.
-const NAME: &str = "name";
-const CONTENT: &str = "content";
+/// What the members of a bundle are called, and where their bytes stand.
+const NAMES: [&str; 2] = ["name", "file_name"];
+const CONTENTS: [&str; 2] = ["content", "bytes"];
 
 impl<'a> Run<'a> {
     /// Takes the bytes that a row holds or names; [`Run::look_at_files`] makes attachments of them.
@@ -247,7 +247,11 @@ fn member<'d>(bundle: &'d Value, name: &str) -> Option<&'d Value> {
         Value::Map(map) => map.iter().map(|(key, value)| (Cow::Borrowed(&**key), value)).collect(),
         Value::List(list) => {
             let rows = list.iter().filter_map(Value::as_map);
-            rows.filter_map(|row| Some((row.get(NAME).and_then(plain)?, row.get(CONTENT)?))).collect()
+            let content = |row: &'d Map| CONTENTS.iter().find_map(|content| row.get(content));
+            rows.flat_map(|row| {
+                NAMES.iter().filter_map(move |name| Some((row.get(name).and_then(plain)?, content(row)?)))
+            })
+            .collect()
         }
         _ => return None,
     };

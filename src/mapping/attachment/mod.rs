@@ -142,7 +142,9 @@ pub(super) fn shows_other_number(text: &str, own: &str) -> bool {
             let rest =
                 text[at + label.len()..].trim_start_matches(|c: char| c.is_whitespace() || ":：.码为".contains(c));
             let number: String = rest.chars().take_while(|c| part_of_number(*c)).collect();
-            if number.len() >= 4 && number.bytes().any(|b| b.is_ascii_digit()) {
+            // Behind a label in a table's head a date may stand.
+            let alike = number.contains('-') == own.contains('-');
+            if alike && number.len() >= 4 && number.bytes().any(|b| b.is_ascii_digit()) {
                 labelled.push(number);
             }
         }

@@ -133,6 +133,7 @@ fn another_exam_number_is_seen_and_the_own_one_excuses_others() {
         "电话 13800000000 条码 9911223344",
         "0301170001 0301170002",
         "登记号：--",
+        "登记号 2026-11-18 张试一",
     ] {
         assert!(!shows_other_number(text, own), "{text}");
     }

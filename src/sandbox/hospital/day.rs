@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use chrono::{Duration, NaiveDate, NaiveDateTime};
 
-use super::catalogue::{GROUPS, PACKAGES, items};
+use super::catalogue::{GROUPS, Item, PACKAGES, items};
 use super::lab::{Declared, LabMessage, Letter, Verified, oru};
 use super::ledger::{Flaw, Ledger};
 use super::peis::{Desk, Peis, PeisError, ReportState};
@@ -339,7 +339,7 @@ impl Day {
             _ => {
                 for (place, (report_no, order)) in message.report_nos.iter().zip(visit.laboratory()).enumerate() {
                     let key = lab_key(report_no);
-                    critical_versions(produced, &key, std::iter::once(order));
+                    critical_versions(produced, &key, [order], |item| item.short);
                     match (index, place) {
                         (UNKNOWN_LAB_FLAG, 0) => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownLabFlag),
                         _ => produced.version(EntityType::ExamReport, key),
@@ -356,7 +356,7 @@ impl Day {
         let concerned = |order: &&Order| verified != Verified::Corrected || order.group.code == CORRECTED_GROUP;
         let message = oru(&visit, visit.laboratory().filter(concerned), &self.letter(phase, index, verified));
         for (report_no, order) in message.report_nos.iter().zip(visit.laboratory().filter(concerned)) {
-            critical_versions(produced, &lab_key(report_no), std::iter::once(order));
+            critical_versions(produced, &lab_key(report_no), [order], |item| item.short);
             produced.version(EntityType::ExamReport, lab_key(report_no));
         }
         message
@@ -413,7 +413,7 @@ fn report_version(produced: &mut Ledger, index: usize, visit: &Visit, entered: E
         Entered::First => order.group.specimen.is_none(),
         Entered::All => true,
     });
-    critical_versions(produced, &key, orders);
+    critical_versions(produced, &key, orders, |item| item.code);
     match index {
         UNKNOWN_SEX => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownSex),
         UNKNOWN_FLAG if results => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownFlag),
@@ -421,11 +421,16 @@ fn report_version(produced: &mut Ledger, index: usize, visit: &Visit, entered: E
     }
 }
 
-/// Counts the critical values in the results of orders that a report holds.
-fn critical_versions<'o>(produced: &mut Ledger, report: &str, orders: impl Iterator<Item = &'o Order>) {
+/// Counts the critical values in the results of orders that a report holds, by the system's code of an item.
+fn critical_versions<'o>(
+    produced: &mut Ledger,
+    report: &str,
+    orders: impl IntoIterator<Item = &'o Order>,
+    code: fn(&'static Item) -> &'static str,
+) {
     for order in orders {
         for row in order.results.iter().filter(|row| row.mark == Mark::VeryHigh) {
-            let key = format!("{report}/{}/{}/1", order.group.code, row.item.code);
+            let key = format!("{report}/{}/{}/1", order.group.code, code(row.item));
             produced.version(EntityType::CriticalValue, key);
         }
     }

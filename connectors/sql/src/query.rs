@@ -51,6 +51,8 @@ pub(crate) enum Select<'a> {
     Count,
     /// The tuples of these columns that occur more than once.
     Repeated(&'a [Term<'a>]),
+    /// The tuples of these columns, each with its number of rows.
+    Tally(&'a [Term<'a>]),
 }
 
 /// A query under construction.
@@ -81,7 +83,7 @@ impl<'a> Composer<'a> {
             Select::Columns([]) => text.sql.push('*'),
             Select::Columns(names) => text.list(names.iter().map(String::as_str)),
             Select::Count => text.sql.push_str("COUNT(*)"),
-            Select::Repeated(terms) => {
+            Select::Repeated(terms) | Select::Tally(terms) => {
                 text.list(terms.iter().map(|term| term.name));
                 text.sql.push_str(", COUNT(*)");
             }
@@ -93,9 +95,11 @@ impl<'a> Composer<'a> {
             text.sql.push_str(if at == 0 { " WHERE " } else { " AND " });
             text.condition(condition);
         }
-        if let Select::Repeated(terms) = &self.select {
+        if let Select::Repeated(terms) | Select::Tally(terms) = &self.select {
             text.sql.push_str(" GROUP BY ");
             text.list(terms.iter().map(|term| term.name));
+        }
+        if let Select::Repeated(_) = &self.select {
             text.sql.push_str(" HAVING COUNT(*) > 1");
         }
         if !self.order.is_empty() {

@@ -25,8 +25,8 @@ pub struct Fetch {
     /// The columns that identify a record. Rows that share a key are held, not merged, unless `group` says that
     /// they belong together.
     pub key: Vec<String>,
-    /// Rows that share a key are one record: the key's columns, and all the rows as the list `rows`. For a flat
-    /// view with one row per result. One row that changed brings all rows of its record.
+    /// Rows that share a key are one record: what all of them say alike, and the rows as the list `rows`. For a
+    /// flat view with one row per result. One row that changed brings all rows of its record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub group: bool,
     /// With `group`: the order of the list. Rows that tie are put in an order of hisync's own that never varies.

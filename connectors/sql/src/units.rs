@@ -4,10 +4,12 @@
 //! is never split, and one row that changed brings all rows of its unit.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use connector_api::{DecodeFailure, Map, SourceError, Value};
 
 use crate::children::{Node, loosen, positions, settle_ties};
+use crate::client::find_name;
 use crate::plan::tuples_per_query;
 use crate::query::{Condition, Select, Term};
 use crate::{Plan, Query, RelationalClient, Rows};
@@ -122,10 +124,10 @@ pub(crate) async fn read<C: RelationalClient>(
             let failure = Some(DecodeFailure::new("unit-too-large", detail));
             let mut unit = Unit::default();
             found.rows.iter().for_each(|row| unit.rows.push((Vec::new(), Node::of(&found, row))));
-            nodes.push(Node { failure, ..unit.node(&plan.stream.fetch.key) });
+            nodes.push(Node { failure, ..unit.node(plan) });
         } else if let Some(unit) = units.take(tuple) {
             folded += (unit.rows.len() as u64).saturating_sub(1);
-            let mut node = unit.node(&plan.stream.fetch.key);
+            let mut node = unit.node(plan);
             if node.failure.is_none() && tuple.iter().any(Value::is_null) {
                 node.failure = Some(DecodeFailure::new("null-key", "a key column is null"));
             }
@@ -169,15 +171,26 @@ struct Unit {
 }
 
 impl Unit {
-    fn node(mut self, key: &[String]) -> Node {
+    /// The record: the key, what every row says alike (a flat view repeats its header), and the rows.
+    ///
+    /// A header in which rows disagree is left out at the top, so that a mapping that reads it there
+    /// misses it and holds the record.
+    fn node(mut self, plan: &Plan) -> Node {
         settle_ties(&mut self.rows);
         let failure = self.rows.iter().find_map(|(_, node)| node.failure.clone());
         let mut map = Map::new();
-        if let Some((_, first)) = self.rows.first() {
-            for name in key {
-                let at = crate::client::find_name(first.map.names(), name);
-                let found = at.and_then(|at| first.map.iter().nth(at));
-                map.push(name.as_str(), found.map(|(_, value)| value.clone()).unwrap_or_default());
+        if let Some(((_, first), others)) = self.rows.split_first() {
+            let key: Vec<usize> =
+                plan.stream.fetch.key.iter().filter_map(|name| find_name(first.map.names(), name)).collect();
+            key.iter().filter_map(|at| first.map.iter().nth(*at)).for_each(|(name, value)| {
+                map.push(Arc::clone(name), value.clone());
+            });
+            for (at, (name, value)) in first.map.iter().enumerate() {
+                let is_list = **name == *LIST || plan.children.iter().any(|child| *child.settings.name == **name);
+                let alike = || others.iter().all(|(_, row)| row.map.get(name) == Some(value));
+                if !key.contains(&at) && !is_list && alike() {
+                    map.push(Arc::clone(name), value.clone());
+                }
             }
         }
         map.push(LIST, self.rows.into_iter().map(|(_, node)| Value::Map(node.map)).collect::<Vec<Value>>());

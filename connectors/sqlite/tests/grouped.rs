@@ -173,6 +173,20 @@ async fn whether_two_spellings_are_one_unit_is_the_sources_decision() {
     }
 }
 
+#[tokio::test]
+async fn what_all_rows_say_alike_is_the_records_and_what_they_disagree_on_is_not() {
+    let site = Site::new();
+    site.database.execute_batch("DROP TABLE V; CREATE TABLE V (TJBH, XM, XH, JG)").unwrap();
+    let rows = [("1", "a", 1, "x"), ("1", "a", 2, "y"), ("2", "a", 1, "x"), ("2", "b", 2, "x"), ("3", "c", 1, "z")];
+    for row in rows {
+        site.database.execute("INSERT INTO V VALUES (?, ?, ?, ?)", row).unwrap();
+    }
+    let (records, _) = scan_snapshot(&mut *site.open("all"), 10).await;
+    let names: Vec<Vec<&str>> =
+        records.iter().map(|record| record.document.as_ref().unwrap().root.names().collect()).collect();
+    assert_eq!(names, [vec!["TJBH", "XM", "rows"], vec!["TJBH", "JG", "rows"], vec!["TJBH", "XM", "XH", "JG", "rows"]]);
+}
+
 #[test]
 fn an_order_without_a_group_is_refused() {
     let source = Site::new().source().replace("group = true, ", "");

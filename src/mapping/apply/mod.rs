@@ -6,12 +6,15 @@ mod list;
 mod take;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use connector_api::Value;
 use serde::Deserialize as _;
 
 use self::take::plain;
+use super::lines::Made;
 use super::node::{self, Fields, Node};
 use super::plan::*;
 use super::readers::text;
@@ -26,8 +29,38 @@ use crate::model::{
 
 /// One outcome for each entity in the document.
 pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: Input<'_>) -> Vec<Outcome> {
+    follow(plan, entity, context, input, || None)
+}
+
+/// The same, each outcome with the values that were taken for it.
+pub(super) fn explain(
+    plan: &Plan,
+    entity: EntityType,
+    context: &Context,
+    input: Input<'_>,
+) -> Vec<(Outcome, Vec<Made>)> {
+    let taken: RefCell<Vec<Rc<RefCell<Vec<Made>>>>> = RefCell::default();
+    let outcomes = follow(plan, entity, context, input, || {
+        let trace = Rc::default();
+        taken.borrow_mut().push(Rc::clone(&trace));
+        Some(trace)
+    });
+    let mut taken = taken.into_inner().into_iter().map(|trace| trace.take());
+    outcomes.into_iter().map(|outcome| (outcome, taken.next().unwrap_or_default())).collect()
+}
+
+/// Where the values that are taken are noted.
+type Trace = Option<Rc<RefCell<Vec<Made>>>>;
+
+fn follow(
+    plan: &Plan,
+    entity: EntityType,
+    context: &Context,
+    input: Input<'_>,
+    trace: impl Fn() -> Trace,
+) -> Vec<Outcome> {
     let top = Scope { row: Row::Map(&input.document.root), up: None, rows: None };
-    let Some(each) = &plan.each else { return vec![Run::new(plan, context).entity(entity, input, &top)] };
+    let Some(each) = &plan.each else { return vec![Run::new(plan, context, trace()).entity(entity, input, &top)] };
     let rows = each.rows(&top).unwrap_or_default();
     if rows.is_empty() {
         let mut findings = Findings::new(&plan.weights);
@@ -35,7 +68,7 @@ pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: I
         return vec![held(entity, None, findings.list, Vec::new())];
     }
     let scopes = rows.into_iter().map(|row| Scope { row, up: Some(&top), rows: None });
-    let outcomes = scopes.map(|scope| Run::new(plan, context).entity(entity, input, &scope)).collect();
+    let outcomes = scopes.map(|scope| Run::new(plan, context, trace()).entity(entity, input, &scope)).collect();
     once_each(plan, entity, outcomes)
 }
 
@@ -96,6 +129,9 @@ pub(super) struct Run<'a> {
     misses: usize,
     /// The person's sex, as soon as it is known.
     pub(super) sex: Option<Sex>,
+    /// The name under which the last value was found.
+    pub(super) found: &'a str,
+    trace: Trace,
 }
 
 /// A value as the source wrote it, trimmed at the ends.
@@ -109,7 +145,7 @@ pub(super) struct Literal<'a> {
 pub(super) type Taken<'a> = (Option<Cow<'a, str>>, Option<Node<'a>>);
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, context: &'a Context) -> Run<'a> {
+    fn new(plan: &'a Plan, context: &'a Context, trace: Trace) -> Run<'a> {
         let findings = Findings::new(&plan.weights);
         Run {
             plan,
@@ -120,6 +156,8 @@ impl<'a> Run<'a> {
             missing: Vec::new(),
             misses: 0,
             sex: None,
+            found: "",
+            trace,
         }
     }
 
@@ -266,6 +304,14 @@ impl<'a> Run<'a> {
         match value {
             Some(value) => self.findings.add_value(rule, path, message, value),
             None => self.findings.add(rule, path, message),
+        }
+    }
+
+    /// Notes a value that was taken for the field that is being read.
+    pub(super) fn note(&self, literal: Option<&Literal<'_>>) {
+        if let (Some(trace), Some(literal)) = (&self.trace, literal) {
+            let made = Made { path: self.at(), from: self.found.to_owned(), raw: literal.text.clone().into_owned() };
+            trace.borrow_mut().push(made);
         }
     }
 

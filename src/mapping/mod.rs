@@ -81,7 +81,13 @@ impl Mapping {
     /// Compiles a mapping file with all that it names; every problem at once.
     pub fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Mapping, Vec<Problem>> {
         let compiled = compile::compile(path, entity, files)?;
-        Ok(Mapping { entity, version: compiled.version, files: compiled.files, plan: compiled.plan, lines: compiled.lines })
+        Ok(Mapping {
+            entity,
+            version: compiled.version,
+            files: compiled.files,
+            plan: compiled.plan,
+            lines: compiled.lines,
+        })
     }
 
     /// The entity that a mapping file says it makes, itself or through what it extends; `None` for a file that is

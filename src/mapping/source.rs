@@ -150,6 +150,18 @@ impl SourcePath {
         }
     }
 
+    /// The source's name that is meant: of a wide table's row, the column that its dictionary names.
+    pub(super) fn asked<'d>(&'d self, scope: &Scope<'_, 'd>) -> &'d str {
+        let (Base::Up(0), Kind::Names(names), Row::Column(_, line)) = (self.base, &self.kind, scope.row) else {
+            return &self.text;
+        };
+        match names.as_slice() {
+            [name] if name == "value" => &line.column,
+            [name] => line.cell(&format!("{name}_column")).and_then(Value::as_text).unwrap_or(&self.text),
+            _ => &self.text,
+        }
+    }
+
     /// The rows that a list stands for; `None` where the source has no such name.
     pub(super) fn rows<'d>(&self, scope: &Scope<'_, 'd>) -> Option<Vec<Row<'d>>> {
         if let (Base::Up(0), Kind::Names(names), Some(rows)) = (self.base, &self.kind, scope.rows)
@@ -188,11 +200,10 @@ impl<'d> Row<'d> {
 /// What a name of a pivoted row stands for: `value` is the column itself, a column of the dictionary what its line
 /// says, and `flag` the source's column that the line names under `flag_column`.
 fn pivoted<'d>(map: &'d Map, line: &'d PivotLine, name: &str) -> Option<&'d Value> {
-    let cell = |name: &str| line.cells.iter().find(|(column, _)| column == name).map(|(_, cell)| cell);
     if name == "value" {
         return map.get(&line.column);
     }
-    cell(name).or_else(|| match cell(&format!("{name}_column"))? {
+    line.cell(name).or_else(|| match line.cell(&format!("{name}_column"))? {
         Value::Text(column) => map.get(column),
         _ => Some(&NULL),
     })

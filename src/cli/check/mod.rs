@@ -55,7 +55,11 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     let (sources, upstream) = match args.offline {
         true => (Vec::new(), None),
         false => {
-            let tell = |text: String| if !args.json { terminal.data(&text) };
+            let tell = |text: String| {
+                if !args.json {
+                    terminal.data(&text)
+                }
+            };
             tell(summary(&config));
             let upstream = async {
                 let upstream = online::upstream(&config).await;

@@ -38,6 +38,8 @@ pub(super) struct Upstream {
     finding: Option<ProbeFinding>,
     /// Why it could not be asked.
     error: Option<String>,
+    /// Whether nothing was reached because nobody knows the host's name.
+    unresolved: bool,
 }
 
 impl Upstream {
@@ -54,11 +56,25 @@ impl Upstream {
 /// Asks upstream whether it would take events.
 pub(super) async fn upstream(config: &Config) -> Upstream {
     match delivery::probe(&config.upstream, &config.base_dir, Clock::system()).await {
-        Ok(finding) => Upstream { finding: Some(finding), error: None },
+        Ok(finding) => {
+            let unresolved = !finding.reached && !resolves(config).await;
+            Upstream { finding: Some(finding), error: None, unresolved }
+        }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Upstream { finding: None, error: Some(format!("{error}{cause}")) }
+            Upstream { finding: None, error: Some(format!("{error}{cause}")), unresolved: false }
         }
+    }
+}
+
+/// Whether this machine knows upstream's name. Where it does not, the address is not the first thing to look at.
+async fn resolves(config: &Config) -> bool {
+    let url = &config.upstream.url;
+    let Some(host) = url.host_str() else { return true };
+    let port = url.port_or_known_default().unwrap_or(443);
+    match tokio::time::timeout(LIMIT, tokio::net::lookup_host((host, port))).await {
+        Ok(found) => found.is_ok_and(|mut addresses| addresses.next().is_some()),
+        Err(_) => false,
     }
 }
 
@@ -68,6 +84,10 @@ impl fmt::Display for Upstream {
             return write!(f, "upstream: NOT FINE: {error}");
         }
         let Some(finding) = &self.finding else { return Ok(()) };
+        if self.unresolved {
+            let hint = "check its spelling and this machine's DNS; behind a proxy, the proxy's";
+            return write!(f, "upstream: NOT FINE (name-resolution): nobody knows the host's name\n    hint: {hint}");
+        }
         let verdict = if finding.accepted { "fine" } else { "NOT FINE" };
         write!(f, "upstream: {verdict} ({}): {}, {} ms", finding.code, finding.text, finding.millis)?;
         if let Some(seconds) = finding.clock_difference_secs {
@@ -134,17 +154,25 @@ impl Looked {
 /// What to look at next: the connector's own words, or what such a failure usually comes from.
 fn hint(error: &SourceError) -> String {
     let usual = match error.class {
-        FaultClass::NameResolution => "the host's name is unknown here: check its spelling and this machine's DNS, \
-             or write the address",
+        FaultClass::NameResolution => {
+            "the host's name is unknown here: check its spelling and this machine's DNS, \
+             or write the address"
+        }
         FaultClass::Unreachable => "nobody answers there: check host and port, the service, and firewalls between",
-        FaultClass::Tls => "the encrypted channel fails: compare both sides' TLS versions, and the certificate with \
-             the configured CA",
-        FaultClass::Login => "user or password is refused: try them with the vendor's own client; see whether the \
-             account is locked",
+        FaultClass::Tls => {
+            "the encrypted channel fails: compare both sides' TLS versions, and the certificate with \
+             the configured CA"
+        }
+        FaultClass::Login => {
+            "user or password is refused: try them with the vendor's own client; see whether the \
+             account is locked"
+        }
         FaultClass::Permission => "the login may not read this: ask for SELECT on it, and nothing more",
         FaultClass::Missing => "`hisync discover` lists what the login sees",
-        FaultClass::Charset => "text arrives in another character set than configured: look at a raw record with \
-             `hisync preview`",
+        FaultClass::Charset => {
+            "text arrives in another character set than configured: look at a raw record with \
+             `hisync preview`"
+        }
         FaultClass::Timeout => "it answers too late: look for locks and missing indexes there, or raise the limit",
         FaultClass::Protocol => "the peer breaks its protocol: is another program listening at this address?",
         FaultClass::Data => "the answer can't be true: compare it with the source by hand",

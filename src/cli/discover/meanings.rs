@@ -162,7 +162,8 @@ pub(super) enum Named {
 pub(super) fn of(column: &str) -> Vec<(&'static Meaning, Named)> {
     let folded = column.trim().to_uppercase();
     let named = |meaning: &Meaning, word: &str| meaning.names.split(' ').any(|name| name == word);
-    let exact: Vec<_> = ALL.iter().filter(|meaning| named(meaning, &folded)).map(|meaning| (meaning, Named::Exactly)).collect();
+    let exact: Vec<_> =
+        ALL.iter().filter(|meaning| named(meaning, &folded)).map(|meaning| (meaning, Named::Exactly)).collect();
     if !exact.is_empty() {
         return exact;
     }
@@ -189,7 +190,10 @@ mod tests {
             assert_eq!(found.len(), 1, "{name}");
         }
         assert!(of("QWERTY").is_empty());
-        assert_eq!(of("TJ_BRXM").first().map(|(meaning, named)| (meaning.field, *named)), Some(("name", Named::InPart)));
+        assert_eq!(
+            of("TJ_BRXM").first().map(|(meaning, named)| (meaning.field, *named)),
+            Some(("name", Named::InPart))
+        );
     }
 
     #[test]

@@ -215,7 +215,13 @@ fn shown(column: &str, value: Option<&Value>, personal: bool) -> String {
     };
     let named = meanings::of(column);
     let open = !named.is_empty() && named.iter().all(|(meaning, _)| !meaning.personal);
-    let whole = if personal || (open && !shapes::is_personal(&text)) { text } else { mask::mask(&text) };
+    let about_a_person = named.iter().any(|(meaning, _)| meaning.personal);
+    let whole = match (personal, open && !shapes::is_personal(&text)) {
+        (true, _) | (_, true) => text,
+        // However short: `D1` may be somebody's number.
+        _ if about_a_person => text.chars().map(|c| if c.is_alphanumeric() { '●' } else { c }).collect(),
+        _ => mask::mask(&text),
+    };
     match whole.char_indices().nth(40) {
         Some((end, _)) => format!("{}…", &whole[..end]),
         None => whole,
@@ -273,9 +279,10 @@ pub(super) fn write_new(files: &BTreeMap<PathBuf, String>) -> Result<(), String>
         return Err(format!("{} exists already; nothing was written", taken.display()));
     }
     for (path, text) in files {
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-            std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()))
-        });
+        let written = path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())));
         written.map_err(|error| format!("write {}: {error}", path.display()))?;
     }
     Ok(())

@@ -30,16 +30,8 @@ pub(super) enum Fit {
 }
 
 /// Days that programs write for "none".
-const SENTINELS: [&str; 8] = [
-    "1900-01-01",
-    "1899-12-30",
-    "9999-12-31",
-    "2099-12-31",
-    "0001-01-01",
-    "0000-00-00",
-    "19000101",
-    "99991231",
-];
+const SENTINELS: [&str; 8] =
+    ["1900-01-01", "1899-12-30", "9999-12-31", "2099-12-31", "0001-01-01", "0000-00-00", "19000101", "99991231"];
 
 /// Ways to write dates that need to be named.
 const FORMATS: [&str; 9] = [

@@ -196,7 +196,10 @@ impl Page {
 
     fn head(&mut self, head: &Picked, table: &Discovered, children: &[(String, Discovered)], flat: bool) {
         let entity = self.entity;
-        self.remark(&format!("A first mapping of {:?}, guessed from names of columns and a sample of values.", table.name));
+        self.remark(&format!(
+            "A first mapping of {:?}, guessed from names of columns and a sample of values.",
+            table.name
+        ));
         self.remark("Each guess says why. Check every one; what starts with `#` is doubtful and not in force.");
         self.remark("");
         self.remark("The stream that it reads (each name as the source spells it):");
@@ -223,13 +226,16 @@ impl Page {
         self.line(&format!("\n[mapping]\nentity = \"{entity}\"\n\n[key]"));
         match key {
             Some(key) => self.line(&format!("parts = [{}]", named(&key))),
-            None => self.line(&format!("# No column looks like the {field}. What identifies one for ever?\n# parts = [\"…\"]")),
+            None => self
+                .line(&format!("# No column looks like the {field}. What identifies one for ever?\n# parts = [\"…\"]")),
         }
     }
 
     fn report(&mut self, head: &Picked, lists: &[(String, Picked)]) {
         self.section("fields", head, &[Level::Report]);
-        self.remark("What kind of reports does the view hold? health, occupational, department, lab, imaging, certificate");
+        self.remark(
+            "What kind of reports does the view hold? health, occupational, department, lab, imaging, certificate",
+        );
         self.remark("report_kind = { const = \"health\", reason = \"the view holds whole checkups only\" }");
         if !head.has("status") {
             self.remark("No column says how far a report is. Only if the view holds nothing but issued ones:");
@@ -260,7 +266,8 @@ impl Page {
                 self.section("fields.groups.fields.items.fields", picked, &[Level::Item]);
             }
         }
-        if let Some((list, picked)) = lists.iter().find(|(_, picked)| picked.name_of(Level::Conclusion, "text").is_some())
+        if let Some((list, picked)) =
+            lists.iter().find(|(_, picked)| picked.name_of(Level::Conclusion, "text").is_some())
             && list != "rows"
         {
             self.line(&format!("\n[fields.conclusions]\neach = {list:?}"));
@@ -296,9 +303,8 @@ impl Page {
     fn section(&mut self, header: &str, picked: &Picked, levels: &[Level]) {
         self.line(&format!("\n[{header}]"));
         let here = |guess: &&Guess| levels.contains(&guess.meaning.level);
-        let bounds = ["reference_low", "reference_high"].map(|field| {
-            picked.sure.iter().filter(here).find(|guess| guess.meaning.field == field)
-        });
+        let bounds = ["reference_low", "reference_high"]
+            .map(|field| picked.sure.iter().filter(here).find(|guess| guess.meaning.field == field));
         for guess in picked.sure.iter().filter(here) {
             let column = &picked.columns[guess.column];
             if guess.meaning.shape == Shape::Bound {
@@ -317,7 +323,9 @@ impl Page {
             }
         }
         match bounds {
-            [Some(low), Some(high)] if !picked.sure.iter().filter(here).any(|guess| guess.meaning.field == "reference") => {
+            [Some(low), Some(high)]
+                if !picked.sure.iter().filter(here).any(|guess| guess.meaning.field == "reference") =>
+            {
                 let [low, high] = [low, high].map(|guess| named(&picked.columns[guess.column].name));
                 self.remark("the two ends of a range, by their names");
                 self.line(&format!("reference = {{ low = {low}, high = {high} }}"));
@@ -378,7 +386,9 @@ impl Page {
                 let line = format!("{{ from = {name}, scale = \"yuan\" }}");
                 match parts {
                     true => Ok(line + "   # fen have no fraction"),
-                    false => Err((line, "whole numbers may be yuan or fen: ask, or compare with a price list".to_owned())),
+                    false => {
+                        Err((line, "whole numbers may be yuan or fen: ask, or compare with a price list".to_owned()))
+                    }
                 }
             }
             Shape::Switch => {
@@ -394,7 +404,8 @@ impl Page {
     fn table(&mut self, table: &str, field: &str, values: &Values) {
         let words = words(self.entity, field).join(", ");
         let path = format!("codes/{table}.csv");
-        let text = self.tables.entry(path).or_insert_with(|| "local_code,local_name,standard_code,standard_name\n".to_owned());
+        let text =
+            self.tables.entry(path).or_insert_with(|| "local_code,local_name,standard_code,standard_name\n".to_owned());
         for code in values.codes().into_iter().flatten() {
             let known = match (table, code) {
                 ("sex", "男" | "male" | "M") => "male",

@@ -20,8 +20,34 @@ fn reports() -> Discovered {
         "V_TJ_BG",
         &["TJBH", "DAH", "XM", "XB", "CSRQ", "SFZH", "SJH", "BGZT", "BGSJ", "DWMC", "GXSJ", "BZ1"],
         &[
-            &["0301170001", "D1", "张试一", "1", "1988-06-01", "999999198806010019", "15400000001", "1", "2026-11-20 16:05", "试点公司", "2026-11-20 16:05:00", "x"],
-            &["0301170002", "D2", "赵试二", "2", "1970-01-01", "999999197001010025", "15400000002", "1", "1900-01-01 00:00", "试点公司", "2026-11-20 16:06:00", "y"],
+            &[
+                "0301170001",
+                "D1",
+                "张试一",
+                "1",
+                "1988-06-01",
+                "999999198806010019",
+                "15400000001",
+                "1",
+                "2026-11-20 16:05",
+                "试点公司",
+                "2026-11-20 16:05:00",
+                "x",
+            ],
+            &[
+                "0301170002",
+                "D2",
+                "赵试二",
+                "2",
+                "1970-01-01",
+                "999999197001010025",
+                "15400000002",
+                "1",
+                "1900-01-01 00:00",
+                "试点公司",
+                "2026-11-20 16:06:00",
+                "y",
+            ],
         ],
     )
 }
@@ -52,8 +78,7 @@ fn a_suggested_report_names_all_but_what_only_a_person_knows() {
     let suggestion = suggest::suggest(EntityType::ExamReport, &head, &[("items".to_owned(), items)]);
     insta::assert_snapshot!("report", suggestion.mapping);
     assert_eq!(
-        suggestion.tables["codes/sex.csv"],
-        "local_code,local_name,standard_code,standard_name\n1,,,\n2,,,\n",
+        suggestion.tables["codes/sex.csv"], "local_code,local_name,standard_code,standard_name\n1,,,\n2,,,\n",
         "codes are listed and never guessed"
     );
     let problems = compiled(EntityType::ExamReport, suggestion).unwrap_err();
@@ -62,7 +87,8 @@ fn a_suggested_report_names_all_but_what_only_a_person_knows() {
 
 #[test]
 fn what_is_doubtful_is_not_in_force() {
-    let prices = table("TC", &["TCDM", "TCMC", "XB", "YJ", "ZHJ", "TYBZ"], &[&["1", "A", "男", "68050", "49800.50", "0"]]);
+    let prices =
+        table("TC", &["TCDM", "TCMC", "XB", "YJ", "ZHJ", "TYBZ"], &[&["1", "A", "男", "68050", "49800.50", "0"]]);
     let text = suggest::suggest(EntityType::ExamPackage, &prices, &[]).mapping;
     let line = |start: &str| text.lines().find(|line| line.contains(start)).unwrap_or_default().to_owned();
     assert!(line("original_price_minor").starts_with('#'), "whole numbers may be fen: {text}");
@@ -87,10 +113,18 @@ fn a_flat_view_is_grouped() {
 #[test]
 fn people_are_masked_by_name_and_by_look_and_the_catalogue_is_not() {
     let clear = |column: &str, text: &str| shown(column, Some(&Value::from(text)), false) == text;
-    for (column, text) in [("XM", "张试一"), ("TJBH", "0301170001"), ("QWERTY", "张试一"), ("XMMC", "15400000001"), ("备注", "999999198806010019")] {
+    for (column, text) in [
+        ("DAH", "D1"),
+        ("XM", "张试一"),
+        ("TJBH", "0301170001"),
+        ("QWERTY", "张试一"),
+        ("XMMC", "15400000001"),
+        ("备注", "999999198806010019"),
+    ] {
         assert!(!clear(column, text), "{column}");
     }
-    for (column, text) in [("XMMC", "谷丙转氨酶"), ("DW", "mmol/L"), ("GXSJ", "2026-11-20 16:05:00"), ("QWERTY", "12")] {
+    for (column, text) in [("XMMC", "谷丙转氨酶"), ("DW", "mmol/L"), ("GXSJ", "2026-11-20 16:05:00"), ("QWERTY", "12")]
+    {
         assert!(clear(column, text), "{column}");
     }
 }

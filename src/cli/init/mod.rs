@@ -49,7 +49,11 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Exit {
         let names: Vec<&str> = registry::all().iter().map(|kind| kind.name).collect();
         let near = nearest(&args.connector, names.iter().copied()).map(|near| format!("; did you mean {near}?"));
         let near = near.unwrap_or_default();
-        terminal.note(&format!("error: there is no connector {:?}{near}\nThe connectors: {}", args.connector, names.join(", ")));
+        terminal.note(&format!(
+            "error: there is no connector {:?}{near}\nThe connectors: {}",
+            args.connector,
+            names.join(", ")
+        ));
         return Exit::Usage;
     };
     let files = match files(kind) {

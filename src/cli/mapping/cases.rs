@@ -165,8 +165,7 @@ pub(super) fn run(path: &Path) -> Result<Vec<Case>, Vec<Problem>> {
 fn around(folder: &Path) -> Result<Around, Vec<Problem>> {
     let path = folder.join("case.toml");
     let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Around::default()) };
-    toml::from_str(&text)
-        .map_err(|error| vec![Problem::new(&path, error.span(), "toml", error.message().to_owned())])
+    toml::from_str(&text).map_err(|error| vec![Problem::new(&path, error.span(), "toml", error.message().to_owned())])
 }
 
 /// The inputs of a folder, sorted.

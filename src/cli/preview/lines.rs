@@ -96,7 +96,7 @@ fn leaves(path: &str, json: &Json, tell: &mut impl FnMut(&str, &Json)) {
 
 /// The value at a path as [`leaves`] writes it.
 fn at<'j>(json: &'j Json, path: &str) -> Option<&'j Json> {
-    let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
     json.pointer(&pointer)
 }
 

@@ -209,13 +209,7 @@ fn received(
     Ok(records.collect())
 }
 
-fn show(
-    record: &Record,
-    outcomes: &[Outcome],
-    made: &[Vec<Made>],
-    places: &Places<'_>,
-    personal: bool,
-) -> Shown {
+fn show(record: &Record, outcomes: &[Outcome], made: &[Vec<Made>], places: &Places<'_>, personal: bool) -> Shown {
     let raw = match &record.document {
         Ok(document) => {
             let root = if personal { document.root.clone() } else { mask::masked_map(&document.root) };

@@ -333,10 +333,15 @@ impl<'a> Run<'a> {
     }
 
     fn missing(&mut self, path: &'a SourcePath) {
+        self.missing_name(&path.text);
+    }
+
+    /// Tells that the source has no column of that name.
+    fn missing_name(&mut self, name: &'a str) {
         self.misses += 1;
-        if !self.missing.contains(&&*path.text) {
-            self.missing.push(&path.text);
-            let message = format!("the source has no {}", path.text);
+        if !self.missing.contains(&name) {
+            self.missing.push(name);
+            let message = format!("the source has no {name}");
             self.find(&rules::MISSING_COLUMN, &message, None);
         }
     }

@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
             && !self.plan.missing_is_null
             && let Some(path) = paths.first()
         {
-            self.missing(path);
+            self.missing_name(path.asked(scope));
         }
         empty
     }

@@ -12,12 +12,14 @@ mod codes;
 mod compile;
 mod compose;
 mod critical;
+mod lines;
 mod node;
 mod plan;
 mod read;
 pub mod readers;
 pub mod rules;
 mod shape;
+mod shown;
 mod source;
 mod tree;
 
@@ -32,6 +34,9 @@ use chrono_tz::Tz;
 use connector_api::Document;
 
 use crate::diagnose::Problem;
+pub use lines::{Line, Made, paths_of, without_places};
+pub use shown::expectation;
+
 use crate::model::{Compose, EntityKey, EntityType, Held, Outcome, Part};
 
 /// Reads the files that mappings consist of, so that the engine itself touches no disk.
@@ -47,6 +52,7 @@ pub struct Mapping {
     version: String,
     files: Vec<PathBuf>,
     plan: plan::Plan,
+    lines: Vec<Line>,
 }
 
 /// What a mapping knows beside the record: the facts of the configuration.
@@ -79,7 +85,29 @@ impl Mapping {
     /// Compiles a mapping file with all that it names; every problem at once.
     pub fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Mapping, Vec<Problem>> {
         let compiled = compile::compile(path, entity, files)?;
-        Ok(Mapping { entity, version: compiled.version, files: compiled.files, plan: compiled.plan })
+        Ok(Mapping {
+            entity,
+            version: compiled.version,
+            files: compiled.files,
+            plan: compiled.plan,
+            lines: compiled.lines,
+        })
+    }
+
+    /// The entity that a mapping file says it makes, itself or through what it extends; `None` for a file that is
+    /// no mapping or says none that exists.
+    pub fn entity_of(path: &Path, files: &dyn Files) -> Option<EntityType> {
+        compile::entity_of(path, files)
+    }
+
+    /// The line that fills each field, in the order of the fields' names.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The same as [`Mapping::apply`], each outcome with the values that were taken for it.
+    pub fn explain(&self, context: &Context, input: Input<'_>) -> Vec<(Outcome, Vec<Made>)> {
+        apply::explain(&self.plan, self.entity, context, input)
     }
 
     /// The entity that it produces.

@@ -98,6 +98,13 @@ pub(super) struct PivotLine {
     pub(super) cells: Vec<(String, connector_api::Value)>,
 }
 
+impl PivotLine {
+    /// What stands under a column of the dictionary.
+    pub(super) fn cell(&self, name: &str) -> Option<&connector_api::Value> {
+        self.cells.iter().find(|(column, _)| column == name).map(|(_, cell)| cell)
+    }
+}
+
 /// One way to get a value. The first one whose condition holds and that finds something is taken.
 #[derive(Debug)]
 pub(super) struct Alternative {

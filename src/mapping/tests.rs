@@ -55,23 +55,6 @@ fn expect(path: &Path, actual: &str) -> Result<(), String> {
     if expected == actual { Ok(()) } else { Err(format!("{}:\nexpected {expected}\nactual {actual}", path.display())) }
 }
 
-fn shown(outcome: &Outcome) -> Json {
-    match outcome {
-        Outcome::Mapped(mapped) => {
-            let data: Json = serde_json::from_slice(&mapped.data).expect("data is JSON");
-            let wish = match &mapped.wish {
-                Wish::Present => json!("present"),
-                Wish::Absent { reason } => json!({ "absent": reason }),
-            };
-            json!({ "mapped": { "key": mapped.key.subject(), "wish": wish, "search": mapped.search, "data": data } })
-        }
-        Outcome::Held(held) => json!({ "held": {
-            "entity": held.entity.map(EntityType::as_str), "key": held.key.as_ref().map(|key| key.subject()), "reason": held.reason,
-            "search": held.search, "findings": held.findings,
-        } }),
-    }
-}
-
 fn compiled(path: &Path) -> Mapping {
     match Mapping::compile(path, entity_of(path), &Disk) {
         Ok(mapping) => mapping,
@@ -103,8 +86,7 @@ fn every_case_becomes_what_is_expected() {
                     assert!(schema(key.entity).is_valid(&data), "{} breaks its schema", input.display());
                 }
             }
-            let shown: Vec<Json> = outcomes.iter().map(shown).collect();
-            let text = serde_json::to_string_pretty(&shown).expect("JSON") + "\n";
+            let text = expectation(&outcomes);
             wrong.extend(expect(&case.join(format!("expected{rest}")), &text).err());
         }
     }

@@ -13,7 +13,8 @@
 //! - The stored watermark moves to the newest row of each page that can be vouched for. It never
 //!   goes backwards, and a timestamp that can't be read or lies in the future does not move it. Nor
 //!   does it pass what was newest when the scan began, so the lag need not cover a long scan.
-//! - Rows that share a key are one held record with all of them, never a silent merge.
+//! - Rows that share a key are one held record with all of them, never a silent merge; with
+//!   `fetch.group` they are one unit, read whole.
 //! - A snapshot is read in one transaction, with a COUNT at its end.
 
 mod children;
@@ -25,6 +26,7 @@ mod poller;
 mod probe;
 mod query;
 mod settings;
+mod units;
 mod watermark;
 mod whole;
 

@@ -15,6 +15,7 @@ use crate::client::count_of;
 use crate::decoder::mark_held;
 use crate::plan::{term, tuples_per_query};
 use crate::query::{Condition, Select, Term};
+use crate::units::{self, Tally};
 use crate::{Plan, RelationalClient, Rows, probe, watermark};
 
 /// A snapshot holds one transaction open; a source's log must not grow behind it without end.
@@ -50,6 +51,8 @@ struct SnapshotScan {
 struct Page {
     rows: Rows,
     next: Option<Cursor>,
+    /// How many rows the units of a grouped stream have.
+    tally: Tally,
 }
 
 /// Which scan a page belongs to.
@@ -107,7 +110,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         if advance.is_none() && from.is_start() && after.is_none() {
             self.require_readable().await?;
         }
-        let (records, _) = self.records(&page.rows).await?;
+        let (records, _) = self.records(&page).await?;
         Ok(Batch { records, advance, next: page.next, counted: None })
     }
 
@@ -118,7 +121,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         limit: usize,
     ) -> Result<Batch, SourceError> {
         let page = self.page(Scan::Window(since), after, limit).await?;
-        let (records, _) = self.records(&page.rows).await?;
+        let (records, _) = self.records(&page).await?;
         Ok(Batch { records, advance: None, next: page.next, counted: None })
     }
 
@@ -133,7 +136,7 @@ impl<C: RelationalClient> SqlPoller<C> {
                 .hint("it took longer than 30 minutes, which holds the source's log: read fewer rows"));
         }
         let page = self.page(Scan::Snapshot, (!first).then_some(&scan.next), limit).await?;
-        let (records, folded) = self.records(&page.rows).await?;
+        let (records, folded) = self.records(&page).await?;
         scan.folded += folded;
         let counted = match &page.next {
             Some(next) => {
@@ -160,7 +163,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         let window_start = match (scan, after) {
             (Scan::Window(since), None) => match self.window_start(since).await? {
                 Some(start) => Some(start),
-                None => return Ok(Page { rows: Rows::default(), next: None }),
+                None => return Ok(Page { rows: Rows::default(), next: None, tally: Tally::default() }),
             },
             _ => None,
         };
@@ -193,13 +196,13 @@ impl<C: RelationalClient> SqlPoller<C> {
             let mut rows = self.client.query(&query).await?;
             let order = positions(&rows, &order, &from)?;
             if rows.rows.len() < wanted {
-                return Ok(Page { rows, next: None });
+                return self.fitting(Page { rows, next: None, tally: Tally::default() }, &order).await;
             }
             let sound = |at: &usize| order.iter().all(|column| !rows.rows[*at].is_broken(*column));
             if let Some(last) = (0..wanted - 1).rev().find(sound) {
                 rows.rows.truncate(last + 1);
                 let next = rows.rows.last().map(|row| Cursor(row.pick(&order)));
-                return Ok(Page { rows, next });
+                return self.fitting(Page { rows, next, tally: Tally::default() }, &order).await;
             }
             if wanted > WIDEST_PAGE {
                 return Err(SourceError::stop(FaultClass::Data, format!("read past undecodable rows of {from:?}"))
@@ -207,6 +210,24 @@ impl<C: RelationalClient> SqlPoller<C> {
             }
             wanted *= 2;
         }
+    }
+
+    /// Cuts a page of a grouped stream where its units would be too much at once.
+    async fn fitting(&mut self, mut page: Page, order: &[usize]) -> Result<Page, SourceError> {
+        if !self.plan.stream.fetch.group {
+            return Ok(page);
+        }
+        let key = positions(&page.rows, &self.plan.stream.fetch.key, self.plan.from())?;
+        page.tally = units::tally(&mut self.client, &self.plan, &units::tuples(&page.rows, &key)).await?;
+        let fitting = units::fitting(&page.rows, &key, &page.tally);
+        if fitting < page.rows.rows.len() {
+            let sound = |at: &usize| order.iter().all(|column| !page.rows.rows[*at].is_broken(*column));
+            if let Some(last) = (0..fitting).rev().find(sound) {
+                page.rows.rows.truncate(last + 1);
+                page.next = page.rows.rows.last().map(|row| Cursor(row.pick(order)));
+            }
+        }
+        Ok(page)
     }
 
     /// Where a scan of changes starts. `None`: at the table's beginning, or the cursor says it.
@@ -307,10 +328,32 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     /// Makes records of a page's rows. The second answer is how many rows stand with others.
-    async fn records(&mut self, rows: &Rows) -> Result<(Vec<Record>, u64), SourceError> {
+    async fn records(&mut self, page: &Page) -> Result<(Vec<Record>, u64), SourceError> {
+        let rows = &page.rows;
         if rows.rows.is_empty() {
             return Ok((Vec::new(), 0));
         }
+        let (mut nodes, folded) = if self.plan.stream.fetch.group {
+            units::read(&mut self.client, &self.plan, rows, &page.tally).await?
+        } else {
+            self.single(rows).await?
+        };
+        attach(&mut self.client, &self.plan.children, &mut nodes).await?;
+        let record = |mut node: Node| {
+            if let Some(failure) = &node.failure {
+                mark_held(&mut node.map, failure);
+            }
+            let mut record = Record::from_document(Document::new(node.map), self.plan.from());
+            if let Some(failure) = node.failure {
+                record.document = Err(failure);
+            }
+            record
+        };
+        Ok((nodes.into_iter().map(record).collect(), folded))
+    }
+
+    /// A record of each row; rows that share a key are one that is held.
+    async fn single(&mut self, rows: &Rows) -> Result<(Vec<Node>, u64), SourceError> {
         let key = positions(rows, &self.plan.stream.fetch.key, self.plan.from())?;
         let (groups, folded) = self.repeated(rows, &key).await?;
         let mut given = HashSet::new();
@@ -329,18 +372,7 @@ impl<C: RelationalClient> SqlPoller<C> {
             }
             nodes.push(node);
         }
-        attach(&mut self.client, &self.plan.children, &mut nodes).await?;
-        let record = |mut node: Node| {
-            if let Some(failure) = &node.failure {
-                mark_held(&mut node.map, failure);
-            }
-            let mut record = Record::from_document(Document::new(node.map), self.plan.from());
-            if let Some(failure) = node.failure {
-                record.document = Err(failure);
-            }
-            record
-        };
-        Ok((nodes.into_iter().map(record).collect(), folded))
+        Ok((nodes, folded))
     }
 
     /// Finds the keys of a page that more than one row has, anywhere in the table, and reads all

@@ -53,6 +53,8 @@ pub(crate) enum Select<'a> {
     Count,
     /// The tuples of these columns that occur more than once.
     Repeated(&'a [Term<'a>]),
+    /// The tuples of these columns, each with its number of rows.
+    Tally(&'a [Term<'a>]),
 }
 
 /// A query under construction.
@@ -83,7 +85,7 @@ impl<'a> Composer<'a> {
         match &self.select {
             Select::Columns(names) => text.select_list(names.iter().map(String::as_str)),
             Select::Count => text.sql.push_str("COUNT(*)"),
-            Select::Repeated(terms) => {
+            Select::Repeated(terms) | Select::Tally(terms) => {
                 text.select_list(terms.iter().map(|term| term.name));
                 text.sql.push_str(", COUNT(*)");
             }
@@ -95,9 +97,11 @@ impl<'a> Composer<'a> {
             text.sql.push_str(if at == 0 { " WHERE " } else { " AND " });
             text.condition(condition);
         }
-        if let Select::Repeated(terms) = &self.select {
+        if let Select::Repeated(terms) | Select::Tally(terms) = &self.select {
             text.sql.push_str(" GROUP BY ");
             text.list(terms.iter().map(|term| term.name));
+        }
+        if let Select::Repeated(_) = &self.select {
             text.sql.push_str(" HAVING COUNT(*) > 1");
         }
         if !self.order.is_empty() {

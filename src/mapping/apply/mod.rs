@@ -7,12 +7,15 @@ mod list;
 mod take;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use connector_api::Value;
 use serde::Deserialize as _;
 
 use self::take::plain;
+use super::lines::Made;
 use super::node::{self, Fields, Node};
 use super::plan::*;
 use super::readers::reference::Person;
@@ -28,10 +31,40 @@ use crate::model::{
 
 /// One outcome for each entity in the document.
 pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: Input<'_>) -> Vec<Outcome> {
+    follow(plan, entity, context, input, || None)
+}
+
+/// The same, each outcome with the values that were taken for it.
+pub(super) fn explain(
+    plan: &Plan,
+    entity: EntityType,
+    context: &Context,
+    input: Input<'_>,
+) -> Vec<(Outcome, Vec<Made>)> {
+    let taken: RefCell<Vec<Rc<RefCell<Vec<Made>>>>> = RefCell::default();
+    let outcomes = follow(plan, entity, context, input, || {
+        let trace = Rc::default();
+        taken.borrow_mut().push(Rc::clone(&trace));
+        Some(trace)
+    });
+    let mut taken = taken.into_inner().into_iter().map(|trace| trace.take());
+    outcomes.into_iter().map(|outcome| (outcome, taken.next().unwrap_or_default())).collect()
+}
+
+/// Where the values that are taken are noted.
+type Trace = Option<Rc<RefCell<Vec<Made>>>>;
+
+fn follow(
+    plan: &Plan,
+    entity: EntityType,
+    context: &Context,
+    input: Input<'_>,
+    trace: impl Fn() -> Trace,
+) -> Vec<Outcome> {
     let top = Scope { row: Row::Map(&input.document.root), up: None, rows: None };
     let mut raised = Vec::new();
     let Some(each) = &plan.each else {
-        let mut outcomes = vec![Run::new(plan, context).entity(entity, input, &top, &mut raised)];
+        let mut outcomes = vec![Run::new(plan, context, trace()).entity(entity, input, &top, &mut raised)];
         outcomes.append(&mut raised);
         return outcomes;
     };
@@ -42,7 +75,8 @@ pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: I
         return vec![held(entity, None, findings.list, Vec::new())];
     }
     let scopes = rows.into_iter().map(|row| Scope { row, up: Some(&top), rows: None });
-    let outcomes = scopes.map(|scope| Run::new(plan, context).entity(entity, input, &scope, &mut raised)).collect();
+    let outcomes =
+        scopes.map(|scope| Run::new(plan, context, trace()).entity(entity, input, &scope, &mut raised)).collect();
     let mut outcomes = once_each(plan, entity, outcomes);
     outcomes.append(&mut raised);
     outcomes
@@ -113,6 +147,9 @@ pub(super) struct Run<'a> {
     more_files: Vec<Fields<'a>>,
     /// The files of the entity.
     files: Vec<File>,
+    /// The name under which the last value was found.
+    pub(super) found: &'a str,
+    trace: Trace,
 }
 
 /// A value as the source wrote it, trimmed at the ends.
@@ -126,7 +163,7 @@ pub(super) struct Literal<'a> {
 pub(super) type Taken<'a> = (Option<Cow<'a, str>>, Option<Node<'a>>);
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, context: &'a Context) -> Run<'a> {
+    fn new(plan: &'a Plan, context: &'a Context, trace: Trace) -> Run<'a> {
         let findings = Findings::new(&plan.weights);
         Run {
             plan,
@@ -142,6 +179,8 @@ impl<'a> Run<'a> {
             pending: Vec::new(),
             more_files: Vec::new(),
             files: Vec::new(),
+            found: "",
+            trace,
         }
     }
 
@@ -327,6 +366,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Notes a value that was taken for the field that is being read.
+    pub(super) fn note(&self, literal: Option<&Literal<'_>>) {
+        if let (Some(trace), Some(literal)) = (&self.trace, literal) {
+            let made = Made { path: self.at(), from: self.found.to_owned(), raw: literal.text.clone().into_owned() };
+            trace.borrow_mut().push(made);
+        }
+    }
+
     /// The path of the field that is being read.
     pub(super) fn at(&self) -> String {
         let mut path = String::new();
@@ -345,10 +392,15 @@ impl<'a> Run<'a> {
     }
 
     fn missing(&mut self, path: &'a SourcePath) {
+        self.missing_name(&path.text);
+    }
+
+    /// Tells that the source has no column of that name.
+    fn missing_name(&mut self, name: &'a str) {
         self.misses += 1;
-        if !self.missing.contains(&&*path.text) {
-            self.missing.push(&path.text);
-            let message = format!("the source has no {}", path.text);
+        if !self.missing.contains(&name) {
+            self.missing.push(name);
+            let message = format!("the source has no {name}");
             self.find(&rules::MISSING_COLUMN, &message, None);
         }
     }

@@ -65,6 +65,7 @@ impl<'a> Run<'a> {
             })),
             Source::From(paths) => {
                 let literal = self.first(paths, alternative.optional, scope);
+                self.note(literal.as_ref());
                 match (&alternative.time, literal) {
                     (Some(time), Some(date)) if !date.text.is_empty() => {
                         let time = self.first(std::slice::from_ref(time), alternative.optional, scope);
@@ -113,6 +114,7 @@ impl<'a> Run<'a> {
                 },
             };
             exists = true;
+            self.found = &path.text;
             if !literal.text.is_empty() {
                 return Some(literal);
             }
@@ -123,7 +125,7 @@ impl<'a> Run<'a> {
             && !self.plan.missing_is_null
             && let Some(path) = paths.first()
         {
-            self.missing(path);
+            self.missing_name(path.asked(scope));
         }
         empty
     }

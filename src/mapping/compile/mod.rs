@@ -14,6 +14,7 @@ use minijinja::{Environment, UndefinedBehavior};
 
 use super::Files;
 use super::codes;
+use super::lines::{self, Line};
 use super::plan::*;
 use super::rules::{self, Weights};
 use super::shape::{self, Kind};
@@ -35,6 +36,13 @@ pub(super) struct Compiled {
     pub(super) plan: Plan,
     pub(super) version: String,
     pub(super) files: Vec<std::path::PathBuf>,
+    pub(super) lines: Vec<Line>,
+}
+
+/// The entity that a file says it makes, what it extends merged.
+pub(super) fn entity_of(path: &Path, files: &dyn Files) -> Option<EntityType> {
+    let root = Loader::new(files).load(path)?;
+    section(root.table()?, "mapping")?.get("entity")?.tree.text()?.parse().ok()
 }
 
 pub(super) fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Compiled, Vec<Problem>> {
@@ -56,7 +64,8 @@ pub(super) fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Res
         return Err(std::mem::take(problems));
     }
     let version = format!("{name}@{}", compiler.loader.digest());
-    Ok(Compiled { plan, version, files: compiler.loader.read })
+    let lines = lines::collect(table, files);
+    Ok(Compiled { plan, version, files: compiler.loader.read, lines })
 }
 
 /// `mappings/tj2000/exam_report.toml` is `tj2000/exam_report`.

@@ -1,5 +1,7 @@
 //! `hisync preview`: raw beside normalised, before anything is stored or sent.
 
+mod lines;
+
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -7,11 +9,13 @@ use connector_api::{Connector, Flow, Mode, Raw, Record, Request, StreamId, Water
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use self::lines::Places;
 use super::{Exit, Terminal};
 use crate::agent::sources;
 use crate::clock::Clock;
 use crate::config::{self, Config, SourceConfig, StreamConfig};
 use crate::diagnose;
+use crate::mapping::{Input, Made};
 use crate::model::{Outcome, Severity, Wish};
 use crate::ops::mask;
 use crate::store::Reader;
@@ -20,6 +24,9 @@ use crate::store::Reader;
 ///
 /// A polled stream is read from its source (the last 30 days first, where it has a watermark). For a stream that
 /// is sent to hisync, the records are those that were received, or a file with one raw record.
+///
+/// Beside each value stands the source's name that it was found under, the raw text where that differs, and the line of
+/// the mapping that made it. Lines that hisync works out itself (`visit_key`) have none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hisync preview -c hisync.toml --stream peis/reports
@@ -64,6 +71,8 @@ struct ShownOutcome {
     key: Option<String>,
     reason: Option<String>,
     normalised: Option<Json>,
+    /// Each value with the line of the mapping that made it.
+    lines: Vec<lines::Value>,
     findings: Json,
 }
 
@@ -105,7 +114,17 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         .map(|record| {
             let outcomes = normaliser.outcomes(&record.document, &record.source_ref, record.raw.charset.as_deref());
             held |= outcomes.iter().any(|outcome| matches!(outcome, Outcome::Held(_)));
-            show(&record, &outcomes, args.show_personal)
+            let places = Places::new(&stream.mapping);
+            let made = match &record.document {
+                Ok(document) => {
+                    let charset = record.raw.charset.as_deref();
+                    let input = Input { document, source_ref: &record.source_ref, charset };
+                    let explained = stream.mapping.explain(&sources::context(&config, source), input);
+                    explained.into_iter().map(|(_, made)| made).collect()
+                }
+                Err(_) => Vec::new(),
+            };
+            show(&record, &outcomes, &made, &places, args.show_personal)
         })
         .collect();
     if args.json {
@@ -190,7 +209,7 @@ fn received(
     Ok(records.collect())
 }
 
-fn show(record: &Record, outcomes: &[Outcome], personal: bool) -> Shown {
+fn show(record: &Record, outcomes: &[Outcome], made: &[Vec<Made>], places: &Places<'_>, personal: bool) -> Shown {
     let raw = match &record.document {
         Ok(document) => {
             let root = if personal { document.root.clone() } else { mask::masked_map(&document.root) };
@@ -198,7 +217,8 @@ fn show(record: &Record, outcomes: &[Outcome], personal: bool) -> Shown {
         }
         Err(failure) => Json::String(format!("{failure} ({} bytes)", record.raw.body.len())),
     };
-    let outcome = |outcome: &Outcome| {
+    let outcome = |(at, outcome): (usize, &Outcome)| {
+        let made = made.get(at).map_or(&[][..], Vec::as_slice);
         let hide = |json: Json| if personal { json } else { mask::masked_json(&json) };
         match outcome {
             Outcome::Mapped(mapped) => {
@@ -214,8 +234,9 @@ fn show(record: &Record, outcomes: &[Outcome], personal: bool) -> Shown {
                     entity: Some(mapped.key.entity.to_string()),
                     key: Some(key),
                     reason,
+                    lines: places.values(&data, &hide(data.clone()), made, personal),
                     normalised: Some(hide(data)),
-                    findings: hide(issues),
+                    findings: places.findings(hide(issues)),
                 }
             }
             Outcome::Held(held) => ShownOutcome {
@@ -224,11 +245,12 @@ fn show(record: &Record, outcomes: &[Outcome], personal: bool) -> Shown {
                 key: held.key.as_ref().map(|key| if personal { key.key.clone() } else { mask::mask(&key.key) }),
                 reason: Some(held.reason.clone()),
                 normalised: None,
-                findings: hide(serde_json::to_value(&held.findings).unwrap_or_default()),
+                lines: Vec::new(),
+                findings: places.findings(hide(serde_json::to_value(&held.findings).unwrap_or_default())),
             },
         }
     };
-    Shown { source_ref: record.source_ref.clone(), raw, outcomes: outcomes.iter().map(outcome).collect() }
+    Shown { source_ref: record.source_ref.clone(), raw, outcomes: outcomes.iter().enumerate().map(outcome).collect() }
 }
 
 fn text(number: usize, record: &Shown) -> String {
@@ -242,9 +264,7 @@ fn text(number: usize, record: &Shown) -> String {
             outcome.fate.to_uppercase(),
             outcome.entity.as_deref().unwrap_or("unrouted")
         );
-        if let Some(normalised) = &outcome.normalised {
-            text += &format!("{}\n", pretty(normalised));
-        }
+        text += &lines::text(&outcome.lines);
         for finding in outcome.findings.as_array().into_iter().flatten() {
             let field = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
             let mark = if field("severity") == Severity::Info.as_str() { " " } else { "!" };
@@ -255,6 +275,9 @@ fn text(number: usize, record: &Shown) -> String {
                 field("path"),
                 field("message")
             );
+            if !field("line").is_empty() {
+                text += &format!("      ← {}   {}\n", field("says"), field("line"));
+            }
         }
     }
     text

@@ -142,7 +142,8 @@ impl Charset {
         Ok(text)
     }
 
-    /// Encodes text in which bytes are marked; `None` as [`Charset::encode`].
+    /// Encodes text in which bytes are marked; `None` as [`Charset::encode`]. A character that has two
+    /// forms in bytes, as the euro sign has in GBK, comes back in its usual one.
     pub fn encode_marked(self, text: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(text.len());
         for piece in text.split_inclusive(is_mark) {

@@ -321,7 +321,7 @@ pub(crate) fn unreadable(what: &str, failure: DecodeFailure) -> SourceError {
         "json-path" | "xml-path" => SourceError::stop(FaultClass::Data, says)
             .hint("set records to where they are; a code that means \"no data\" belongs into answer.no_data"),
         "empty" => SourceError::retry(FaultClass::Data, says)
-            .hint("if that means \"no data\", say so: answer = { code = \".\", ok = [], no_data = [\"\"] }"),
+            .hint("if that means \"no data\", say so: answer = { code = \".\", ok = [\"*\"], no_data = [\"\"] }"),
         "answer-kind" => SourceError::stop(FaultClass::Data, says)
             .hint("if these words mean \"no data\", put some of them into answer.no_data_text"),
         _ => SourceError::retry(FaultClass::Protocol, says)

@@ -139,11 +139,12 @@ pub(super) fn suggest(entity: EntityType, table: &Discovered, children: &[(Strin
         EntityType::ExamPackage => &[Level::Package, Level::Change],
         EntityType::ExamItem => &[Level::DictionaryItem, Level::Change],
         EntityType::ExamItemGroup => &[Level::DictionaryGroup, Level::Change],
+        EntityType::CriticalValue => &[],
     };
     let parts: &[Level] = match entity {
         EntityType::ExamReport => &[Level::Group, Level::Item, Level::Conclusion],
         EntityType::ExamPackage => &[Level::PackageItem],
-        EntityType::ExamItem | EntityType::ExamItemGroup => &[],
+        EntityType::ExamItem | EntityType::ExamItemGroup | EntityType::CriticalValue => &[],
     };
     let mut lists: Vec<(String, Picked)> =
         children.iter().map(|(name, table)| (name.clone(), Picked::of(table, parts))).collect();
@@ -163,6 +164,7 @@ pub(super) fn suggest(entity: EntityType, table: &Discovered, children: &[(Strin
             page.section("fields", &head, &[Level::DictionaryGroup]);
             page.remark("A group's items are a list `members`: see docs/mapping.md and --child.");
         }
+        EntityType::CriticalValue => {}
     }
     page.unused(table, &head);
     for ((_, table), (_, picked)) in children.iter().zip(&lists) {
@@ -208,6 +210,7 @@ impl Page {
             EntityType::ExamPackage => (Level::Package, "package_code"),
             EntityType::ExamItem => (Level::DictionaryItem, "item_code"),
             EntityType::ExamItemGroup => (Level::DictionaryGroup, "group_code"),
+            EntityType::CriticalValue => (Level::Visit, "exam_no"),
         };
         let key = head.name_of(level, field).map(str::to_owned);
         let shown = key.clone().unwrap_or_else(|| "WHICH COLUMN?".to_owned());

@@ -144,6 +144,10 @@ impl Compose for Composer {
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
         compose::doubt_change(key, before, after)
     }
+
+    fn is_news(&self, before: Option<&[u8]>, after: &[u8], now: DateTime<Utc>) -> bool {
+        critical::is_news(before, after, now)
+    }
 }
 
 /// Makes one entity from the parts that several streams gave, under the `[rules]` of their mappings:

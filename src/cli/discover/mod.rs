@@ -67,8 +67,10 @@ pub(super) struct Args {
 }
 
 fn parse_entity(text: &str) -> Result<EntityType, String> {
-    let all = || EntityType::ALL.map(|entity| entity.to_string()).join(", ");
-    text.parse().map_err(|_| format!("one of: {}", all()))
+    // Critical values are told by a report's mapping; a register of them is too rare to be guessed.
+    let suggested = EntityType::ALL.into_iter().filter(|entity| *entity != EntityType::CriticalValue);
+    let named = suggested.clone().find(|entity| entity.as_str() == text);
+    named.ok_or_else(|| format!("one of: {}", suggested.map(|entity| entity.as_str()).collect::<Vec<_>>().join(", ")))
 }
 
 fn parse_child(text: &str) -> Result<(String, String), String> {

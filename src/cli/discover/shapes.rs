@@ -154,7 +154,8 @@ impl Values {
             }
             Shape::Range => {
                 let reads = |text: &str| {
-                    reference::read(text, &reference::Person::default()).is_some_and(|range| range.low.is_some() || range.high.is_some())
+                    reference::read(text, &reference::Person::default())
+                        .is_some_and(|range| range.low.is_some() || range.high.is_some())
                         || result::polarity(text).is_some()
                 };
                 let (read, of) = self.share(reads);

@@ -6,7 +6,7 @@ use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, SeqDeserializer
 use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 
 /// A value of the entity in the making. Absent fields are simply not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Node<'d> {
     Bool(bool),
     Integer(i64),

@@ -187,6 +187,18 @@ fn a_separator_byte_inside_a_gbk_character_of_the_header_splits_nothing() {
     }
 }
 
+#[test]
+fn the_second_bytes_of_gbk_characters_are_neither_separators_nor_escapes() {
+    // 乗乛亅亊: their second bytes are those of `\`, `^`, `|` and `~`.
+    let mut body = b"MSH|^~\\&|LIS|HOSP|||||ORU^R01|42|P|2.4||||||GBK\rPID|1||7||".to_vec();
+    body.extend_from_slice(b"\x81\x5c\x81\x5e\x81\x7c\x81\x7e^X|\r");
+    let (_, document) = Hl7Decoder::default().receive(body.into());
+    let document = document.unwrap();
+    let Some(Value::List(pid)) = document.root.get("PID") else { panic!("{document:?}") };
+    let name = Value::List(vec![Value::List(vec![Value::from("乗乛亅亊"), Value::from("X")])]);
+    assert_eq!(pid.get(5), Some(&name));
+}
+
 /// Splits and gives messages, strays and discrepancies as text.
 fn split_up(text: &str) -> (Vec<String>, Vec<String>, Vec<String>) {
     let found = Interchange::split(&Bytes::copy_from_slice(text.as_bytes()));

@@ -104,6 +104,7 @@ pub struct Agent {
     sources: Vec<Task>,
     deliverers: Vec<Task>,
     servers: Vec<Task>,
+    reload: Arc<ops::codes::Reload>,
     clock: Clock,
 }
 
@@ -166,6 +167,7 @@ impl Agent {
         let (mut source_tasks, rounds) = sources::start(&shared, &supervisor, &stop_sources);
         source_tasks.push(renormalise(&supervisor, &stop_sources, again.clone()));
 
+        let reload = Arc::new(ops::codes::Reload::default());
         let state = ops::State {
             about: ops::About {
                 hospital: config.agent.hospital.clone(),
@@ -182,6 +184,7 @@ impl Agent {
             board: board.clone(),
             gate,
             again,
+            reload: reload.clone(),
             delivery: {
                 let slot = slot.clone();
                 Arc::new(move || slot.get())
@@ -211,6 +214,7 @@ impl Agent {
             sources: source_tasks,
             deliverers,
             servers,
+            reload,
             clock,
         })
     }
@@ -223,6 +227,11 @@ impl Agent {
     /// The statuses of all streams.
     pub fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// Returns when the agent is asked, over its admin API, to load its configuration again.
+    pub async fn reload_asked(&self) {
+        self.reload.asked().await;
     }
 
     /// The store, for reading beside the agent.

@@ -75,6 +75,8 @@ pub(super) enum Error {
     BadConfig(PathBuf),
     #[error("{}", chain(.0))]
     Store(#[from] store::Error),
+    #[error("{}", chain(&**.0))]
+    Codes(Box<crate::ops::codes::MapError>),
     #[error("{}", chain(.0))]
     Agent(#[from] client::Error),
 }
@@ -86,7 +88,7 @@ impl Error {
         match self {
             Error::NoConfig | Error::ConfigNeeded | Error::NoDataDir { .. } | Error::BadConfig(_) => Exit::Usage,
             Error::NoStore(_) | Error::Agent(client::Error::Unreachable(_)) => Exit::Unreachable,
-            Error::Agent(client::Error::Refused(_)) => Exit::NotFine,
+            Error::Agent(client::Error::Refused(_)) | Error::Codes(_) => Exit::NotFine,
             Error::Store(error) => match error {
                 store::Error::NotFound { .. } | store::Error::Superseded | store::Error::Refused(_) => Exit::NotFine,
                 _ => Exit::Unreachable,

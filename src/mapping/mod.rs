@@ -18,17 +18,23 @@ pub mod rules;
 mod shape;
 mod source;
 mod tree;
+mod usage;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono_tz::Tz;
 use connector_api::Document;
 
 use crate::diagnose::Problem;
 use crate::model::{Compose, EntityKey, EntityType, Held, Outcome, Part};
+
+pub use codes::{EditError, add_code};
+pub use usage::CodeUse;
 
 /// Reads the files that mappings consist of, so that the engine itself touches no disk.
 pub trait Files {
@@ -41,6 +47,8 @@ pub trait Files {
 pub struct Mapping {
     entity: EntityType,
     version: String,
+    base: String,
+    tables: BTreeMap<String, Arc<plan::CodeTable>>,
     files: Vec<PathBuf>,
     plan: plan::Plan,
 }
@@ -75,7 +83,8 @@ impl Mapping {
     /// Compiles a mapping file with all that it names; every problem at once.
     pub fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Mapping, Vec<Problem>> {
         let compiled = compile::compile(path, entity, files)?;
-        Ok(Mapping { entity, version: compiled.version, files: compiled.files, plan: compiled.plan })
+        let compile::Compiled { plan, version, base, tables, files } = compiled;
+        Ok(Mapping { entity, version, base, tables, files, plan })
     }
 
     /// The entity that it produces.
@@ -86,6 +95,31 @@ impl Mapping {
     /// Its name and version, `tj2000/exam_report@3f9c01aa2b4d`: changes with any byte of its files.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Its name and a digest of all but its code tables' files: two versions with the same one differ only in the
+    /// codes that they know.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Its code tables: name, local code, standard code.
+    pub fn codes(&self) -> BTreeMap<&str, BTreeMap<&str, &str>> {
+        fn pairs(table: &plan::CodeTable) -> BTreeMap<&str, &str> {
+            table.codes.iter().map(|(local, standard)| (local.as_str(), standard.as_str())).collect()
+        }
+        self.tables.iter().map(|(name, table)| (name.as_str(), pairs(table))).collect()
+    }
+
+    /// The CSV file of a code table; `None` where there is no such table, `Some(None)` where its codes stand in the
+    /// mapping itself.
+    pub fn table_file(&self, table: &str) -> Option<Option<&Path>> {
+        self.tables.get(table).map(|table| table.file.as_deref())
+    }
+
+    /// Which code tables a field is read by, given its path in the entity (`groups[3].items[0].flag_source`).
+    pub fn codes_of(&self, path: &str) -> Vec<CodeUse<'_>> {
+        usage::of(&self.plan, path)
     }
 
     /// Every file that it was compiled from, in the order of reading.

@@ -59,6 +59,8 @@ pub struct State {
     pub gate: Arc<Gate>,
     /// Maps held records again.
     pub again: Again,
+    /// Asks the process to load its configuration again.
+    pub reload: Arc<super::codes::Reload>,
     /// The delivery that runs now.
     pub delivery: Arc<dyn Fn() -> delivery::Handle + Send + Sync>,
     /// The statuses of the tasks.

@@ -17,6 +17,10 @@ pub(super) enum Leg {
     Outbox,
     /// Too many entities missing from a snapshot.
     Withdrawal,
+    /// A catalogue that changed too much at once.
+    Change,
+    /// A new stream whose first sample is not in order.
+    Start,
 }
 
 impl Leg {
@@ -25,6 +29,8 @@ impl Leg {
             Leg::Record => "record",
             Leg::Outbox => "outbox",
             Leg::Withdrawal => "withdrawal",
+            Leg::Change => "change",
+            Leg::Start => "start",
         }
     }
 
@@ -32,6 +38,8 @@ impl Leg {
         match text {
             "outbox" => Leg::Outbox,
             "withdrawal" => Leg::Withdrawal,
+            "change" => Leg::Change,
+            "start" => Leg::Start,
             _ => Leg::Record,
         }
     }
@@ -288,6 +296,9 @@ pub(super) fn dismiss(tx: &mut Tx<'_>, id: i64, who: &str, reason: &str) -> Resu
     }
     if item.leg == Leg::Withdrawal {
         snapshot::refuse(tx, id, item.stream)?;
+    }
+    if let (Leg::Record, Some(archive)) = (item.leg, item.archive) {
+        super::codes::forget(tx, archive)?;
     }
     audit(tx, who, "held-dismiss", &format!("held/{id}"), reason)
 }

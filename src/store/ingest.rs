@@ -1,5 +1,6 @@
 //! Commits a batch: what is new is archived, compared, queued or held, in one transaction (P2).
 
+use super::codes;
 use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
@@ -117,7 +118,7 @@ fn open_stream<'a>(tx: &mut Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Erro
     Ok(Stream { id, source: &batch.source, scan: if batch.snapshot.is_some() { scan + 1 } else { 0 } })
 }
 
-fn mapping_row(tx: &mut Tx<'_>, version: &str) -> Result<i64, Error> {
+pub(super) fn mapping_row(tx: &mut Tx<'_>, version: &str) -> Result<i64, Error> {
     if let Some(id) = tx.known(Name::Mapping, version) {
         return Ok(id);
     }
@@ -333,6 +334,7 @@ fn apply(
     match outcome {
         Prepared::Mapped(good) => {
             let (entity, fate) = apply_good(tx, stream, origin, record, good, known, archive)?;
+            codes::note(tx, stream.id, good.key.entity.as_str(), Some(entity), archive, &good.unknown)?;
             Ok((Some(entity), fate))
         }
         Prepared::Held(doubtful) => {
@@ -343,6 +345,7 @@ fn apply(
             if let Some(entity) = entity {
                 seen(tx, stream, entity)?;
             }
+            codes::note(tx, stream.id, doubtful.kind, entity, archive, &doubtful.unknown())?;
             let id = hold(tx, origin, entity, record.digest, doubtful, archive)?;
             Ok((entity, Fate::Held(id)))
         }
@@ -487,6 +490,7 @@ fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, ma
         }
         _ => return Err(Error::NotFound { what: "archived record of this stream", id: archive }),
     }
+    codes::forget(tx, archive)?;
     let mut before = dispositions(tx, archive)?;
     let open = held::open_of_archive(tx, archive)?;
     let mut after = Vec::new();

@@ -11,6 +11,7 @@
 //! ```
 
 mod codec;
+mod codes;
 mod error;
 mod held;
 mod ingest;
@@ -41,6 +42,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use codes::Codes;
 pub use error::Error;
 pub use reader::*;
 pub use types::*;
@@ -294,6 +296,17 @@ impl Store {
     pub async fn audit(&self, who: &str, act: &str, subject: &str, detail: &str) -> Result<(), Error> {
         let [who, act, subject, detail] = [who, act, subject, detail].map(str::to_owned);
         self.write("write the audit log", 1, move |tx| held::audit(tx, &who, &act, &subject, &detail)).await
+    }
+
+    /// Notes the code tables of a version of a mapping (`base` is its digest without them), so that a version that
+    /// only knows more codes concerns no records but those that hold them. Costs a look where it is noted already.
+    pub async fn remember_codes(&self, version: &str, base: &str, codes: Codes) -> Result<(), Error> {
+        let (version, base) = (version.to_owned(), base.to_owned());
+        let asked = version.clone();
+        if self.read_now(move |reader| reader.knows_codes_of(&asked)).await? {
+            return Ok(());
+        }
+        self.write("note a mapping's codes", 1, move |tx| codes::remember(tx, &version, &base, &codes)).await
     }
 
     /// Reads on a thread that may block, beside the writer.

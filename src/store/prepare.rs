@@ -6,6 +6,7 @@ use connector_api::Raw;
 use sha2::{Digest as _, Sha256};
 
 use super::codec::{Packed, pack};
+use super::codes::{self, Unknown};
 use super::{Error, Incoming, IncomingBatch, SnapshotPolicy};
 use crate::model::{EntityKey, EntityType, Finding, Held, Mapped, Outcome, Severity, Wish};
 
@@ -65,6 +66,8 @@ pub(super) struct Good {
     pub(super) hash: Hash,
     pub(super) data: Packed,
     pub(super) search: Vec<String>,
+    /// Codes that no table knows, delivered as issues.
+    pub(super) unknown: Vec<Unknown>,
 }
 
 /// What records that fit no stream are counted under, in the place of an entity type.
@@ -167,6 +170,7 @@ fn good(mapped: Mapped) -> Good {
         },
         hash: Sha256::digest(&mapped.data).into(),
         data: pack(&mapped.data),
+        unknown: codes::flagged(&mapped.data),
         search: mapped.search,
     }
 }

@@ -1,6 +1,7 @@
 //! Reading the store without changing it.
 
 mod archive;
+mod codes;
 mod explain;
 mod held;
 mod outbox;

@@ -11,7 +11,7 @@ use super::{Exit, Terminal};
 use crate::agent::AgentFile;
 use crate::clock::Clock;
 use crate::store::{self, Reader, Store};
-use crate::{agent, config, intake, mapping};
+use crate::{agent, config, intake};
 
 /// Where a configuration is looked for, in this order, where none is named.
 const PLACES: [&str; 2] = ["hisync.toml", "/etc/hisync/hisync.toml"];
@@ -166,7 +166,7 @@ impl Which {
             lane: config.agent.lane.clone(),
         };
         let store =
-            Store::open(&config.agent.data_dir, options, std::sync::Arc::new(mapping::Composer), Clock::system())?;
+            Store::open(&config.agent.data_dir, options, std::sync::Arc::new(agent::site(&config)), Clock::system())?;
         let again = intake::Again::new(store.clone(), agent::sources::decoders(&config));
         Ok((store, again))
     }

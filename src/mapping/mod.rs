@@ -10,6 +10,7 @@ mod apply;
 mod codes;
 mod compile;
 mod compose;
+mod guard;
 mod node;
 mod plan;
 mod read;
@@ -34,6 +35,7 @@ use crate::diagnose::Problem;
 use crate::model::{Compose, EntityKey, EntityType, Held, Outcome, Part};
 
 pub use codes::{EditError, add_code};
+pub use guard::Site;
 pub use usage::CodeUse;
 
 /// Reads the files that mappings consist of, so that the engine itself touches no disk.
@@ -143,6 +145,10 @@ impl Compose for Composer {
     }
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
-        compose::doubt_change(key, before, after)
+        Composer::doubts(key, before, after)
+    }
+
+    fn told_by_release(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
+        guard::naming_vanished(&*guard::report(key, before)?, guard::report(key, after)?)
     }
 }

@@ -19,9 +19,9 @@ use crate::model::{EntityKey, EntityType, EventKind, Finding, Held, Part, Sequen
 pub(super) struct Ledger {
     pub(super) id: i64,
     /// The newest event is an upsert.
-    present: bool,
+    pub(super) present: bool,
     sequence: Sequence,
-    hash: Option<Hash>,
+    pub(super) hash: Option<Hash>,
     /// Made in this transaction: nothing of it can lie in the outbox, or be held.
     pub(super) fresh: bool,
 }
@@ -137,14 +137,12 @@ pub(super) fn doubt_change(
     if !ledger.present || next.absent.is_some() || ledger.hash == Some(next.hash) {
         return Ok(None);
     }
-    let newest = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
-                  WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
-    let before = match data(tx, newest, ledger.id) {
+    let before = match data(tx, NEWEST, ledger.id) {
         // A damaged version must not keep the versions after it out of the store; a person looks at one.
         Err(Error::Unreadable(_)) => return unreadable(key).map(Some),
         before => before?,
     };
-    let after = data(tx, "SELECT codec, size, body FROM content WHERE id = ?1", next.content)?;
+    let after = data(tx, CONTENT, next.content)?;
     let (Some(before), Some(after)) = (before, after) else { return Ok(None) };
     tx.shared.composer.doubt_change(key, &before, &after).map(super::prepare::doubtful).transpose()
 }
@@ -160,7 +158,14 @@ fn unreadable(key: &EntityKey) -> Result<Doubtful, Error> {
     })
 }
 
-fn data(tx: &Tx<'_>, sql: &str, id: i64) -> Result<Option<Vec<u8>>, Error> {
+/// The data of an entity's newest version.
+pub(super) const NEWEST: &str = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
+     WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
+
+/// The data of a content's row.
+pub(super) const CONTENT: &str = "SELECT codec, size, body FROM content WHERE id = ?1";
+
+pub(super) fn data(tx: &Tx<'_>, sql: &str, id: i64) -> Result<Option<Vec<u8>>, Error> {
     let found = tx.one("read data", sql, (id,), |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
     })?;
@@ -176,23 +181,40 @@ pub(super) fn settle_entity(
     ledger: &Ledger,
     whole: &Whole,
 ) -> Result<Option<i64>, Error> {
+    settle_told(tx, origin, key, ledger, whole, None)
+}
+
+/// Like [`settle_entity`]; upstream is told `told` where that is given, and the next version is compared with `whole`.
+pub(super) fn settle_told(
+    tx: &mut Tx<'_>,
+    origin: Origin<'_>,
+    key: &EntityKey,
+    ledger: &Ledger,
+    whole: &Whole,
+    told_data: Option<&[u8]>,
+) -> Result<Option<i64>, Error> {
     match &whole.absent {
         None if ledger.present && ledger.hash == Some(whole.hash) => Ok(None),
-        None => event(tx, origin, key, ledger, EventKind::Upserted, whole).map(Some),
+        None => {
+            let told_whole = told_data.map(|data| stored(tx, None, data)).transpose()?;
+            let sent = told_whole.as_ref().unwrap_or(whole);
+            event(tx, origin, key, ledger, EventKind::Upserted, sent, whole.hash).map(Some)
+        }
         Some(reason) if ledger.present => {
             let taken_back =
                 Withdrawal { key: key.key.clone(), last_sequence: ledger.sequence.to_string(), reason: told(reason) };
             let data = canonical::to_vec(&taken_back).map_err(|_| Error::Unreadable("a withdrawal"))?;
-            let whole = Whole {
-                absent: whole.absent.clone(),
-                hash: Sha256::digest(&data).into(),
-                content: store_content(tx, &pack(&data))?,
-                size: data.len() as i64,
-            };
-            event(tx, origin, key, ledger, EventKind::Withdrawn, &whole).map(Some)
+            let whole = stored(tx, whole.absent.clone(), &data)?;
+            event(tx, origin, key, ledger, EventKind::Withdrawn, &whole, whole.hash).map(Some)
         }
         Some(_) => Ok(None),
     }
+}
+
+/// Stores data as that of a version.
+fn stored(tx: &Tx<'_>, absent: Option<String>, data: &[u8]) -> Result<Whole, Error> {
+    let (hash, size) = (Sha256::digest(data).into(), data.len() as i64);
+    Ok(Whole { absent, hash, content: store_content(tx, &pack(data))?, size })
 }
 
 /// The attributes of an event before its `data`, in the order in which they are sent.
@@ -224,6 +246,7 @@ fn event(
     ledger: &Ledger,
     kind: EventKind,
     whole: &Whole,
+    compared: Hash,
 ) -> Result<i64, Error> {
     let options = &tx.shared.options;
     let sequence = Sequence::next(ledger.sequence, tx.now.unsigned_abs());
@@ -264,7 +287,8 @@ fn event(
                 |_| Ok(()),
             )?
             .is_some();
-    let ready = (!busy).then_some(0_i64);
+    let due = !busy && !super::onboarding::waits(tx.conn, origin.stream)?;
+    let ready = due.then_some(0_i64);
     let id = tx.insert(
         "queue an event",
         "INSERT INTO outbox (entity_id, stream_id, state, ready_at, size, created_at)
@@ -292,9 +316,9 @@ fn event(
     tx.run(
         "update the ledger",
         "UPDATE entity SET state = ?2, sequence = ?3, hash = ?4 WHERE id = ?1",
-        (ledger.id, if kind == EventKind::Upserted { "present" } else { "withdrawn" }, sequence.0 as i64, whole.hash),
+        (ledger.id, if kind == EventKind::Upserted { "present" } else { "withdrawn" }, sequence.0 as i64, compared),
     )?;
-    tx.wake |= !busy;
+    tx.wake |= due;
     tx.count_outbox(None, "queued", 1);
     Ok(id)
 }

@@ -10,12 +10,16 @@
 //!                                               └ held
 //! ```
 
+mod canary;
 mod codec;
 mod codes;
 mod error;
+mod figures;
+mod guard;
 mod held;
 mod ingest;
 mod ledger;
+mod onboarding;
 mod outbox;
 mod prepare;
 mod query;
@@ -29,6 +33,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -42,8 +47,11 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use canary::CanaryDay;
 pub use codes::Codes;
 pub use error::Error;
+pub use figures::{Figures, share};
+pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
 pub use types::*;
 pub use view::*;
@@ -169,7 +177,8 @@ impl Store {
         let lock = schema::lock(dir)?;
         let path = schema::file(dir);
         let conn = schema::open_writer(&path)?;
-        let shared = Arc::new(writer::Shared { path, options, composer, clock, work: tokio::sync::Notify::new() });
+        let work = tokio::sync::Notify::new();
+        let shared = Arc::new(writer::Shared { path, options, composer, clock, work, starts: Mutex::default() });
         writer::recover(&conn, &shared)?;
         // Whatever lies in the outbox is work.
         shared.work.notify_one();
@@ -182,6 +191,28 @@ impl Store {
             permits: Semaphore::new(READERS),
         };
         Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Says how the first sample of each stream is judged before it delivers (`source/stream`). Streams that are not
+    /// named deliver at once, and so do those of which the store has records already. Before anything is committed.
+    /// A stream that waits and is not named any more starts.
+    pub async fn judge_starts(&self, policies: HashMap<String, StartPolicy>) -> Result<(), Error> {
+        let waiting = self.read_now(Reader::onboarding).await?;
+        let unnamed: Vec<String> =
+            waiting.into_iter().map(|waits| waits.stream).filter(|stream| !policies.contains_key(stream)).collect();
+        *self.inner.shared.starts.lock().unwrap_or_else(PoisonError::into_inner) = policies;
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        self.write("start streams", unnamed.len(), move |tx| onboarding::start_unjudged(tx, &unnamed)).await
+    }
+
+    fn start_policy(&self, stream: &StreamId) -> Option<StartPolicy> {
+        self.inner.shared.starts.lock().unwrap_or_else(PoisonError::into_inner).get(stream.as_str()).copied()
+    }
+
+    fn now_micros(&self) -> i64 {
+        self.inner.shared.clock.now_micros()
     }
 
     /// Commits a batch with fsync; waiting commits share one transaction.

@@ -172,7 +172,8 @@ fn finish(
 
 /// Makes the oldest open entry of an entity its head.
 fn promote(tx: &mut Tx<'_>, entity: i64) -> Result<(), Error> {
-    let sql = "UPDATE outbox SET ready_at = 0 WHERE state = 'queued' AND ready_at IS NULL AND id =
+    let sql = "UPDATE outbox SET ready_at = 0 WHERE state = 'queued' AND ready_at IS NULL
+                 AND stream_id NOT IN (SELECT stream_id FROM onboarding WHERE state = 'waiting') AND id =
                  (SELECT id FROM outbox WHERE entity_id = ?1 AND done_at IS NULL ORDER BY id LIMIT 1)";
     if tx.run("settle", sql, (entity,))? > 0 {
         tx.wake = true;

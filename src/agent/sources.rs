@@ -16,6 +16,7 @@ use crate::intake::{
     StreamState,
 };
 use crate::mapping::Context;
+use crate::model::EntityType;
 use crate::store::Store;
 
 /// What the sources' tasks share.
@@ -148,10 +149,38 @@ fn poll(
                 board: shared.board.clone(),
                 clock: shared.clock.clone(),
             };
+            dictionaries_read(&shared, stream, &stop).await;
             let mut requests = receiver.lock().await;
             task.run(poller.poller.as_mut(), &mut requests, &stop).await.map_err(|error| error.to_string())
         }
     })
+}
+
+/// How long packages wait for the dictionaries of groups to be read once.
+const DICTIONARY_FIRST: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Waits until the dictionaries of groups were asked once, where the stream yields packages: read before them, every
+/// package would be held for a moment. Whether they could be read, and what else is missing, the store looks after.
+async fn dictionaries_read(shared: &Shared, stream: &StreamConfig, stop: &CancellationToken) {
+    if stream.entity != EntityType::ExamPackage {
+        return;
+    }
+    let unread = || {
+        let pending = [StreamState::Starting, StreamState::Reading];
+        let of_groups = |status: &crate::intake::StreamStatus| {
+            status.entity == EntityType::ExamItemGroup && status.mode == connector_api::Mode::Snapshot
+        };
+        shared.board.all().iter().any(|status| of_groups(status) && status.rounds == 0 && pending.contains(&status.state))
+    };
+    let read = async {
+        while unread() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = tokio::time::timeout(DICTIONARY_FIRST, read) => {}
+    }
 }
 
 /// Builds a source anew and picks the poller of one of its streams.

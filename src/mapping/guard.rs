@@ -241,3 +241,91 @@ impl Composer {
             .or_else(|| doubt_vanished(key, &*report(key, before)?, &*report(key, after)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn data(path: &str) -> Json {
+        let text = std::fs::read_to_string(format!("fixtures/mapping/{path}")).unwrap();
+        let shown: Json = serde_json::from_str(&text).unwrap();
+        shown.pointer("/0/mapped/data").unwrap().clone()
+    }
+
+    fn codes(kind: EntityType, before: &Json, after: &Json) -> Vec<String> {
+        let key = EntityKey::new(kind, "main:peis:1".to_owned());
+        let (before, after) = (before.to_string(), after.to_string());
+        let change = Change { key: &key, before: Some(before.as_bytes()), after: Some(after.as_bytes()) };
+        doubts(&Guards::default(), &[change], 100).into_iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn a_package_whose_price_sex_or_content_jumps_is_doubted() {
+        let before = data("package-three-levels/expected.json");
+        let changed = |path: &str, to: Json| {
+            let mut after = before.clone();
+            *after.pointer_mut(path).unwrap() = to;
+            codes(EntityType::ExamPackage, &before, &after)
+        };
+        let price = before["sale_price_minor"].as_i64().unwrap();
+        assert!(changed("/sale_price_minor", json!(price * 2)).is_empty());
+        assert_eq!(changed("/sale_price_minor", json!(price * 2 + 1)), ["price-jump"]);
+        assert_eq!(changed("/sale_price_minor", json!(price / 100)), ["price-jump"]);
+        assert_eq!(changed("/sale_price_minor", json!(0)), ["price-jump"]);
+        let sex = if before["applicable_sex"] == "female" { "male" } else { "female" };
+        assert_eq!(changed("/applicable_sex", json!(sex)), ["sex-changed"]);
+        let items = before["items"].as_array().unwrap();
+        assert_eq!(changed("/items", json!(items[..items.len() / 2])), ["members-dropped"]);
+        assert!(changed("/package_name", json!("另一个名称")).is_empty());
+    }
+
+    #[test]
+    fn an_item_that_is_known_keeps_its_unit() {
+        let before = data("item-dictionary/expected.json");
+        let mut after = before.clone();
+        after["unit_raw"] = json!("另一单位");
+        after.as_object_mut().unwrap().remove("unit_ucum");
+        assert_eq!(codes(EntityType::ExamItem, &before, &after), ["unit-changed"]);
+        // Another spelling of the same unit is none.
+        let mut after = before.clone();
+        after["unit_raw"] = json!(format!(" {}", before["unit_raw"].as_str().unwrap()));
+        assert!(before["unit_ucum"].is_null() || codes(EntityType::ExamItem, &before, &after).is_empty());
+    }
+
+    #[test]
+    fn a_catalogue_that_is_turned_off_at_once_is_doubted() {
+        let before = data("package-three-levels/expected.json");
+        let (mut on, mut off) = (before.clone(), before);
+        (on["enabled"], off["enabled"]) = (json!(true), json!(false));
+        let (on, off) = (on.to_string(), off.to_string());
+        let key = EntityKey::new(EntityType::ExamPackage, "main:peis:1".to_owned());
+        let change = Change { key: &key, before: Some(on.as_bytes()), after: Some(off.as_bytes()) };
+        let doubted = |count: usize, total: usize| !doubts(&Guards::default(), &vec![change; count], total).is_empty();
+        assert!(doubted(4, 4) && doubted(6, 10));
+        assert!(!doubted(3, 3) && !doubted(5, 10), "few, or no more than half");
+        let gone = Change { after: None, ..change };
+        assert_eq!(doubts(&Guards::default(), &[gone; 4], 4).len(), 1);
+    }
+
+    #[test]
+    fn a_report_that_loses_a_result_is_doubted_and_its_revision_names_it() {
+        let before = data("report-absence/expected-words.json");
+        let mut after = before.clone();
+        let gone = after.pointer_mut("/groups/0/items").unwrap().as_array_mut().unwrap().remove(0);
+        let key = EntityKey::new(EntityType::ExamReport, "main:visit:1".to_owned());
+        let (before, after) = (before.to_string(), after.to_string());
+        let (before, after) = (before.as_bytes(), after.as_bytes());
+        let held = Composer.doubt_change(&key, before, after).unwrap();
+        assert_eq!((held.reason.as_str(), held.findings.len()), ("result-vanished", 1));
+        assert!(Composer.doubt_change(&key, after, before).is_none(), "more is no loss");
+        let told = Composer.told_by_release(&key, before, after).unwrap();
+        let told: Json = serde_json::from_slice(&told).unwrap();
+        let issue = told["envelope"]["issues"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!((&issue["code"], &issue["severity"]), (&json!("result-vanished"), &json!("warn")));
+        let code = gone["item_code"].as_str().unwrap();
+        assert!(issue["source_value"].as_str().unwrap().contains(code), "{issue}");
+        assert!(Composer.told_by_release(&key, after, before).is_none());
+    }
+}

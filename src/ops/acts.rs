@@ -58,7 +58,7 @@ pub async fn retry(store: &Store, again: &Again, filter: HeldFilter, who: &str) 
                 Err(error @ (Error::Superseded | Error::Refused(_))) => done.problem(error.to_string()),
                 Err(error) => return Err(error),
             },
-            _ => done.problem("a bulk withdrawal is released or dismissed, not retried".to_owned()),
+            _ => done.problem("this is released or dismissed, not retried".to_owned()),
         }
     }
     Ok(done)

@@ -7,12 +7,14 @@ use connector_api::{Advance, Raw, Value};
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::guard::{Change, Guards};
 use crate::model::{CloudEvent, Compose, EntityType, Finding, Held, Mapped, Outcome, Part, Severity, Wish};
 
 mod acts;
 mod commit;
 mod crash;
 mod deliver;
+mod guards;
 mod machine;
 mod snapshots;
 
@@ -47,6 +49,37 @@ impl Compose for Joiner {
             Outcome::Held(held) if !stranger(before) && stranger(after) => Some(held),
             _ => None,
         }
+    }
+
+    fn guards(&self, stream: &str) -> Option<Guards> {
+        (stream == guards::GUARDED).then(Guards::default)
+    }
+
+    fn doubt_changes(&self, _: &str, changes: &[Change<'_>], _: usize) -> Vec<Finding> {
+        let jumps = |data: Option<&[u8]>| data.is_some_and(|data| String::from_utf8_lossy(data).contains("jump"));
+        let doubtful = changes.iter().filter(|change| change.before.is_some() && jumps(change.after));
+        doubtful.map(|change| Finding::new("price-jump", Severity::Hold, "", "").value(&change.key.key)).collect()
+    }
+
+    fn named_groups(&self, _: &EntityKey, data: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(data).into_owned();
+        text.split('"').filter(|word| word.starts_with("G")).map(str::to_owned).collect()
+    }
+
+    fn doubt_groups(&self, key: &EntityKey, groups: &[(String, Option<Vec<u8>>)]) -> Option<Held> {
+        let unknown: Vec<Finding> = groups
+            .iter()
+            .filter(|(_, known)| known.is_none())
+            .map(|(code, _)| Finding::new("group-unknown", Severity::Hold, "items", "").value(code))
+            .collect();
+        let held = Held {
+            entity: Some(key.entity),
+            key: Some(key.clone()),
+            reason: "group-unknown".into(),
+            findings: unknown,
+            search: vec![],
+        };
+        (!held.findings.is_empty()).then_some(held)
     }
 }
 

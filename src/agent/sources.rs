@@ -170,7 +170,11 @@ async fn dictionaries_read(shared: &Shared, stream: &StreamConfig, stop: &Cancel
         let of_groups = |status: &crate::intake::StreamStatus| {
             status.entity == EntityType::ExamItemGroup && status.mode == connector_api::Mode::Snapshot
         };
-        shared.board.all().iter().any(|status| of_groups(status) && status.rounds == 0 && pending.contains(&status.state))
+        shared
+            .board
+            .all()
+            .iter()
+            .any(|status| of_groups(status) && status.rounds == 0 && pending.contains(&status.state))
     };
     let read = async {
         while unread() {

@@ -179,7 +179,8 @@ pub enum EditError {
 /// without a standard code is completed in its line, any other is added at the end.
 pub fn add_code(text: &str, local: &str, standard: &str, name: Option<&str>) -> Result<String, EditError> {
     let fit = |text: &str| !text.is_empty() && trim(text) == text && !text.contains(['\r', '\n']);
-    for (what, written) in [("the local code", Some(local)), ("the standard code", Some(standard)), ("the name", name)] {
+    for (what, written) in [("the local code", Some(local)), ("the standard code", Some(standard)), ("the name", name)]
+    {
         if written.is_some_and(|text| !fit(text)) {
             return Err(EditError::Unwritable(what));
         }

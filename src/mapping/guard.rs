@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(changed("/applicable_sex", json!(sex)), ["sex-changed"]);
         let items = before["items"].as_array().unwrap();
         assert_eq!(changed("/items", json!(items[..items.len() / 2])), ["members-dropped"]);
-        assert!(changed("/package_name", json!("另一个名称")).is_empty());
+        assert!(changed("/name", json!("另一个名称")).is_empty());
     }
 
     #[test]

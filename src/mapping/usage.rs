@@ -64,8 +64,7 @@ pub(super) fn silent(plan: &Plan, tables: &BTreeMap<String, Arc<CodeTable>>) -> 
     words.extend(plan.key.iter().flatten().flat_map(|line| line.none.iter().map(String::as_str)));
     let mut found = Vec::new();
     for (name, table) in tables {
-        let mut listed: Vec<&str> =
-            words.iter().copied().filter(|word| table.codes.contains_key(*word)).collect();
+        let mut listed: Vec<&str> = words.iter().copied().filter(|word| table.codes.contains_key(*word)).collect();
         listed.sort_unstable();
         listed.dedup();
         found.extend(listed.into_iter().map(|word| format!("{name}/{word}={}", table.codes[word])));

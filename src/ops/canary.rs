@@ -122,10 +122,13 @@ mod tests {
     fn a_share_that_jumps_against_its_median_is_told() {
         let mut days: Vec<CanaryDay> = (10..20).map(|n| day(n, 30 + i64::from(n % 3))).collect();
         days.push(day(20, 70));
-        assert_eq!(texts(&days), [
-            "30 % male people today, 69 % are usual (10 days)".to_owned(),
-            "70 % female people today, 31 % are usual (10 days)".to_owned()
-        ]);
+        assert_eq!(
+            texts(&days),
+            [
+                "30 % male people today, 69 % are usual (10 days)".to_owned(),
+                "70 % female people today, 31 % are usual (10 days)".to_owned()
+            ]
+        );
         days.pop();
         days.push(day(20, 36));
         assert!(texts(&days).is_empty());

@@ -20,9 +20,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::codes::{self, MapCode, MapError, Mapped};
 use super::health::Level;
 use super::report::State;
-use super::codes::{self, MapCode, MapError, Mapped};
 use super::{acts, mask, metrics};
 use crate::intake::StreamState;
 use crate::intake::codes::{CodesError, Unmapped, unmapped};

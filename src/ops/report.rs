@@ -119,9 +119,7 @@ impl State {
         reasons.extend(report.streams.iter().filter_map(stream_reason));
         reasons.extend(self.silences(&report));
         let (watched, zone, now) = (self.watched.clone(), self.zone, report.now);
-        let read = move |reader: &store::Reader| {
-            Ok((canary::read(reader, &watched, zone, now)?, reader.onboarding()?))
-        };
+        let read = move |reader: &store::Reader| Ok((canary::read(reader, &watched, zone, now)?, reader.onboarding()?));
         let (days, waiting) = self.store.read(read).await?;
         reasons.extend(canary::reasons(&days, &self.watched, self.zone, report.now));
         reasons.extend(waiting.iter().map(onboarding_reason));
@@ -213,7 +211,9 @@ fn onboarding_reason(waiting: &Onboarding) -> Reason {
     let (text, next) = match waiting.held_id {
         Some(id) => (
             "its first sample is not in order: its events are kept and not delivered".to_owned(),
-            format!("`hisync held show {id}` says why; correct the mapping, or let it start: `hisync held release {id}`"),
+            format!(
+                "`hisync held show {id}` says why; correct the mapping, or let it start: `hisync held release {id}`"
+            ),
         ),
         None => (
             "new: its events are delivered once its first sample is judged".to_owned(),

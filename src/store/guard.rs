@@ -7,13 +7,13 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::Error;
 use super::codec::{Packed, unpack};
 use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin, Whole};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared};
 use super::snapshot::MISSING;
 use super::writer::Tx;
-use super::Error;
 use crate::model::guard::Change;
 use crate::model::{EntityKey, EntityType, Finding, Severity};
 
@@ -229,8 +229,7 @@ pub(super) fn holds(
             if findings.is_empty() {
                 return Ok(None);
             }
-            let fingerprint =
-                fingerprint(&[Changed { key, hash: whole.hash, before: None, after: after.clone() }]);
+            let fingerprint = fingerprint(&[Changed { key, hash: whole.hash, before: None, after: after.clone() }]);
             let open = known(tx, stream.0)?.filter(|known| known.state == "open").map(|known| known.held);
             let before = open.map(|held| findings_of(tx, held)).transpose()?.unwrap_or_default();
             let mut all: Vec<Finding> = before.into_iter().filter(|finding| finding.code != MASS_CHANGE).collect();

@@ -460,9 +460,7 @@ fn apply_good(
                 held::supersede_covered(tx, ledger.id)?;
             }
             guard::arrived(tx, &good.key, &good.search);
-            if let Some(id) =
-                guard::holds(tx, (stream.id, stream.name), stream.decision, &good.key, &ledger, &whole)?
-            {
+            if let Some(id) = guard::holds(tx, (stream.id, stream.name), stream.decision, &good.key, &ledger, &whole)? {
                 return Ok((ledger.id, Fate::Held(id)));
             }
             let event = ledger::settle_entity(tx, origin, &good.key, &ledger, &whole)?;

@@ -119,11 +119,7 @@ impl Reader {
                    LEFT JOIN held h ON h.id = o.held_id AND h.state = 'open'
                    WHERE o.state = 'waiting' ORDER BY s.name";
         self.all("read waiting streams", sql, (), |row| {
-            Ok(Onboarding {
-                stream: row.get(0)?,
-                since: super::reader::time(row.get(1)?),
-                held_id: row.get(2)?,
-            })
+            Ok(Onboarding { stream: row.get(0)?, since: super::reader::time(row.get(1)?), held_id: row.get(2)? })
         })
     }
 
@@ -156,11 +152,9 @@ impl Reader {
                      AND p.stream_id = h.stream_id AND p.archive_id = h.archive_id
                    WHERE h.state = 'open' AND h.leg = 'record' AND h.stream_id = ?1 AND p.entity_id IS NULL
                    ORDER BY h.id DESC LIMIT ?2";
-        let held: Vec<String> =
-            self.all("read a stream's first sample", sql, (stream, SAMPLE), |row| row.get(0))?;
+        let held: Vec<String> = self.all("read a stream's first sample", sql, (stream, SAMPLE), |row| row.get(0))?;
         for findings in held {
-            let findings: Vec<Finding> =
-                serde_json::from_str(&findings).map_err(|_| Error::Unreadable("a finding"))?;
+            let findings: Vec<Finding> = serde_json::from_str(&findings).map_err(|_| Error::Unreadable("a finding"))?;
             figures::of_held(&mut figures, findings.iter().map(|finding| finding.code.as_str()));
         }
         Ok(figures)
@@ -232,7 +226,8 @@ fn hold(tx: &mut Tx<'_>, stream: i64, findings: &[Finding], figures: &Figures) -
     }
     let text = serde_json::to_string(findings).map_err(|_| Error::Unreadable("a finding"))?;
     let figures = serde_json::to_string(figures).map_err(|_| Error::Unreadable("figures"))?;
-    let sql = "SELECT h.id FROM onboarding o JOIN held h ON h.id = o.held_id WHERE o.stream_id = ?1 AND h.state = 'open'";
+    let sql =
+        "SELECT h.id FROM onboarding o JOIN held h ON h.id = o.held_id WHERE o.stream_id = ?1 AND h.state = 'open'";
     let open: Option<i64> = tx.one("look for a held item", sql, (stream,), |row| row.get(0))?;
     let held = match open {
         Some(held) => {

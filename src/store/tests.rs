@@ -45,10 +45,20 @@ impl Compose for Joiner {
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
         let stranger = |data: &[u8]| String::from_utf8_lossy(data).contains("stranger");
+        let says = |data: &[u8], word| String::from_utf8_lossy(data).contains(word);
+        if says(before, "whole") && says(after, "torn") {
+            let Outcome::Held(held) = doubtful(Some(key.clone()), "result-vanished") else { return None };
+            return Some(held);
+        }
         match doubtful(Some(key.clone()), "another-person") {
             Outcome::Held(held) if !stranger(before) && stranger(after) => Some(held),
             _ => None,
         }
+    }
+
+    fn told_by_release(&self, _: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
+        let says = |data: &[u8], word| String::from_utf8_lossy(data).contains(word);
+        (says(before, "whole") && says(after, "torn")).then(|| br#"{"v":"torn, and it says so"}"#.to_vec())
     }
 
     fn guards(&self, stream: &str) -> Option<Guards> {

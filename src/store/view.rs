@@ -71,7 +71,7 @@ pub struct Overview {
 /// How many open held items have a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HeldCount {
-    /// `record`, `outbox` or `withdrawal`.
+    /// `record`, `outbox`, `withdrawal`, `change` or `start`.
     pub leg: String,
     /// The reason code.
     pub reason: String,
@@ -122,7 +122,7 @@ pub struct HeldFilter {
 pub struct HeldSummary {
     /// Its id.
     pub id: i64,
-    /// `record`, `outbox` or `withdrawal`.
+    /// `record`, `outbox`, `withdrawal`, `change` or `start`.
     pub leg: String,
     /// `open`, `retried`, `released`, `dismissed` or `superseded`.
     pub state: String,

@@ -140,7 +140,15 @@ pub(super) struct Tx<'a> {
 
 impl<'a> Tx<'a> {
     fn new(conn: &'a Connection, shared: &'a Shared, known: [&'a Names; 2]) -> Tx<'a> {
-        Tx { conn, shared, now: shared.clock.now_micros(), wake: false, arrived: Vec::new(), sums: Sums::default(), known }
+        Tx {
+            conn,
+            shared,
+            now: shared.clock.now_micros(),
+            wake: false,
+            arrived: Vec::new(),
+            sums: Sums::default(),
+            known,
+        }
     }
 
     /// The id of a row, where this transaction or one before has seen it.

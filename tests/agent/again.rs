@@ -122,14 +122,18 @@ async fn a_code_is_added_to_its_table_and_maps_again_what_it_concerns() {
     assert!(code["source_field"].is_string() && code["first_seen_at"].is_string(), "{code}");
     let (exit, _, err) = refused(&site, &["codes", "map", "flags", "※", "abnormal"]);
     assert!(exit == 1 && err.contains("flag"), "{err}");
-    let (exit, _, err) = refused(&site, &["codes", "map", "flag", "※", "strange"]);
+    let (exit, _, err) = refused(&site, &["codes", "map", "flag", "※", "abnormal"]);
+    assert!(exit == 1 && err.contains("--stream: lab/reports, peis/reports"), "{err}");
+    let (exit, _, err) = refused(&site, &["codes", "map", "flag", "※", "strange", "--stream", REPORTS]);
     assert!(exit == 1 && err.contains("would not accept"), "{err}");
-    let (exit, done) =
-        hisync_json(&site.config, &["codes", "map", "flag", "※", "abnormal", "--name", "异常", "--who", "wang"]);
+    let (exit, done) = hisync_json(
+        &site.config,
+        &["codes", "map", "flag", "※", "abnormal", "--name", "异常", "--who", "wang", "--stream", REPORTS],
+    );
     assert_eq!((exit, &done["concerned"], &done["applied"]), (0, &Json::from(1), &Json::from("reload")), "{done}");
     let table = std::fs::read_to_string(site.folder.path().join(TABLE)).unwrap();
     assert!(table.ends_with("※,异常,abnormal,\n"), "{table}");
-    let (exit, _, err) = refused(&site, &["codes", "map", "flag", "※", "abnormal"]);
+    let (exit, _, err) = refused(&site, &["codes", "map", "flag", "※", "abnormal", "--stream", REPORTS]);
     assert!(exit == 1 && err.contains("says already"), "{err}");
     agent.stop().await;
     let agent = site.start().await;
@@ -145,7 +149,7 @@ async fn a_code_is_added_while_no_agent_runs_and_applied_at_the_next_start() {
     let (site, agent) = with_an_unknown_code().await;
     agent.stop().await;
     assert_eq!(unmapped(&site)[0]["table"], "flag");
-    let (exit, done) = hisync_json(&site.config, &["codes", "map", "flag", "※", "abnormal"]);
+    let (exit, done) = hisync_json(&site.config, &["codes", "map", "flag", "※", "abnormal", "--stream", REPORTS]);
     assert_eq!((exit, &done["applied"]), (0, &Json::from("start")), "{done}");
     let agent = site.start().await;
     eventually("the report to arrive", async || reports(&site).len() == 1).await;

@@ -124,7 +124,8 @@ async fn a_single_change_outside_of_a_snapshot_is_doubted_too() {
 #[tokio::test]
 async fn a_package_follows_by_itself_once_the_dictionary_has_all_its_groups() {
     let world = World::new();
-    let package = |v: &str| entity(EntityType::ExamPackage, "P1", &format!("{{\"items\":[\"G1\",\"G2\"],\"v\":\"{v}\"}}"));
+    let package =
+        |v: &str| entity(EntityType::ExamPackage, "P1", &format!("{{\"items\":[\"G1\",\"G2\"],\"v\":\"{v}\"}}"));
     world.give_to("peis/packages", vec![package("1")]).await;
     assert_eq!((world.deliver().await.len(), items(&world).await), (0, vec![item("group-unknown", "open")]));
     world.give_to("peis/groups", vec![entity(EntityType::ExamItemGroup, "G1", "{}")]).await;
@@ -236,4 +237,71 @@ async fn daily_figures_count_each_record_once() {
     let n = |name: &str| days[0].figures.get(name).copied().unwrap_or(0);
     assert_eq!((n("entities"), n("held"), n("unknown"), n("male"), n("female")), (3, 1, 1, 1, 1));
     assert_eq!((n("ids"), n("ids_agree")), (2, 1));
+}
+
+#[tokio::test]
+async fn a_delivered_report_that_loses_results_follows_once_a_later_read_agrees() {
+    let world = World::new();
+    world.give(vec![says("1", "whole")]).await;
+    world.deliver().await;
+    world.give(vec![says("1", "torn")]).await;
+    world.wait(30);
+    world.give(vec![says("1", "torn")]).await;
+    assert_eq!((world.deliver().await.len(), items(&world).await), (0, vec![item("result-vanished", "open")]));
+    world.wait(31);
+    world.give(vec![says("1", "torn")]).await;
+    let events = world.deliver().await;
+    assert_eq!((events.len(), events[0].data["v"].as_str()), (1, Some("torn, and it says so")));
+    assert_eq!(items(&world).await, [item("result-vanished", "released")]);
+    // What upstream was told beside it is no difference.
+    world.give(vec![says("1", "torn")]).await;
+    assert_eq!((world.deliver().await.len(), items(&world).await.len()), (0, 1));
+    assert!(world.store.read(Reader::totals).await.unwrap()["exam_report"].adds_up);
+}
+
+#[tokio::test]
+async fn a_delivered_report_that_is_whole_again_asks_nobody() {
+    let world = World::new();
+    world.give(vec![says("1", "whole")]).await;
+    world.deliver().await;
+    world.give(vec![says("1", "torn")]).await;
+    world.give(vec![record("1 again", vec![mapped("1", "whole")])]).await;
+    assert_eq!((world.deliver().await.len(), items(&world).await), (0, vec![item("result-vanished", "superseded")]));
+}
+
+fn codes(pairs: &[(&str, &str)]) -> Codes {
+    let pairs = pairs.iter().map(|(local, standard)| ((*local).to_owned(), (*standard).to_owned()));
+    Codes::from([("sex".to_owned(), pairs.collect())])
+}
+
+#[tokio::test]
+async fn a_version_that_only_knows_more_codes_concerns_only_the_records_that_hold_one() {
+    let world = World::new();
+    let stream = StreamId::parse("peis/reports").unwrap();
+    world.store.remember_codes("demo@1", "demo@base", codes(&[("1", "male")])).await.unwrap();
+    world.give(vec![says("1", "a"), record("?2", vec![doubtful(Some(key("2")), "unknown-code")])]).await;
+    world.store.remember_codes("demo@2", "demo@base", codes(&[("1", "male"), ("Q", "female")])).await.unwrap();
+    world.store.remember_codes("demo@3", "demo@base", codes(&[("1", "female")])).await.unwrap();
+    let stale = |version: &'static str| {
+        let stream = stream.clone();
+        let read = move |reader: &Reader| {
+            let held = reader.stale_held(&stream, version, 0, 10)?.len();
+            Ok((held, reader.stale_parts(&stream, version, 0, 10)?.len()))
+        };
+        world.store.read(read)
+    };
+    assert_eq!(stale("demo@1").await.unwrap(), (0, 0));
+    assert_eq!(stale("demo@2").await.unwrap(), (0, 0), "it reads everything else in the same way");
+    assert_eq!(stale("demo@3").await.unwrap(), (1, 1), "a code means something else");
+    assert_eq!(stale("demo@4").await.unwrap(), (1, 1), "nobody noted what it knows");
+    let unknown = world.store.read(Reader::unknown_codes).await.unwrap();
+    assert_eq!((unknown.len(), unknown[0].value.as_str(), unknown[0].count, unknown[0].held), (1, "Q", 1, 1));
+    let id = unknown[0].id;
+    let records = world.store.read(move |reader| reader.records_with_code(id, 0, 10)).await.unwrap();
+    assert_eq!(records.len(), 1);
+    let mut again = record("?2", vec![mapped("2", "b")]);
+    again.archived = Some(records[0].archive_id);
+    world.give(vec![again]).await;
+    assert!(world.store.read(Reader::unknown_codes).await.unwrap().is_empty());
+    assert_eq!(world.deliver().await.len(), 2);
 }

@@ -211,6 +211,11 @@ impl Store {
         self.inner.shared.starts.lock().unwrap_or_else(PoisonError::into_inner).get(stream.as_str()).copied()
     }
 
+    /// Spares a stream that delivers further looks.
+    fn has_started(&self, stream: &StreamId) {
+        self.inner.shared.starts.lock().unwrap_or_else(PoisonError::into_inner).remove(stream.as_str());
+    }
+
     fn now_micros(&self) -> i64 {
         self.inner.shared.clock.now_micros()
     }

@@ -123,16 +123,25 @@ impl Reader {
         })
     }
 
-    fn waiting(&self, stream: &StreamId) -> Result<Option<Waiting>, Error> {
+    /// `None` for a stream that was never committed to; `Some(None)` for one that delivers.
+    fn waiting(&self, stream: &StreamId) -> Result<Option<Option<Waiting>>, Error> {
+        let sql = "SELECT o.state IS 'waiting' FROM stream s LEFT JOIN onboarding o ON o.stream_id = s.id
+                   WHERE s.name = ?1";
+        match self.one("read a waiting stream", sql, (stream.as_str(),), |row| row.get::<_, bool>(0))? {
+            None => return Ok(None),
+            Some(false) => return Ok(Some(None)),
+            Some(true) => {}
+        }
         let sql = "SELECT o.stream_id, o.since,
                      (SELECT count(*) FROM (SELECT 1 FROM part p WHERE p.stream_id = o.stream_id LIMIT 1000))
                      + (SELECT count(*) FROM held h WHERE h.state = 'open' AND h.leg = 'record'
                           AND h.stream_id = o.stream_id),
                      EXISTS (SELECT 1 FROM held h WHERE h.id = o.held_id AND h.state = 'open')
                    FROM onboarding o JOIN stream s ON s.id = o.stream_id WHERE s.name = ?1 AND o.state = 'waiting'";
-        self.one("read a waiting stream", sql, (stream.as_str(),), |row| {
+        let waiting = self.one("read a waiting stream", sql, (stream.as_str(),), |row| {
             Ok(Waiting { stream: row.get(0)?, since: row.get(1)?, entities: row.get(2)?, held: row.get(3)? })
-        })
+        })?;
+        Ok(Some(waiting))
     }
 
     /// The figures of what a stream's entities are now: the newest of them.
@@ -162,14 +171,18 @@ impl Reader {
 }
 
 impl Store {
-    /// Judges the first sample of a stream, where it waits for that and there is enough of it. Costs a look for a
-    /// stream that delivers.
+    /// Judges the first sample of a stream, where it waits for that and there is enough of it. Costs nothing for a
+    /// stream that is known to deliver.
     pub async fn judge(&self, stream: &StreamId, moment: Moment) -> Result<(), Error> {
         let Some(policy) = self.start_policy(stream) else { return Ok(()) };
         let asked = stream.clone();
-        let Some(waiting) = self.read_now(move |reader| reader.waiting(&asked)).await? else {
-            // It was never committed to, or has started.
-            return Ok(());
+        let waiting = match self.read_now(move |reader| reader.waiting(&asked)).await? {
+            Some(Some(waiting)) => waiting,
+            Some(None) => {
+                self.has_started(stream);
+                return Ok(());
+            }
+            None => return Ok(()),
         };
         let waited = self.now_micros().saturating_sub(waiting.since);
         let settled = waited >= i64::try_from(policy.settle.as_micros()).unwrap_or(i64::MAX);

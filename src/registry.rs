@@ -5,7 +5,11 @@
 use connector_api::{Connector, ConnectorKind, Mode, SettingsProblem, SourceSpec, StreamSpec};
 use connector_files::Files;
 use connector_mllp::Mllp;
+use connector_odbc::Odbc;
+use connector_rest::Rest;
+use connector_soap::Soap;
 use connector_sqlite::Sqlite;
+use connector_sqlserver::SqlServer;
 use connector_webhook::Webhook;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
@@ -60,7 +64,16 @@ pub const fn entry<K: ConnectorKind>() -> Kind {
 
 /// Every connector kind of this build, by name.
 pub fn all() -> &'static [Kind] {
-    static ALL: &[Kind] = &[entry::<Files>(), entry::<Mllp>(), entry::<Sqlite>(), entry::<Webhook>()];
+    static ALL: &[Kind] = &[
+        entry::<Files>(),
+        entry::<Mllp>(),
+        entry::<Odbc>(),
+        entry::<Rest>(),
+        entry::<Soap>(),
+        entry::<Sqlite>(),
+        entry::<SqlServer>(),
+        entry::<Webhook>(),
+    ];
     ALL
 }
 

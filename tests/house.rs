@@ -39,8 +39,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["src/delivery/", "src/cli/client.rs"]),
     ("connector_files", &["src/registry.rs"]),
     ("connector_sqlite", &["src/registry.rs"]),
+    ("connector_sqlserver", &["src/registry.rs"]),
     ("connector_mllp", &["src/registry.rs"]),
+    ("connector_odbc", &["src/registry.rs"]),
     ("connector_webhook", &["src/registry.rs"]),
+    ("connector_rest", &["src/registry.rs"]),
+    ("connector_soap", &["src/registry.rs"]),
     ("backoff::", &["src/retry.rs"]),
 ];
 
@@ -156,10 +160,10 @@ fn connectors_depend_on_the_contract_and_never_on_a_sibling() {
         let manifest: toml::Table = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
         let allowed: &[&str] = match name.as_str() {
             "api" => &[],
-            "formats" | "testkit" => &["connector-api"],
+            "formats" | "listen" | "testkit" => &["connector-api"],
             "sql" => &["connector-api"],
             "http" => &["connector-api", "connector-formats"],
-            _ => &["connector-api", "connector-formats", "connector-sql", "connector-http"],
+            _ => &["connector-api", "connector-formats", "connector-sql", "connector-http", "connector-listen"],
         };
         let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
         for dependency in dependencies.into_iter().flat_map(toml::Table::keys) {

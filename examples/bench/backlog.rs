@@ -67,12 +67,12 @@ async fn fill(dir: &Path, events: usize) -> Result<(), Failure> {
 fn item(number: usize) -> Incoming {
     let code = format!("{number:08}");
     let data = format!(r#"{{"enabled":true,"item_code":"{code}","item_name":"葡萄糖","value_type":"numeric"}}"#);
-    let mapped = Mapped {
-        key: EntityKey::new(EntityType::ExamItem, format!("main:bench:{code}")),
-        wish: Wish::Present,
-        data: data.clone().into_bytes(),
-        search: vec![code],
-    };
+    let mapped = Mapped::new(
+        EntityKey::new(EntityType::ExamItem, format!("main:bench:{code}")),
+        Wish::Present,
+        data.clone().into_bytes(),
+        vec![code],
+    );
     Incoming {
         raw: Raw { format: DOCUMENT_FORMAT.to_owned(), charset: None, body: data.into_bytes().into() },
         source_ref: "bench".to_owned(),

@@ -22,6 +22,7 @@ mod mapping;
 mod sender;
 mod sink;
 mod site;
+mod size;
 mod whole;
 
 use std::path::PathBuf;
@@ -75,6 +76,7 @@ enum Helper {
 enum Part {
     Intake,
     Mapping,
+    Size,
     Delivery,
     Whole,
     Backlog,
@@ -145,6 +147,9 @@ async fn run(args: Args) -> Result<(), Failure> {
     let mut figures = Figures::new(args.quick);
     if wanted(Part::Mapping) {
         mapping::measure(&scale, &mut figures)?;
+    }
+    if wanted(Part::Size) {
+        size::measure(&scale, &mut figures)?;
     }
     if wanted(Part::Intake) {
         intake::measure(&scale, &mut figures).await?;

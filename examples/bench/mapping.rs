@@ -80,12 +80,13 @@ fn compare(name: &str, stream: &Stream, records: &[Raw], scale: &Scale, figures:
     Ok(())
 }
 
-fn outcomes(stream: &Stream, raw: &Raw, document: &Result<Document, DecodeFailure>) -> Vec<Outcome> {
+/// What a decoded record becomes.
+pub(crate) fn outcomes(stream: &Stream, raw: &Raw, document: &Result<Document, DecodeFailure>) -> Vec<Outcome> {
     stream.normaliser.outcomes(document, "bench", raw.charset.as_deref())
 }
 
 /// The processor time of this thread so far.
-fn thread_time() -> Result<Duration, Failure> {
+pub(crate) fn thread_time() -> Result<Duration, Failure> {
     let schedule = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = schedule.split_whitespace().next().ok_or("no processor time")?;
     Ok(Duration::from_nanos(nanos.parse()?))

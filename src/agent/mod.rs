@@ -25,7 +25,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, Delivery};
 use crate::intake::{Again, Board, Gate, RoundReport};
-use crate::mapping::Site;
 use crate::ops;
 use crate::store::{self, Store};
 
@@ -139,7 +138,7 @@ impl Agent {
             agent_version: VERSION.to_owned(),
             lane: config.agent.lane.clone(),
         };
-        let composer = Arc::new(site(&config));
+        let composer = Arc::new(sources::site(&config));
         let store = Store::open(&data_dir, options, composer, clock.clone()).map_err(StartError::Store)?;
         store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
         let listener = TcpListener::bind(config.admin.listen)
@@ -292,17 +291,6 @@ impl Agent {
 
 fn streams(config: &Config) -> impl Iterator<Item = &crate::config::StreamConfig> {
     config.sources.iter().flat_map(|source| &source.streams)
-}
-
-/// What the composer knows of the configuration.
-pub fn site(config: &Config) -> Site {
-    Site {
-        guards: streams(config).filter_map(|stream| Some((stream.id.to_string(), stream.guards?))).collect(),
-        dictionaries: streams(config)
-            .filter(|stream| stream.mode == connector_api::Mode::Snapshot)
-            .map(|stream| stream.entity)
-            .collect(),
-    }
 }
 
 /// How new streams are judged before they deliver.

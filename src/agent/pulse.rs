@@ -52,6 +52,6 @@ fn of(report: &Report) -> Heartbeat {
             depth: u64::try_from(report.store.outbox_depth).unwrap_or_default(),
             oldest_age_secs: report.store.oldest_undelivered_at.map(secs),
         },
-        held: HeldBeat { open: report.store.held_open.iter().map(|held| held.count).sum::<i64>().unsigned_abs() },
+        held: HeldBeat { open: report.store.held_for_people().unsigned_abs() },
     }
 }

@@ -15,7 +15,7 @@ use crate::intake::{
     Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, StreamFailure,
     StreamState,
 };
-use crate::mapping::Context;
+use crate::mapping::{Context, Site};
 use crate::model::EntityType;
 use crate::store::Store;
 
@@ -67,6 +67,15 @@ impl Rounds {
         sender.send(answer).await.map_err(|_| RoundRefusal::NotRunning)?;
         answered.await.map_err(|_| RoundRefusal::NotRunning)?.map_err(RoundRefusal::Failed)
     }
+}
+
+/// What the composer knows of the configuration: the rules of the mappings, guards and dictionaries.
+pub fn site(config: &Config) -> Site {
+    let streams = || config.sources.iter().flat_map(|source| &source.streams);
+    let mappings = Site::new(streams().map(|stream| (stream.id.to_string(), &*stream.mapping)));
+    let guards = streams().filter_map(|stream| Some((stream.id.to_string(), stream.guards?)));
+    let dictionaries = streams().filter(|stream| stream.mode == connector_api::Mode::Snapshot);
+    mappings.guarded(guards).reading(dictionaries.map(|stream| stream.entity))
 }
 
 /// The facts of the configuration that a source's mappings know.

@@ -1,6 +1,7 @@
 //! How a command reaches the state of an agent: the running one, or its store.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use connector_api::chain;
 use serde::Serialize;
@@ -166,7 +167,7 @@ impl Which {
             lane: config.agent.lane.clone(),
         };
         let store =
-            Store::open(&config.agent.data_dir, options, std::sync::Arc::new(agent::site(&config)), Clock::system())?;
+            Store::open(&config.agent.data_dir, options, Arc::new(agent::sources::site(&config)), Clock::system())?;
         let again = intake::Again::new(store.clone(), agent::sources::decoders(&config));
         Ok((store, again))
     }

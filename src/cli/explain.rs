@@ -53,6 +53,21 @@ const REASONS: &[(&str, &str, &str)] = &[
         "an event, or the version before one, can't be read from the store",
         "The store's file is damaged: see to the disk and its backup. A later version of the entity can be released.",
     ),
+    (
+        "parts-overdue",
+        "the parts of a report were waited for and did not come in time",
+        "Ask the system whose part is missing; `hisync held show` names it. What comes later completes the report.",
+    ),
+    (
+        "attachment-unknown",
+        "upstream lacks a file that the agent has given up",
+        "Have the record read again with its file, or ask upstream to restore the file; then retry.",
+    ),
+    (
+        "attachment-unreadable",
+        "a file can't be read from the store any more",
+        "Have the record read again with its file. See to the disk where it was not given up on purpose.",
+    ),
     ("duplicate-key", "several rows have the same key", "Correct the stream's `key`, or the rows in the source."),
     ("null-key", "a key column is empty", "Name columns that are never empty in the stream's `key`."),
     (

@@ -15,9 +15,12 @@ mod codes;
 mod completions;
 mod connectors;
 mod demo;
+mod discover;
 mod explain;
 mod held;
+mod init;
 mod logging;
+mod mapping;
 pub mod openapi;
 mod outbox;
 mod panics;
@@ -107,8 +110,11 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Init(init::Args),
     Run(run::Args),
     Check(check::Args),
+    Discover(discover::Args),
+    Mapping(mapping::Args),
     Preview(preview::Args),
     Status(status::Args),
     Held(held::Args),
@@ -136,7 +142,10 @@ impl Command {
             Command::Run(_) | Command::Sandbox(_) => "info",
             // The demo breaks things on purpose and tells what it does itself.
             Command::Demo(_) => "off",
-            Command::Check(_)
+            Command::Init(_)
+            | Command::Check(_)
+            | Command::Discover(_)
+            | Command::Mapping(_)
             | Command::Preview(_)
             | Command::Status(_)
             | Command::Held(_)
@@ -160,8 +169,11 @@ pub async fn run(cli: Cli) -> ExitCode {
     }
     match cli.command {
         Command::Demo(args) => demo::run(args, &terminal).await.into(),
+        Command::Init(args) => init::run(&args, &terminal).into(),
         Command::Run(args) => run::run(args, &terminal).await.into(),
         Command::Check(args) => check::run(args, &terminal).await.into(),
+        Command::Discover(args) => discover::run(args, &terminal).await.into(),
+        Command::Mapping(args) => mapping::run(&args, &terminal).into(),
         Command::Preview(args) => preview::run(args, &terminal).await.into(),
         Command::Status(args) => status::run(args, &terminal).await.into(),
         Command::Held(args) => held::run(args, &terminal).await.into(),

@@ -13,7 +13,7 @@ use super::disk::{Disk, why};
 use super::file::{self, AgentTable, SourceTable, StreamTable};
 use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
-use super::{Agent, Config, Expect, SourceConfig, StreamConfig, Sweep};
+use super::{Agent, Config, Expect, Look, SourceConfig, StreamConfig, Sweep};
 use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
 use crate::model::EntityType;
@@ -80,6 +80,84 @@ pub(super) fn data_dir(path: &Path) -> Result<PathBuf, Vec<Problem>> {
         },
     }?;
     Ok(path.parent().unwrap_or(Path::new("/")).join(folder))
+}
+
+/// One source, its mappings and the tables beside `sources` left aside.
+pub(super) fn look(path: &Path, id: &str, kinds: &'static [Kind]) -> Result<Look, Vec<Problem>> {
+    let path = std::path::absolute(path).map_err(|cause| {
+        vec![Problem::new(path, None, "unreadable-file", format!("can't find its folder: {cause}"))]
+    })?;
+    let base_dir = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let mut loader = Loader {
+        kinds,
+        compile: Mapping::compile,
+        base_dir,
+        disk: Disk::default(),
+        found: Found::default(),
+        mapping_problems: Vec::new(),
+        mappings: BTreeMap::new(),
+    };
+    let root = tree::read(&path, &loader.disk, &mut loader.found.problems);
+    if !loader.found.problems.is_empty() {
+        return Err(loader.found.problems);
+    }
+    let listed = root.get("sources").map(Node::items).unwrap_or_default();
+    let name = |node: &Node| node.get("id").and_then(Node::text).unwrap_or_default().to_owned();
+    let Some(node) = listed.iter().find(|node| name(node) == id) else {
+        let names: Vec<String> = listed.iter().map(name).collect();
+        let problem = root.at.problem("unknown-source", format!("there is no source \"{id}\""));
+        return Err(vec![problem.hint(format!("the sources: {}", names.join(", ")))]);
+    };
+    let settings = node.get("settings").cloned().unwrap_or_else(|| Node::empty_table(node.at.clone()));
+    let kind = loader.kind(node);
+    if let Some(kind) = kind {
+        schema::check(&settings, &kind.settings_schema(), &[], &mut loader.found);
+    }
+    let Some(kind) = kind.filter(|_| loader.found.problems.is_empty()) else { return Err(loader.found.problems) };
+    let id = SourceId::new(id);
+    let own = node.get("streams").map(Node::items).unwrap_or_default();
+    let build = |streams: Vec<connector_api::StreamSpec<Json>>| {
+        let (id, base_dir) = (id.clone(), loader.base_dir.clone());
+        kind.build(connector_api::SourceSpec { id, base_dir, settings: settings.to_json(), streams })
+    };
+    let own: Vec<_> = own.iter().filter_map(|stream| spec(stream, &id)).collect();
+    let built = match build(own.clone()) {
+        Ok(connector) if !own.is_empty() => Ok(connector),
+        outcome => build(sample_streams(kind, &id)).map_err(|problems| outcome.err().unwrap_or(problems)),
+    };
+    built.map(|connector| Look { kind, connector }).map_err(|problems| {
+        let place = |wrong: connector_api::SettingsProblem| {
+            let mut problem = node.locate(&wrong.path).problem("connector-settings", wrong.message);
+            problem.hint = wrong.hint;
+            problem
+        };
+        problems.into_iter().map(place).collect()
+    })
+}
+
+/// A stream's table as its connector gets it; `None` where it is not even a stream.
+fn spec(stream: &Node, source: &SourceId) -> Option<connector_api::StreamSpec<Json>> {
+    if !matches!(stream.value, Tree::Table(_)) {
+        return None;
+    }
+    let (common, own) = stream.split(is_common);
+    let mode = serde_json::from_value(common.get("mode")?.to_json()).ok()?;
+    let id = StreamId::new(source, common.get("id")?.text()?);
+    Some(connector_api::StreamSpec { id, mode, settings: own.to_json() })
+}
+
+/// The streams of a connector's sample.
+fn sample_streams(kind: &Kind, source: &SourceId) -> Vec<connector_api::StreamSpec<Json>> {
+    let sample: Json = toml::from_str(kind.sample).unwrap_or_default();
+    let streams = sample.pointer("/sources/0/streams").and_then(Json::as_array).cloned().unwrap_or_default();
+    let spec = |stream: Json| {
+        let Json::Object(mut own) = stream else { return None };
+        let mode = serde_json::from_value(own.get("mode")?.clone()).ok()?;
+        let id = StreamId::new(source, own.get("id")?.as_str()?);
+        own.retain(|key, _| !is_common(key));
+        Some(connector_api::StreamSpec { id, mode, settings: Json::Object(own) })
+    };
+    streams.into_iter().filter_map(spec).collect()
 }
 
 struct Loader {
@@ -257,12 +335,7 @@ impl Loader {
     /// Lets the connector check what only it can; its paths become places.
     fn try_build(&mut self, node: &Node, kind: &Kind, id: &SourceId, settings: &Node) {
         let streams = node.get("streams").map(Node::items).unwrap_or_default();
-        let specs = streams.iter().filter_map(|stream| {
-            let (common, own) = stream.split(is_common);
-            let mode = serde_json::from_value(common.get("mode")?.to_json()).ok()?;
-            let id = StreamId::new(id, common.get("id")?.text()?);
-            Some(connector_api::StreamSpec { id, mode, settings: own.to_json() })
-        });
+        let specs = streams.iter().filter_map(|stream| spec(stream, id));
         let spec = connector_api::SourceSpec {
             id: id.clone(),
             base_dir: self.base_dir.clone(),

@@ -161,6 +161,20 @@ pub fn load_with(path: &Path, kinds: &'static [Kind]) -> Result<Config, Vec<Prob
     load::load(path, kinds, Mapping::compile)
 }
 
+/// A connector to look around in a source with, where its streams and mappings need not exist yet.
+pub struct Look {
+    /// The source's connector kind.
+    pub kind: &'static Kind,
+    /// The connector, built; nothing was opened.
+    pub connector: Connector,
+}
+
+/// Builds one source of a configuration file as far as looking around in it needs: only its own settings must be
+/// right. Where it has no usable stream yet, the one of its connector's sample stands in.
+pub fn look(path: &Path, source: &str) -> Result<Look, Vec<Problem>> {
+    load::look(path, source, crate::registry::all())
+}
+
 /// The data folder (absolute) that a configuration file or one that it includes names, or the default one.
 ///
 /// Nothing else is looked at: the state of an agent must be seen even while its configuration is broken.

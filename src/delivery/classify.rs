@@ -185,7 +185,7 @@ fn receipt_of(named: Option<&Vec<EventReceipt>>) -> EventReceipt {
 }
 
 /// The code and the words of an error body: `{"code","message"}`, a problem document, or one receipt.
-fn words_of(body: Option<&[u8]>) -> (Option<String>, String) {
+pub(super) fn words_of(body: Option<&[u8]>) -> (Option<String>, String) {
     let Some(body) = body else { return (None, String::new()) };
     let Ok(json) = serde_json::from_slice::<Json>(body) else {
         return (None, shorten(&String::from_utf8_lossy(body)));

@@ -225,7 +225,7 @@ pub(super) fn join_events<'a>(events: impl IntoIterator<Item = &'a Bytes>) -> By
 }
 
 fn gzip(body: &[u8]) -> Result<Bytes, std::io::Error> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(body)?;
     encoder.finish().map(Bytes::from)
 }

@@ -4,7 +4,8 @@
 //! - `client`: one HTTP request, one reply; [`signature`]: how it is signed;
 //! - `classify`: what a reply means, a pure function;
 //! - `breaker`: when to send again, pure as well;
-//! - `sender`: the loop over the outbox; [`heartbeat`]: the agent's pulse;
+//! - `sender`: the loop over the outbox; `files`: the one over the files that events name;
+//! - [`heartbeat`]: the agent's pulse;
 //! - [`openapi`]: the contract for machines.
 //!
 //! HTTP to upstream is nowhere else.
@@ -12,6 +13,7 @@
 mod breaker;
 mod classify;
 mod client;
+mod files;
 pub mod heartbeat;
 pub mod openapi;
 pub mod receipt;
@@ -36,14 +38,14 @@ pub use breaker::{BreakerStatus, Reason};
 pub use client::{BATCH_MEDIA_TYPE, Error};
 pub use heartbeat::{Heartbeat, Heartbeats, Pulse};
 pub use settings::{Auth, Compression, RetrySettings, Settings};
-pub use status::{Counts, LastFailure, Status};
+pub use status::{Counts, FileStatus, LastFailure, Status};
 
 use crate::clock::Clock;
-use crate::retry;
 use crate::store::Store;
 use breaker::Breaker;
-use classify::Reply;
+use classify::{Answer, Reply};
 use client::{Client, Outgoing};
+use files::Courier;
 use sender::Sender;
 
 /// Delivers the outbox of one hospital to one upstream.
@@ -56,11 +58,19 @@ pub struct Delivery {
 
 /// Tells the sender that a person acted.
 #[derive(Clone, Default)]
-struct Resets(Arc<Notify>);
+struct Resets(Arc<[Notify; 2]>);
 
 impl Resets {
     async fn notified(&self) {
-        self.0.notified().await;
+        self.0[0].notified().await;
+    }
+
+    async fn files_notified(&self) {
+        self.0[1].notified().await;
+    }
+
+    fn notify(&self) {
+        self.0.iter().for_each(Notify::notify_one);
     }
 }
 
@@ -84,7 +94,7 @@ impl Handle {
 
     /// Closes the breaker: the next attempt is made at once.
     pub fn reset_breaker(&self) {
-        self.resets.0.notify_one();
+        self.resets.notify();
     }
 }
 
@@ -102,6 +112,13 @@ impl Delivery {
             in_flight: 0,
             waiting: 0,
             counts: Counts::default(),
+            attachments: FileStatus {
+                breaker: Breaker::new(settings.retry.policy()).status(),
+                last_failure: None,
+                stored: 0,
+                refused: 0,
+                retried: 0,
+            },
         };
         Ok(Delivery { client, store, publish: watch::Sender::new(status), resets: Resets::default() })
     }
@@ -123,7 +140,10 @@ impl Delivery {
 
     /// Delivers until told to stop; then waits some seconds for the answers that are still out.
     pub async fn run(self, stop: CancellationToken) {
-        Sender::new(self.client, self.store, self.publish, self.resets).run(stop).await;
+        let Delivery { client, store, publish, resets } = self;
+        let files = Courier::new(client.clone(), store.clone(), publish.clone(), resets.clone());
+        let events = Sender::new(client, store, publish, resets);
+        tokio::join!(Box::pin(files.run(stop.clone())), Box::pin(events.run(stop)));
     }
 }
 
@@ -155,25 +175,14 @@ pub enum Stored {
 impl Attachments {
     /// Sends an attachment under the SHA-256 (hex) of its bytes; sending it again does no harm.
     pub async fn put(&self, sha256: &str, media_type: &str, bytes: Bytes) -> Stored {
-        let outgoing = Outgoing {
-            method: Method::PUT,
-            path: format!("/v1/attachments/{sha256}"),
-            media_type: media_type.to_owned(),
-            id: sha256.to_owned(),
-            body: bytes,
-            compression: Compression::None,
-        };
-        match self.client.send(outgoing).await.reply {
-            Reply::Answered { status: 200 | 201 | 204 | 409, .. } => Stored::Yes,
-            Reply::Answered { status: status @ (400 | 413 | 415 | 422), .. } => {
-                Stored::Refused { code: format!("http-{status}") }
+        let reply = self.client.send(files::outgoing(sha256, media_type, bytes)).await.reply;
+        match files::meaning(&reply, self.client.clock().now()) {
+            Ok(stored) => stored,
+            Err(Answer::Retry { code, after, .. }) => Stored::NotYet { code, after },
+            Err(Answer::Misconfigured { code, .. } | Answer::Split { code, .. }) => {
+                Stored::NotYet { code, after: None }
             }
-            Reply::Answered { status, retry_after, .. } => {
-                let now = self.client.clock().now();
-                let after = retry_after.as_deref().and_then(|text| retry::retry_after(text, now));
-                Stored::NotYet { code: format!("http-{status}"), after }
-            }
-            Reply::Failed(failure) => Stored::NotYet { code: heartbeat::word(failure).to_owned(), after: None },
+            Err(Answer::Receipts(_)) => Stored::NotYet { code: "answer-unreadable".to_owned(), after: None },
         }
     }
 }

@@ -9,7 +9,7 @@ use super::receipt::Receipts;
 use super::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::model::event::Withdrawal;
 use crate::model::schema::{published, schema_uri, withdrawal_schema_uri};
-use crate::model::{CloudEvent, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
+use crate::model::{CloudEvent, CriticalValue, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
 
 /// The OpenAPI document.
 pub fn document() -> Json {
@@ -146,14 +146,21 @@ fn attachments() -> Json {
     json!({
         "operationId": "putAttachment",
         "summary": "A file that a report names",
-        "description": "Sent before the event that names it.",
+        "description": "Sent before the event that names it, and not again for another event once it is stored. \
+                        Answer `retry` with the code `attachment-unknown` to an event that names a file which is not \
+                        here: the file is sent again, then the event.",
         "parameters": parameters,
         "requestBody": { "required": true, "content": { "*/*": {} } },
         "responses": with_faults(json!({
             "200": { "description": "Stored." },
             "201": { "description": "Stored." },
             "204": { "description": "Stored." },
+            "400": { "description": "Never to be taken: the events that name it are held for a person.",
+                     "content": { "application/json": { "schema": reference("Refusal") } } },
             "409": { "description": "Stored already." },
+            "413": { "description": "As 400: too large." },
+            "415": { "description": "As 400: upstream takes no files of this kind." },
+            "422": { "description": "As 400: the address is not the SHA-256 of the body." },
         })),
     })
 }
@@ -184,6 +191,7 @@ fn schemas() -> Json {
     generator.subschema_for::<ExamItemGroup>();
     generator.subschema_for::<ExamPackage>();
     generator.subschema_for::<ExamReport>();
+    generator.subschema_for::<CriticalValue>();
     generator.subschema_for::<Heartbeat>();
     generator.subschema_for::<Receipts>();
     let mut schemas = generator.take_definitions(true);
@@ -227,6 +235,7 @@ fn schema_name(entity: EntityType) -> &'static str {
         EntityType::ExamItemGroup => "ExamItemGroup",
         EntityType::ExamPackage => "ExamPackage",
         EntityType::ExamReport => "ExamReport",
+        EntityType::CriticalValue => "CriticalValue",
     }
 }
 

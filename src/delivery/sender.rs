@@ -75,6 +75,8 @@ pub(super) struct Sender {
     flights: HashMap<Id, (Batch, Instant)>,
     /// Settlements that the store could not take yet.
     unsettled: Vec<Settlement>,
+    /// Whether something may wait that must not.
+    urgent: bool,
     status: Status,
     publish: watch::Sender<Status>,
     resets: Resets,
@@ -93,6 +95,7 @@ impl Sender {
             flying: JoinSet::new(),
             flights: HashMap::new(),
             unsettled: Vec::new(),
+            urgent: true,
             status,
             publish,
             resets,
@@ -109,6 +112,7 @@ impl Sender {
                 Some(done) = self.flying.join_next_with_id() => self.land(done).await,
                 () = stop.cancelled() => break,
                 () = resets.notified() => self.breaker.reset(),
+                () = store.urgent_arrived() => self.urgent = true,
                 () = store.work_arrived(), if self.may_claim() => {}
                 () = sleep_until(wake) => {}
             }
@@ -132,6 +136,7 @@ impl Sender {
     async fn fill(&mut self) -> Instant {
         let idle = Instant::now() + IDLE;
         self.release_old().await;
+        self.fill_urgent().await;
         while self.flights.len() < self.client.settings().parallel {
             let now = Instant::now();
             let probe = match self.breaker.permit(now) {
@@ -155,6 +160,22 @@ impl Sender {
             }
         }
         idle
+    }
+
+    /// Sends what must not wait behind others, even where every other place is taken.
+    async fn fill_urgent(&mut self) {
+        let settings = self.client.settings();
+        let (events, bytes, room) = (settings.batch_max_events, settings.batch_max_bytes, settings.parallel + 1);
+        while self.urgent && self.flights.len() < room && self.breaker.permit(Instant::now()) == Permit::Free {
+            match self.store.take_urgent(ClaimLimit { events, bytes }).await {
+                Ok(entries) if entries.is_empty() => self.urgent = false,
+                Ok(entries) => self.launch(Batch::new(entries, Instant::now())),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be used");
+                    return;
+                }
+            }
+        }
     }
 
     /// Gives back what waits too long: while upstream is away the outbox is the place to wait.
@@ -362,6 +383,8 @@ impl Sender {
         self.status.waiting = self.waiting.iter().map(|batch| batch.entries.len()).sum();
         gauge!("hisync_delivery_in_flight").set(self.status.in_flight as f64);
         self.publish.send_if_modified(|shown| {
+            // Told by another loop.
+            self.status.attachments = shown.attachments.clone();
             let changed = *shown != self.status;
             if changed {
                 shown.clone_from(&self.status);

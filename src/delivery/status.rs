@@ -20,6 +20,23 @@ pub struct Status {
     pub waiting: usize,
     /// Events since the start, by what became of an attempt.
     pub counts: Counts,
+    /// The files that events name.
+    pub attachments: FileStatus,
+}
+
+/// What people and monitors see of the files that are sent before their events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileStatus {
+    /// Whether and why sending them is paused.
+    pub breaker: BreakerStatus,
+    /// What last went wrong.
+    pub last_failure: Option<LastFailure>,
+    /// Files that upstream took, since the start.
+    pub stored: u64,
+    /// Files that upstream refused, since the start: their events are held.
+    pub refused: u64,
+    /// Attempts that are to be made again, since the start.
+    pub retried: u64,
 }
 
 /// What last went wrong with a whole request.

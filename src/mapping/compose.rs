@@ -3,34 +3,51 @@
 use super::apply::held;
 use super::rules::{self, Findings, Weights};
 use crate::model::entity::{Examinee, Manifest, ReportKind, Sex};
-use crate::model::{Entity, EntityKey, ExamReport, Held, Mapped, Outcome, Part, Severity, Wish};
+use crate::model::{Entity, EntityKey, ExamReport, Finding, HEADER, Held, Mapped, Outcome, Part, Severity, Wish};
 
 /// The header's wish decides, and the other standing parts' results, conclusions and attachments join it. One
 /// group has one source: where two parts differ about a group, a person has to look.
-pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-    let weights = Weights::default();
-    let mut findings = Findings::new(&weights);
+///
+/// Where mappings say that they give parts, the whole waits for its header, for the parts that the header
+/// names, and for the results of what was ordered. The rules weigh what the mapping of the header's stream says.
+pub(super) fn compose<'w>(key: &EntityKey, parts: &[Part<'_>], weights: impl Fn(&str) -> &'w Weights) -> Outcome {
+    let named_header = parts.iter().position(|part| part.assembly.is_some_and(|assembly| assembly.part == HEADER));
     let read = |part: &Part<'_>| Entity::from_json(key.entity, part.data).ok();
     let mut readable: Vec<(usize, Entity)> =
         parts.iter().enumerate().filter_map(|(at, part)| Some((at, read(part)?))).collect();
     // The report of the whole checkup is the header. Without one, the first part in stream order that
     // stands: a department that takes its own report back does not take back the others'.
-    let of_the_visit = readable.iter().position(|(_, entity)| is_of_the_visit(entity));
+    let of_the_visit = readable
+        .iter()
+        .position(|(at, _)| Some(*at) == named_header)
+        .or_else(|| readable.iter().position(|(_, entity)| named_header.is_none() && is_of_the_visit(entity)));
+    let assembled = parts.iter().any(|part| part.assembly.is_some());
     let stands = || readable.iter().position(|(at, _)| *parts[*at].wish == Wish::Present);
     let header = of_the_visit.or_else(stands).unwrap_or(0);
     let unreadable_absent = parts.iter().find(|part| *part.wish != Wish::Present && read(part).is_none());
     if let (None, Some(part)) = (of_the_visit, unreadable_absent) {
         return Outcome::Mapped(mapped(key, part.wish.clone(), part.data.to_vec(), &[]));
     }
+    let mut findings = Findings::new(weights(readable.get(header).map_or("", |(at, _)| parts[*at].stream)));
     if readable.is_empty() {
         findings.add(&rules::PART_HEADER, "", "no part of the entity can be read");
         return held(key.entity, Some(key.clone()), findings.list, Vec::new());
+    }
+    let mut lacking: Vec<String> = Vec::new();
+    if assembled && of_the_visit.is_none() {
+        lacking.push(HEADER.to_owned());
     }
     let (at, mut whole) = readable.swap_remove(header);
     let wish = parts[at].wish.clone();
     if wish != Wish::Present {
         return Outcome::Mapped(mapped(key, wish, parts[at].data.to_vec(), &search(&whole)));
     }
+    let standing = |name: &str| {
+        let is_it = |part: &Part<'_>| part.assembly.is_some_and(|assembly| assembly.part == name);
+        parts.iter().any(|part| *part.wish == Wish::Present && is_it(part))
+    };
+    let expected = parts[at].assembly.map(|assembly| assembly.waits_for.as_slice()).unwrap_or_default();
+    lacking.extend(expected.iter().filter(|name| !standing(name)).cloned());
     let others = parts.iter().enumerate().filter(|(other, part)| *other != at && *part.wish == Wish::Present);
     for (_, part) in others {
         match read(part) {
@@ -40,9 +57,11 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     }
     if let Entity::ExamReport(report) = &mut whole {
         // What a part lacked may be in another one: the rules of the whole speak anew.
-        let anew = |code: &str| rules::report::OF_THE_WHOLE.iter().any(|rule| rule.code == code);
-        report.envelope.issues.retain(|issue| !anew(&issue.code));
+        report.envelope.issues.retain(|issue| !rules::report::is_of_the_whole(&issue.code));
         rules::report::whole(report, &mut findings);
+        if assembled {
+            wait(&mut findings, lacking);
+        }
     }
     if !whole.envelope().manifest.adds_up() {
         findings.add(&rules::MANIFEST_MISMATCH, "envelope.manifest", "rows read and rows mapped differ");
@@ -52,7 +71,7 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
         return held(key.entity, Some(key.clone()), findings.list, words);
     }
     let issues = &mut whole.envelope_mut().issues;
-    for finding in findings.list {
+    for finding in std::mem::take(&mut findings.list) {
         if !issues.contains(&finding) {
             issues.push(finding);
         }
@@ -60,11 +79,41 @@ pub(super) fn compose(key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
     match whole.to_canonical_json() {
         Ok(data) => Outcome::Mapped(mapped(key, wish, data, &words)),
         Err(_) => {
-            let mut findings = Findings::new(&weights);
+            let mut findings = Findings::new(findings.weights);
             findings.add(&rules::MODEL_MISMATCH, "", "the entity can't be written");
             held(key.entity, Some(key.clone()), findings.list, words)
         }
     }
+}
+
+/// Turns "there are no results" into "they have not come yet", where nothing else is wrong.
+fn wait(findings: &mut Findings<'_>, lacking: Vec<String>) {
+    // Without its header a report says nothing of a visit, and may well be empty.
+    let of_parts = [&rules::GROUP_MISSING, &rules::REPORT_EMPTY];
+    let open =
+        |finding: &Finding| finding.severity >= Severity::Hold && of_parts.iter().any(|rule| rule.code == finding.code);
+    let missing = findings.list.iter().filter(|finding| open(finding) && finding.code == rules::GROUP_MISSING.code);
+    let groups: Vec<&str> = missing.filter_map(|finding| finding.source_value.as_deref()).collect();
+    let groups = groups.join(", ");
+    if lacking.is_empty() && !findings.list.iter().any(open) {
+        return;
+    }
+    if !lacking.is_empty() {
+        // Nothing can be said of the whole before they are here.
+        findings.list.retain(|finding| !rules::report::is_of_the_whole(&finding.code));
+    }
+    findings.list.retain(|finding| !open(finding));
+    let mut told = Vec::new();
+    if !lacking.is_empty() {
+        told.push(format!("the part {}", lacking.join(", ")));
+    }
+    if !groups.is_empty() {
+        told.push(format!("the results of {groups}"));
+    }
+    if told.is_empty() {
+        told.push("results".to_owned());
+    }
+    findings.add(&rules::WAITING_FOR_PARTS, "", format!("waiting for {}", told.join(" and ")));
 }
 
 /// A report that turns into another person's: exam numbers are used again, and mistyped.
@@ -121,7 +170,7 @@ fn same_person(one: &Examinee, other: &Examinee) -> bool {
 }
 
 fn mapped(key: &EntityKey, wish: Wish, data: Vec<u8>, search: &[String]) -> Mapped {
-    Mapped { key: key.clone(), wish, data, search: search.to_vec() }
+    Mapped::new(key.clone(), wish, data, search.to_vec())
 }
 
 fn search(entity: &Entity) -> Vec<String> {
@@ -133,6 +182,7 @@ fn search(entity: &Entity) -> Vec<String> {
         Entity::ExamPackage(package) => vec![package.package_code.clone()],
         Entity::ExamItemGroup(group) => vec![group.group_code.clone()],
         Entity::ExamItem(item) => vec![item.item_code.clone()],
+        Entity::CriticalValue(value) => value.exam_no.iter().chain([&value.item_code]).cloned().collect(),
     }
 }
 

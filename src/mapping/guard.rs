@@ -2,25 +2,49 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+
 use super::apply::held;
 use super::rules::{self, Findings, Weights};
-use super::{Composer, compose};
+use super::{Composer, Mapping, USUAL, compose};
 use crate::model::entity::{ApplicableSex, ExamItem, ExamItemGroup, ExamPackage, ExamReport, ReportStatus};
 use crate::model::guard::{Change, Guards};
 use crate::model::{Compose, Entity, EntityKey, EntityType, Finding, Held, Outcome, Part, Severity};
 
-/// A composer that knows a site's thresholds, and which dictionaries it reads.
+/// Makes one entity from the parts that several streams gave, and knows the site: the `[rules]` of its mappings (those
+/// of the stream that gives the header count), its thresholds, and which dictionaries it reads.
 #[derive(Clone, Debug, Default)]
 pub struct Site {
-    /// The thresholds of each guarded stream (`source/stream`).
-    pub guards: BTreeMap<String, Guards>,
+    /// The weights of each stream (`source/stream`) whose mapping changes some.
+    changed: BTreeMap<String, Weights>,
+    /// The thresholds of each guarded stream.
+    guards: BTreeMap<String, Guards>,
     /// The kinds of entity that a stream of the site yields as a whole catalogue.
-    pub dictionaries: BTreeSet<EntityType>,
+    dictionaries: BTreeSet<EntityType>,
+}
+
+impl Site {
+    /// Takes the rules of each stream's mapping.
+    pub fn new<'m>(streams: impl IntoIterator<Item = (String, &'m Mapping)>) -> Site {
+        let changed = streams.into_iter().filter(|(_, mapping)| !mapping.plan.weights.changed.is_empty());
+        let changed = changed.map(|(stream, mapping)| (stream, mapping.plan.weights.clone())).collect();
+        Site { changed, ..Site::default() }
+    }
+
+    /// With the thresholds of guarded streams.
+    pub fn guarded(self, guards: impl IntoIterator<Item = (String, Guards)>) -> Site {
+        Site { guards: guards.into_iter().collect(), ..self }
+    }
+
+    /// With the kinds of entity that are read as whole catalogues.
+    pub fn reading(self, dictionaries: impl IntoIterator<Item = EntityType>) -> Site {
+        Site { dictionaries: dictionaries.into_iter().collect(), ..self }
+    }
 }
 
 impl Compose for Site {
     fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-        Composer.compose(key, parts)
+        compose::compose(key, parts, |stream| self.changed.get(stream).unwrap_or(&USUAL))
     }
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
@@ -29,6 +53,10 @@ impl Compose for Site {
 
     fn told_by_release(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
         Composer.told_by_release(key, before, after)
+    }
+
+    fn is_news(&self, before: Option<&[u8]>, after: &[u8], now: DateTime<Utc>) -> bool {
+        Composer.is_news(before, after, now)
     }
 
     fn guards(&self, stream: &str) -> Option<Guards> {
@@ -111,7 +139,7 @@ fn is_enabled(entity: &Entity) -> bool {
         Entity::ExamPackage(package) => package.enabled,
         Entity::ExamItemGroup(group) => group.enabled,
         Entity::ExamItem(item) => item.enabled,
-        Entity::ExamReport(_) => true,
+        Entity::ExamReport(_) | Entity::CriticalValue(_) => true,
     }
 }
 

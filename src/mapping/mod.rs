@@ -7,16 +7,20 @@
 //! `readers` know what texts of hospitals say. Everything is a pure function of file and record.
 
 mod apply;
+mod attachment;
 mod codes;
 mod compile;
 mod compose;
+mod critical;
 mod guard;
+mod lines;
 mod node;
 mod plan;
 mod read;
 pub mod readers;
 pub mod rules;
 mod shape;
+mod shown;
 mod source;
 mod tree;
 mod usage;
@@ -28,10 +32,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use connector_api::Document;
 
 use crate::diagnose::Problem;
+pub use lines::{Line, Made, paths_of, without_places};
+pub use shown::expectation;
+
 use crate::model::{Compose, EntityKey, EntityType, Held, Outcome, Part};
 
 pub use codes::{EditError, add_code};
@@ -53,6 +61,7 @@ pub struct Mapping {
     tables: BTreeMap<String, Arc<plan::CodeTable>>,
     files: Vec<PathBuf>,
     plan: plan::Plan,
+    lines: Vec<Line>,
 }
 
 /// What a mapping knows beside the record: the facts of the configuration.
@@ -85,8 +94,24 @@ impl Mapping {
     /// Compiles a mapping file with all that it names; every problem at once.
     pub fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Mapping, Vec<Problem>> {
         let compiled = compile::compile(path, entity, files)?;
-        let compile::Compiled { plan, version, base, tables, files } = compiled;
-        Ok(Mapping { entity, version, base, tables, files, plan })
+        let compile::Compiled { plan, version, base, tables, files, lines } = compiled;
+        Ok(Mapping { entity, version, base, tables, files, plan, lines })
+    }
+
+    /// The entity that a mapping file says it makes, itself or through what it extends; `None` for a file that is
+    /// no mapping or says none that exists.
+    pub fn entity_of(path: &Path, files: &dyn Files) -> Option<EntityType> {
+        compile::entity_of(path, files)
+    }
+
+    /// The line that fills each field, in the order of the fields' names.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The same as [`Mapping::apply`], each outcome with the values that were taken for it.
+    pub fn explain(&self, context: &Context, input: Input<'_>) -> Vec<(Outcome, Vec<Made>)> {
+        apply::explain(&self.plan, self.entity, context, input)
     }
 
     /// The entity that it produces.
@@ -135,13 +160,15 @@ impl Mapping {
     }
 }
 
-/// Makes one entity from the parts that several streams gave.
+static USUAL: rules::Weights = rules::Weights::usual();
+
+/// Makes one entity from the parts that several streams gave, with every rule at its usual weight. See [`Site`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Composer;
 
 impl Compose for Composer {
     fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-        compose::compose(key, parts)
+        compose::compose(key, parts, |_| &USUAL)
     }
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
@@ -150,5 +177,9 @@ impl Compose for Composer {
 
     fn told_by_release(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
         guard::naming_vanished(&*guard::report(key, before)?, guard::report(key, after)?)
+    }
+
+    fn is_news(&self, before: Option<&[u8]>, after: &[u8], now: DateTime<Utc>) -> bool {
+        critical::is_news(before, after, now)
     }
 }

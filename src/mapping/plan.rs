@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use super::node::Node;
@@ -11,6 +12,7 @@ use super::readers::number::Scale;
 use super::rules::Weights;
 use super::shape::Kind;
 use super::source::SourcePath;
+use crate::model::Assembly;
 
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -24,6 +26,12 @@ pub(super) struct Plan {
     /// Whether a column that a document lacks is as good as null.
     pub(super) missing_is_null: bool,
     pub(super) weights: Weights,
+    /// The largest file that is taken.
+    pub(super) attachment_max_bytes: usize,
+    /// Whether critical values are told at once.
+    pub(super) raises_critical: bool,
+    /// How the entity joins other parts, where it is only one.
+    pub(super) assembly: Option<Assembly>,
     pub(super) fields: ObjectPlan,
 }
 
@@ -63,6 +71,8 @@ pub(super) enum Composite {
     References,
     Flag,
     Critical,
+    /// The bytes of an attachment.
+    Content,
 }
 
 #[derive(Debug)]
@@ -88,12 +98,21 @@ pub(super) struct PivotLine {
     pub(super) cells: Vec<(String, connector_api::Value)>,
 }
 
+impl PivotLine {
+    /// What stands under a column of the dictionary.
+    pub(super) fn cell(&self, name: &str) -> Option<&connector_api::Value> {
+        self.cells.iter().find(|(column, _)| column == name).map(|(_, cell)| cell)
+    }
+}
+
 /// One way to get a value. The first one whose condition holds and that finds something is taken.
 #[derive(Debug)]
 pub(super) struct Alternative {
     pub(super) source: Source,
     pub(super) when: Option<Condition>,
     pub(super) none: Vec<String>,
+    /// The days among `none`, for dates: a day means none however the source writes it.
+    pub(super) none_days: Vec<NaiveDate>,
     pub(super) optional: bool,
     pub(super) codes: Option<Arc<CodeTable>>,
     pub(super) grammars: Vec<Grammar>,
@@ -106,6 +125,8 @@ pub(super) struct Alternative {
     /// What an empty flag means.
     pub(super) empty: Option<String>,
     pub(super) split: Vec<String>,
+    /// The column that names files of a bundle.
+    pub(super) named: Option<SourcePath>,
     /// Taken where the source has nothing.
     pub(super) default: Option<Node<'static>>,
 }

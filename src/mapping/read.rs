@@ -11,11 +11,31 @@ use super::readers::date::{self, Stamp};
 use super::readers::number::{self, MoneyError, Scale};
 use super::readers::result::Reading;
 use super::readers::{flag, reference, result, text, unit};
-use super::rules;
+use super::rules::{self, concepts};
 use super::shape::Kind;
 use super::source::Scope;
 use crate::model::entity::{ApplicableSex, ReferenceRange};
 use crate::model::{Finding, Severity};
+
+/// Whether a literal is one of the texts, or one of the days, that mean nothing.
+pub(super) fn means_none(plan: &Alternative, literal: &Literal<'_>) -> bool {
+    if plan.none.iter().any(|none| *none == *literal.text) {
+        return true;
+    }
+    if plan.none_days.is_empty() {
+        return false;
+    }
+    let stamp = match literal.typed {
+        Some(Value::Time(time)) => Some(Stamp::of(*time)),
+        // A source writes its sentinel in another form than its days: the unambiguous ones count too.
+        _ => {
+            let text = text::fold(&literal.text);
+            let day = if plan.time.is_some() { text.split(' ').next().unwrap_or_default() } else { &*text };
+            date::read(day, &plan.grammars).or_else(|| date::read(day, &[]))
+        }
+    };
+    stamp.is_some_and(|stamp| plan.none_days.contains(&stamp.date))
+}
 
 /// What a literal says for a field of that kind; `None`, with a finding, where it says nothing.
 pub(super) fn scalar<'a>(
@@ -28,6 +48,9 @@ pub(super) fn scalar<'a>(
         Kind::Enum(words) => words.as_slice(),
         _ => &[],
     };
+    if matches!(kind, Kind::Concept) {
+        return concept(plan, literal);
+    }
     if let Some(codes) = &plan.codes {
         let word = code(run, codes, &literal.text, words)?;
         return Some(match kind {
@@ -51,7 +74,7 @@ pub(super) fn scalar<'a>(
             _ => number::truth(&text::fold(value)).map(Node::Bool),
         },
         Kind::Date | Kind::Time => return stamp(run, kind, plan, literal),
-        Kind::Object(_) | Kind::Objects(_) | Kind::Texts => None,
+        Kind::Object(_) | Kind::Objects(_) | Kind::Texts | Kind::Concept => None,
     };
     if node.is_none() {
         run.find(&rules::UNREADABLE_VALUE, "this can't be read as the field's value", Some(value));
@@ -83,6 +106,14 @@ fn code<'a>(run: &mut Run<'a>, codes: &'a CodeTable, local: &str, words: &'a [St
     let message = format!("code table {} does not have this code", codes.name);
     run.findings.list.push(Finding::new(rules::UNKNOWN_CODE.code, severity, run.at(), message).value(local));
     words.iter().find(|word| codes.flag && *word == "unknown").map(String::as_str)
+}
+
+/// What an item is. An item that nobody has listed has no identity, and rules that need one leave it be.
+fn concept<'a>(plan: &'a Alternative, literal: &Literal<'a>) -> Option<Node<'a>> {
+    match &plan.codes {
+        Some(codes) => codes.codes.get(&*literal.text).map(|word| Node::Text(Cow::Borrowed(word.as_str()))),
+        None => concepts::is_code(&literal.text).then(|| Node::Text(literal.text.clone())),
+    }
 }
 
 fn money<'a>(run: &mut Run<'a>, value: &str, scale: Option<Scale>) -> Option<Node<'a>> {
@@ -147,7 +178,7 @@ impl<'a> Run<'a> {
                 Ok(found) => found,
                 Err(node) => return constant(composite, node, fields),
             };
-            let found = found.filter(|found| !alternative.none.iter().any(|none| *none == *found.text));
+            let found = found.filter(|found| !means_none(alternative, found));
             let taken = found.as_ref().is_some_and(|found| !found.text.is_empty());
             if found.is_some() {
                 literal = found;
@@ -165,9 +196,15 @@ impl<'a> Run<'a> {
             Composite::Unit => self.unit(literal, fields),
             Composite::Reference | Composite::References => {
                 let Some(literal) = literal.filter(|literal| !literal.text.is_empty()) else { return };
-                let range = reference::read(&literal.text, self.sex);
+                if composite == Composite::References {
+                    let ranges = reference::read_all(&literal.text).into_iter().map(range_node).collect();
+                    fields.push(("reference_ranges", Node::List(ranges)));
+                    return;
+                }
+                let range = reference::read(&literal.text, &self.person);
                 self.reference(composite, Some(literal.text), range, fields);
             }
+            Composite::Content => {}
             Composite::Flag => self.flag(chosen, literal, fields),
             Composite::Critical => {
                 let Some((plan, literal)) = chosen.zip(literal).filter(|(_, literal)| !literal.text.is_empty()) else {
@@ -238,9 +275,16 @@ impl<'a> Run<'a> {
 
     fn unit(&mut self, literal: Option<Literal<'a>>, fields: &mut Fields<'a>) {
         let Some(literal) = literal.filter(|literal| !literal.text.is_empty()) else { return };
-        match unit::ucum(&literal.text) {
-            Some(ucum) => fields.push(("unit_ucum", Node::text(ucum))),
-            None => self.find(&rules::UNIT_UNKNOWN, "this unit is not certain", Some(&literal.text)),
+        match unit::read(&literal.text) {
+            Some(unit::Certainty::Certain(ucum)) => fields.push(("unit_ucum", Node::text(ucum))),
+            Some(unit::Certainty::Uncoded) => {}
+            Some(unit::Certainty::Doubtful(_)) | None => {
+                let message = match unit::suggestion(&literal.text) {
+                    Some(ucum) => Cow::Owned(format!("this unit is not certain; {ucum} may be meant")),
+                    None => Cow::Borrowed("this unit is not certain"),
+                };
+                self.find(&rules::UNIT_UNKNOWN, &message, Some(&literal.text));
+            }
         }
         fields.push(("unit_raw", Node::Text(literal.text)));
     }
@@ -332,6 +376,8 @@ fn range_node<'a>(range: ReferenceRange) -> Node<'a> {
         ApplicableSex::Both => "both",
     });
     fields.extend(sex.map(|sex| ("sex", Node::text(sex))));
+    fields.extend(range.age_low.map(|age| ("age_low", Node::Integer(age.into()))));
+    fields.extend(range.age_high.map(|age| ("age_high", Node::Integer(age.into()))));
     fields.extend(range.low.map(|low| ("low", Node::Text(low.0.into()))));
     fields.extend(range.low_inclusive.map(|inside| ("low_inclusive", Node::Bool(inside))));
     fields.extend(range.high.map(|high| ("high", Node::Text(high.0.into()))));

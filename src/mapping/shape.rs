@@ -28,8 +28,10 @@ pub(super) struct Field {
 #[derive(Debug)]
 pub(super) enum Kind {
     Text,
-    /// A person's name: damage is looked for.
+    /// A name: lost characters are looked for.
     Name,
+    /// What an item is: a word of hisync's own or a LOINC code. What is not listed has none.
+    Concept,
     IdNumber,
     Integer,
     /// Whole fen.
@@ -88,6 +90,7 @@ fn kind(root: &Json, schema: &Json) -> Kind {
         Some("age") => return Kind::Age,
         Some("name") => return Kind::Name,
         Some("id_number") => return Kind::IdNumber,
+        Some("concept") => return Kind::Concept,
         _ => {}
     }
     let target = schema["$ref"]

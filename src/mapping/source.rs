@@ -137,10 +137,7 @@ impl SourcePath {
             (Kind::Names(names), Row::Map(map)) => member(map, names),
             (Kind::Names(names), Row::Value(Value::Map(map))) => member(map, names),
             (Kind::Names(names), Row::Column(map, line)) if names.len() == 1 => {
-                let name = names[0].as_str();
-                let cell = line.cells.iter().find(|(column, _)| column == name).map(|(_, cell)| cell);
-                let value = if name == "value" { map.get(&line.column) } else { cell };
-                value.map_or(Found::Missing, Found::Value)
+                pivoted(map, line, &names[0]).map_or(Found::Missing, Found::Value)
             }
             (Kind::Segment(segment), Row::Map(map)) => match map.get(&segment.name) {
                 Some(value) => segment.find(value, segment.text_type(map)),
@@ -150,6 +147,18 @@ impl SourcePath {
             },
             (Kind::Segment(segment), Row::Value(value)) => segment.find(value, TextType::Other),
             _ => Found::Missing,
+        }
+    }
+
+    /// The source's name that is meant: of a wide table's row, the column that its dictionary names.
+    pub(super) fn asked<'d>(&'d self, scope: &Scope<'_, 'd>) -> &'d str {
+        let (Base::Up(0), Kind::Names(names), Row::Column(_, line)) = (self.base, &self.kind, scope.row) else {
+            return &self.text;
+        };
+        match names.as_slice() {
+            [name] if name == "value" => &line.column,
+            [name] => line.cell(&format!("{name}_column")).and_then(Value::as_text).unwrap_or(&self.text),
+            _ => &self.text,
         }
     }
 
@@ -186,6 +195,18 @@ impl<'d> Row<'d> {
             value => Row::Value(value),
         }
     }
+}
+
+/// What a name of a pivoted row stands for: `value` is the column itself, a column of the dictionary what its line
+/// says, and `flag` the source's column that the line names under `flag_column`.
+fn pivoted<'d>(map: &'d Map, line: &'d PivotLine, name: &str) -> Option<&'d Value> {
+    if name == "value" {
+        return map.get(&line.column);
+    }
+    line.cell(name).or_else(|| match line.cell(&format!("{name}_column"))? {
+        Value::Text(column) => map.get(column),
+        _ => Some(&NULL),
+    })
 }
 
 fn member<'d>(map: &'d Map, names: &[String]) -> Found<'d> {

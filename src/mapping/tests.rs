@@ -2,6 +2,8 @@
 //! `fixtures/mapping-mistakes/<mistake>` (a bad file and what is said about it).
 //! `HISYNC_BLESS=1` rewrites the expectations.
 
+mod assembly;
+
 use std::path::{Path, PathBuf};
 
 use connector_api::Document;
@@ -9,6 +11,8 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::model::{Mapped, Wish};
+
+mod traps;
 
 struct Disk;
 
@@ -51,23 +55,6 @@ fn expect(path: &Path, actual: &str) -> Result<(), String> {
     if expected == actual { Ok(()) } else { Err(format!("{}:\nexpected {expected}\nactual {actual}", path.display())) }
 }
 
-fn shown(outcome: &Outcome) -> Json {
-    match outcome {
-        Outcome::Mapped(mapped) => {
-            let data: Json = serde_json::from_slice(&mapped.data).expect("data is JSON");
-            let wish = match &mapped.wish {
-                Wish::Present => json!("present"),
-                Wish::Absent { reason } => json!({ "absent": reason }),
-            };
-            json!({ "mapped": { "key": mapped.key.subject(), "wish": wish, "search": mapped.search, "data": data } })
-        }
-        Outcome::Held(held) => json!({ "held": {
-            "entity": held.entity.map(EntityType::as_str), "key": held.key.as_ref().map(|key| key.subject()), "reason": held.reason,
-            "search": held.search, "findings": held.findings,
-        } }),
-    }
-}
-
 fn compiled(path: &Path) -> Mapping {
     match Mapping::compile(path, entity_of(path), &Disk) {
         Ok(mapping) => mapping,
@@ -99,8 +86,7 @@ fn every_case_becomes_what_is_expected() {
                     assert!(schema(key.entity).is_valid(&data), "{} breaks its schema", input.display());
                 }
             }
-            let shown: Vec<Json> = outcomes.iter().map(shown).collect();
-            let text = serde_json::to_string_pretty(&shown).expect("JSON") + "\n";
+            let text = expectation(&outcomes);
             wrong.extend(expect(&case.join(format!("expected{rest}")), &text).err());
         }
     }
@@ -160,7 +146,8 @@ fn every_rule_code_is_unique_and_explained() {
 #[test]
 fn the_list_of_rules_in_the_documents_is_the_registry() {
     let mut page = "# Rules\n\nWhat a record is held to. A mapping may change a weight in `[rules]`, except where it \
-                    says *fixed*.\n\n| rule | weighs | says | what to do |\n|---|---|---|---|\n"
+                    says *fixed*. Of a report that several streams give together, the `[rules]` of the stream that \
+                    gives the header count.\n\n| rule | weighs | says | what to do |\n|---|---|---|---|\n"
         .to_owned();
     for rule in rules::all() {
         let fixed = if rule.fixed { ", fixed" } else { "" };
@@ -171,6 +158,14 @@ fn the_list_of_rules_in_the_documents_is_the_registry() {
             rule.title,
             rule.help
         ));
+    }
+    page.push_str(
+        "\n## What items are\n\nRules about magnitudes, units, sums and the sex of an item need to know what is \
+         measured. An item's `standard_code` says it: one of these words, or the LOINC code of the same thing. An item \
+         without one is never guessed from its name, and these rules leave it alone.\n\n| word | item |\n|---|---|\n",
+    );
+    for (word, name) in rules::concepts() {
+        page.push_str(&format!("| `{word}` | {name} |\n"));
     }
     assert_eq!(expect(Path::new("docs/rules.md"), &page), Ok(()));
 }
@@ -238,7 +233,9 @@ fn every_example_of_the_guide_compiles() {
 
 fn part<'a>(stream: &'a str, outcome: &'a Outcome) -> Part<'a> {
     match outcome {
-        Outcome::Mapped(mapped) => Part { stream, wish: &mapped.wish, data: &mapped.data },
+        Outcome::Mapped(mapped) => {
+            Part { stream, wish: &mapped.wish, data: &mapped.data, assembly: mapped.assembly.as_deref() }
+        }
         Outcome::Held(held) => panic!("held: {held:?}"),
     }
 }
@@ -260,19 +257,19 @@ fn parts_of_a_report_join_by_group_and_a_disagreement_is_held() {
 
     let text = String::from_utf8(part("", &header).data.to_vec()).expect("UTF-8");
     let changed = text.replace("\"5.30\"", "\"5.40\"").into_bytes();
-    let disagreeing = Part { stream: "lis/results", wish: &Wish::Present, data: &changed };
+    let disagreeing = Part { stream: "lis/results", wish: &Wish::Present, data: &changed, assembly: None };
     let Outcome::Held(held) = Composer.compose(&key, &[part("peis/reports", &header), disagreeing]) else {
         panic!("two results for one group were joined")
     };
     assert_eq!(held.reason, "parts-disagree");
 
     let changed = text.replace("张试一", "张试二").into_bytes();
-    let stranger = Part { stream: "lis/results", wish: &Wish::Present, data: &changed };
+    let stranger = Part { stream: "lis/results", wish: &Wish::Present, data: &changed, assembly: None };
     let outcome = Composer.compose(&key, &[part("peis/reports", &header), stranger]);
     assert!(matches!(outcome, Outcome::Held(_)), "another person's results were joined");
 
     let absent = Wish::Absent { reason: "reversed".to_owned() };
-    let withdrawn = Part { stream: "peis/reports", wish: &absent, data: part("", &header).data };
+    let withdrawn = Part { stream: "peis/reports", wish: &absent, data: part("", &header).data, assembly: None };
     let outcome = Composer.compose(&key, &[withdrawn, part("lis/results", &other)]);
     assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Absent { .. }, .. })), "{outcome:?}");
 }
@@ -289,7 +286,7 @@ fn a_department_that_takes_its_report_back_leaves_the_others_standing() {
     let (one, other) = (kind(&one), kind(&other));
     let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
     let absent = Wish::Absent { reason: "reversed".to_owned() };
-    let part = |stream, wish, data| Part { stream, wish, data };
+    let part = |stream, wish, data| Part { stream, wish, data, assembly: None };
     for parts in [
         [part("lis/results", &absent, &*one), part("pacs/results", &Wish::Present, &*other)],
         [part("lis/results", &Wish::Present, &*other), part("pacs/results", &absent, &*one)],
@@ -300,6 +297,66 @@ fn a_department_that_takes_its_report_back_leaves_the_others_standing() {
     let gone = [part("lis/results", &absent, &*one), part("pacs/results", &absent, &*other)];
     let outcome = Composer.compose(&key, &gone);
     assert!(matches!(outcome, Outcome::Mapped(Mapped { wish: Wish::Absent { .. }, .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_part_that_cannot_be_read_is_held() {
+    let mapping = compiled(Path::new("fixtures/mapping/report-grouped/mapping.toml"));
+    let header = outcomes(&mapping, Path::new("fixtures/mapping/report-grouped/input.json")).remove(0);
+    let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
+    let broken = Part { stream: "lis/results", wish: &Wish::Present, data: b"{}", assembly: None };
+    for parts in [vec![broken.clone()], vec![part("peis/reports", &header), broken]] {
+        let Outcome::Held(held) = Composer.compose(&key, &parts) else { panic!("a part was left out") };
+        assert_eq!(held.reason, "part-header");
+    }
+}
+
+#[test]
+fn a_manifest_that_does_not_add_up_is_rejected() {
+    let mapping = compiled(Path::new("fixtures/mapping/report-grouped/mapping.toml"));
+    let header = outcomes(&mapping, Path::new("fixtures/mapping/report-grouped/input.json")).remove(0);
+    let mut data: Json = serde_json::from_slice(part("", &header).data).expect("JSON");
+    data["envelope"]["manifest"]["rows_read"] = json!(99);
+    let data = serde_json::to_vec(&data).expect("JSON");
+    let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
+    let parts = [Part { stream: "peis/reports", wish: &Wish::Present, data: &data, assembly: None }];
+    let Outcome::Held(held) = Composer.compose(&key, &parts) else { panic!("a row was lost on the way") };
+    assert_eq!(held.reason, "manifest-mismatch");
+}
+
+#[test]
+fn a_report_of_several_streams_is_held_to_the_rules_of_its_headers_mapping() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = Path::new("fixtures/mapping/report-grouped");
+    let text = std::fs::read_to_string(base.join("mapping.toml")).expect("a mapping");
+    let text =
+        text.replace("codes/state.csv", &format!("{}/codes/state.csv", base.canonicalize().expect("a path").display()));
+    let path = folder.path().join("mapping.toml");
+    std::fs::write(&path, format!("{text}\n[rules]\n\"group-unordered\" = \"hold\"\n")).expect("written");
+    let (usual, strict) = (compiled(&base.join("mapping.toml")), compiled(&path));
+    let header = outcomes(&usual, &base.join("input.json")).remove(0);
+    let mut other: Json =
+        serde_json::from_slice(part("", &outcomes(&usual, &base.join("input-other-groups.json")).remove(0)).data)
+            .expect("JSON");
+    other["groups"][0]["group_code"] = json!("UNORDERED");
+    let mut head: Json = serde_json::from_slice(part("", &header).data).expect("JSON");
+    let codes: Vec<Json> =
+        head["groups"].as_array().expect("groups").iter().map(|group| group["group_code"].clone()).collect();
+    let orders = codes.into_iter().map(|code| json!({ "group_code": code, "state": "done" })).collect::<Vec<_>>();
+    head["visit"]["ordered_groups"] = json!(orders);
+    let [head, other] = [head, other].map(|data| serde_json::to_vec(&data).expect("JSON"));
+    let parts = [
+        Part { stream: "peis/reports", wish: &Wish::Present, data: &head, assembly: None },
+        Part { stream: "lis/results", wish: &Wish::Present, data: &other, assembly: None },
+    ];
+    let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
+    let under = |header: &Mapping, other: &Mapping| {
+        let streams = [("peis/reports".to_owned(), header), ("lis/results".to_owned(), other)];
+        Site::new(streams).compose(&key, &parts)
+    };
+    assert!(matches!(under(&usual, &strict), Outcome::Mapped(_)), "{:?}", under(&usual, &strict));
+    let Outcome::Held(held) = under(&strict, &usual) else { panic!("the site's rule was not heard") };
+    assert_eq!(held.reason, "group-unordered");
 }
 
 #[test]

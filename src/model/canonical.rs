@@ -2,173 +2,438 @@
 //!
 //! Only for what the model holds: a number is an integer that a double holds exactly, and anything
 //! else is an error rather than a rounded value. Members are sorted where they stand, object by
-//! object, because a report has hundreds of objects and writing them is half the work of mapping.
+//! object, because a report has hundreds of objects and writing them is a good part of mapping.
 //! The reference upstream checks content hashes with an implementation of its own.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::io::{self, Write};
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+use serde::ser::{
+    Error as _, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+};
+use serde_json::{Error, Value};
 
 /// The largest integer up to which every one is exact in a double.
 const EXACT: u64 = 1 << 53;
 
 /// Writes a value as canonical JSON; fails where it holds a float, or an integer beyond 53 bits.
-pub fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
-    let text = RefCell::new(Vec::with_capacity(1024));
-    let formatter = Sorting { text: &text, members: Vec::new(), objects: Vec::new(), sorted: Vec::new() };
-    value.serialize(&mut Serializer::with_formatter(Appending(&text), formatter))?;
-    Ok(text.into_inner())
-}
-
-/// Appends to the text that the formatter sorts.
-struct Appending<'t>(&'t RefCell<Vec<u8>>);
-
-impl Write for Appending<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Where a member stands in the text: `"name":value,`.
-#[derive(Clone, Copy)]
-struct Member {
-    start: usize,
-    /// The end of the quoted name.
-    colon: usize,
-    end: usize,
-    /// The name is ASCII without escapes: its bytes sort as it does.
-    plain: bool,
-}
-
-impl Member {
-    /// The order of names by their UTF-16 code units.
-    fn order(&self, other: &Member, text: &[u8]) -> Ordering {
-        if self.plain && other.plain {
-            // The closing quote would sort before some characters of a longer name.
-            return text[self.start..self.colon - 1].cmp(&text[other.start..other.colon - 1]);
-        }
-        // What was just written reads back.
-        let name = |of: &Member| serde_json::from_slice::<String>(&text[of.start..of.colon]).unwrap_or_default();
-        name(self).encode_utf16().cmp(name(other).encode_utf16())
-    }
+pub fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let mut writer = Writer {
+        text: Vec::with_capacity(16 << 10),
+        members: Vec::with_capacity(64),
+        sorted: Vec::with_capacity(1024),
+    };
+    value.serialize(&mut writer)?;
+    Ok(writer.text)
 }
 
 /// Writes compact JSON and sorts the members of each object when it ends.
-struct Sorting<'t> {
-    text: &'t RefCell<Vec<u8>>,
-    /// The members so far of the objects that are open, the innermost last.
+struct Writer {
+    text: Vec<u8>,
+    /// The finished members of the objects that are open, the innermost last.
     members: Vec<Member>,
-    /// Where the members of each open object begin in `members`.
-    objects: Vec<usize>,
     /// Where members are put in order; kept, so that it is allocated once.
     sorted: Vec<u8>,
 }
 
-impl Sorting<'_> {
-    fn at(&self) -> usize {
-        self.text.borrow().len()
+/// A member and where it stands in the text: `"name":value,`.
+struct Member {
+    /// The name's first bytes, so that most names are told apart by comparing two numbers; `None` of a
+    /// name that is not ASCII.
+    prefix: Option<u128>,
+    name: Cow<'static, str>,
+    start: usize,
+    end: usize,
+}
+
+impl Member {
+    fn new(name: Cow<'static, str>, start: usize, end: usize) -> Member {
+        let mut prefix = [0; 16];
+        let length = name.len().min(prefix.len());
+        prefix[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Member { prefix: name.is_ascii().then(|| u128::from_be_bytes(prefix)), name, start, end }
     }
 
-    fn member(&mut self) -> io::Result<&mut Member> {
-        self.members.last_mut().ok_or_else(|| refused("no member is open"))
+    /// The order of names by their UTF-16 code units.
+    fn order(&self, other: &Member) -> Ordering {
+        match (self.prefix, other.prefix) {
+            (Some(one), Some(two)) if one != two => one.cmp(&two),
+            (Some(_), Some(_)) => self.name.cmp(&other.name),
+            _ => self.name.encode_utf16().cmp(other.name.encode_utf16()),
+        }
     }
 }
 
-fn refused(why: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
+fn inexact() -> Error {
+    Error::custom("a number is no integer of 53 bits: it must travel as text")
 }
 
-fn inexact() -> io::Error {
-    refused("a number is no integer of 53 bits: it must travel as text")
+impl Writer {
+    fn quoted(&mut self, text: &str) {
+        self.text.push(b'"');
+        self.escaped(text);
+        self.text.push(b'"');
+    }
+
+    fn escaped(&mut self, text: &str) {
+        let mut rest = text.as_bytes();
+        while let Some(at) = rest.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\')) {
+            self.text.extend_from_slice(&rest[..at]);
+            let short = match rest[at] {
+                b'"' => b'"',
+                b'\\' => b'\\',
+                0x08 => b'b',
+                0x09 => b't',
+                0x0a => b'n',
+                0x0c => b'f',
+                0x0d => b'r',
+                control => {
+                    const HEX: &[u8; 16] = b"0123456789abcdef";
+                    let (high, low) = (HEX[usize::from(control >> 4)], HEX[usize::from(control & 15)]);
+                    self.text.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+                    rest = &rest[at + 1..];
+                    continue;
+                }
+            };
+            self.text.extend_from_slice(&[b'\\', short]);
+            rest = &rest[at + 1..];
+        }
+        self.text.extend_from_slice(rest);
+    }
+
+    fn integer(&mut self, negative: bool, magnitude: u64) -> Result<(), Error> {
+        if magnitude > EXACT {
+            return Err(inexact());
+        }
+        if negative {
+            self.text.push(b'-');
+        }
+        self.text.extend_from_slice(itoa::Buffer::new().format(magnitude).as_bytes());
+        Ok(())
+    }
+
+    fn object(&mut self, close: &'static str) -> Object<'_> {
+        self.text.push(b'{');
+        Object { first: self.members.len(), writer: self, name: None, close }
+    }
+
+    fn array(&mut self, close: &'static str) -> Array<'_> {
+        self.text.push(b'[');
+        Array { writer: self, close }
+    }
+
+    /// The beginning of an enum's variant with content: an object of one member.
+    fn variant(&mut self, name: &'static str) {
+        self.text.push(b'{');
+        self.quoted(name);
+        self.text.push(b':');
+    }
 }
 
-impl Formatter for Sorting<'_> {
-    fn begin_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.objects.push(self.members.len());
-        writer.write_all(b"{")
-    }
+/// Escapes what is written through a formatter.
+struct Escaping<'w>(&'w mut Writer);
 
-    fn begin_object_key<W: Write + ?Sized>(&mut self, _: &mut W, _: bool) -> io::Result<()> {
-        let at = self.at();
-        self.members.push(Member { start: at, colon: at, end: at, plain: false });
+impl fmt::Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.escaped(text);
+        Ok(())
+    }
+}
+
+/// An object that is being written.
+struct Object<'w> {
+    writer: &'w mut Writer,
+    /// Where its members begin.
+    first: usize,
+    /// The name of the value that comes next, in a map.
+    name: Option<String>,
+    close: &'static str,
+}
+
+impl Object<'_> {
+    fn member<T: Serialize + ?Sized>(&mut self, name: Cow<'static, str>, value: &T) -> Result<(), Error> {
+        let start = self.writer.text.len();
+        self.writer.quoted(&name);
+        self.writer.text.push(b':');
+        value.serialize(&mut *self.writer)?;
+        self.writer.text.push(b',');
+        self.writer.members.push(Member::new(name, start, self.writer.text.len()));
         Ok(())
     }
 
-    fn end_object_key<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        let text = self.text;
-        let text = text.borrow();
-        let member = self.member()?;
-        let name = &text[member.start..];
-        member.plain = name.is_ascii() && !name.contains(&b'\\');
-        member.colon = text.len();
-        Ok(())
-    }
-
-    fn end_object_value<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b",")?;
-        let at = self.at();
-        self.member()?.end = at;
-        Ok(())
-    }
-
-    fn end_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        let first = self.objects.pop().ok_or_else(|| refused("no object is open"))?;
-        let members = &mut self.members[first..];
-        if let Some(&Member { start, .. }) = members.first() {
-            let mut text = self.text.borrow_mut();
-            if !members.is_sorted_by(|one, next| one.order(next, &text).is_le()) {
-                members.sort_by(|one, other| one.order(other, &text));
-                self.sorted.clear();
-                members.iter().for_each(|member| self.sorted.extend_from_slice(&text[member.start..member.end]));
-                text[start..].copy_from_slice(&self.sorted);
+    fn finish(self) {
+        let Writer { text, members, sorted } = self.writer;
+        let own = &mut members[self.first..];
+        if let Some(&Member { start, .. }) = own.first() {
+            if !own.is_sorted_by(|one, next| one.order(next).is_le()) {
+                own.sort_by(Member::order);
+                sorted.clear();
+                own.iter().for_each(|member| sorted.extend_from_slice(&text[member.start..member.end]));
+                text[start..].copy_from_slice(sorted);
             }
             // The last member's comma.
             text.pop();
         }
-        self.members.truncate(first);
-        writer.write_all(b"}")
+        members.truncate(self.first);
+        text.extend_from_slice(self.close.as_bytes());
+    }
+}
+
+/// An array that is being written.
+struct Array<'w> {
+    writer: &'w mut Writer,
+    close: &'static str,
+}
+
+impl Array<'_> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        value.serialize(&mut *self.writer)?;
+        self.writer.text.push(b',');
+        Ok(())
     }
 
-    fn write_i64<W: Write + ?Sized>(&mut self, writer: &mut W, value: i64) -> io::Result<()> {
-        if value.unsigned_abs() > EXACT {
-            return Err(inexact());
+    fn finish(self) {
+        // No value ends in a comma.
+        if self.writer.text.last() == Some(&b',') {
+            self.writer.text.pop();
         }
-        write!(writer, "{value}")
+        self.writer.text.extend_from_slice(self.close.as_bytes());
+    }
+}
+
+impl<'w> Serializer for &'w mut Writer {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Array<'w>;
+    type SerializeTuple = Array<'w>;
+    type SerializeTupleStruct = Array<'w>;
+    type SerializeTupleVariant = Array<'w>;
+    type SerializeMap = Object<'w>;
+    type SerializeStruct = Object<'w>;
+    type SerializeStructVariant = Object<'w>;
+
+    fn serialize_bool(self, value: bool) -> Result<(), Error> {
+        self.text.extend_from_slice(if value { b"true" } else { b"false" });
+        Ok(())
     }
 
-    fn write_u64<W: Write + ?Sized>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
-        if value > EXACT {
-            return Err(inexact());
+    fn serialize_i8(self, value: i8) -> Result<(), Error> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i16(self, value: i16) -> Result<(), Error> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i32(self, value: i32) -> Result<(), Error> {
+        self.serialize_i64(value.into())
+    }
+
+    fn serialize_i64(self, value: i64) -> Result<(), Error> {
+        self.integer(value < 0, value.unsigned_abs())
+    }
+
+    fn serialize_u8(self, value: u8) -> Result<(), Error> {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Result<(), Error> {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u32(self, value: u32) -> Result<(), Error> {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u64(self, value: u64) -> Result<(), Error> {
+        self.integer(false, value)
+    }
+
+    fn serialize_f32(self, _: f32) -> Result<(), Error> {
+        Err(inexact())
+    }
+
+    fn serialize_f64(self, _: f64) -> Result<(), Error> {
+        Err(inexact())
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), Error> {
+        self.quoted(value.encode_utf8(&mut [0; 4]));
+        Ok(())
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Error> {
+        self.quoted(value);
+        Ok(())
+    }
+
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), Error> {
+        Err(Error::custom("bytes have no canonical form"))
+    }
+
+    fn serialize_none(self) -> Result<(), Error> {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Error> {
+        self.text.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Error> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Error> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        self.variant(variant);
+        value.serialize(&mut *self)?;
+        self.text.push(b'}');
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Array<'w>, Error> {
+        Ok(self.array("]"))
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Array<'w>, Error> {
+        Ok(self.array("]"))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Array<'w>, Error> {
+        Ok(self.array("]"))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Array<'w>, Error> {
+        self.variant(variant);
+        Ok(self.array("]}"))
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Object<'w>, Error> {
+        Ok(self.object("}"))
+    }
+
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Object<'w>, Error> {
+        if name.starts_with("$serde_json") {
+            return Err(Error::custom("text that is JSON already is not canonical"));
         }
-        write!(writer, "{value}")
+        Ok(self.object("}"))
     }
 
-    fn write_i128<W: Write + ?Sized>(&mut self, _: &mut W, _: i128) -> io::Result<()> {
-        Err(inexact())
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Object<'w>, Error> {
+        self.variant(variant);
+        Ok(self.object("}}"))
     }
 
-    fn write_u128<W: Write + ?Sized>(&mut self, _: &mut W, _: u128) -> io::Result<()> {
-        Err(inexact())
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), Error> {
+        self.text.push(b'"');
+        write!(Escaping(&mut *self), "{value}").map_err(Error::custom)?;
+        self.text.push(b'"');
+        Ok(())
+    }
+}
+
+macro_rules! elements {
+    ($($compound:ident $element:ident;)*) => {
+        $(impl $compound for Array<'_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn $element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+                self.element(value)
+            }
+
+            fn end(self) -> Result<(), Error> {
+                self.finish();
+                Ok(())
+            }
+        })*
+    };
+}
+
+elements! {
+    SerializeSeq serialize_element;
+    SerializeTuple serialize_element;
+    SerializeTupleStruct serialize_field;
+    SerializeTupleVariant serialize_field;
+}
+
+macro_rules! fields {
+    ($($compound:ident;)*) => {
+        $(impl $compound for Object<'_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Error> {
+                self.member(Cow::Borrowed(name), value)
+            }
+
+            fn end(self) -> Result<(), Error> {
+                self.finish();
+                Ok(())
+            }
+        })*
+    };
+}
+
+fields! {
+    SerializeStruct;
+    SerializeStructVariant;
+}
+
+impl SerializeMap for Object<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
+        match serde_json::to_value(key)? {
+            Value::String(name) => self.name = Some(name),
+            Value::Number(number) => self.name = Some(number.to_string()),
+            _ => return Err(Error::custom("a member's name is no text")),
+        }
+        Ok(())
     }
 
-    fn write_f32<W: Write + ?Sized>(&mut self, _: &mut W, _: f32) -> io::Result<()> {
-        Err(inexact())
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        let name = self.name.take().ok_or_else(|| Error::custom("a value has no name"))?;
+        self.member(Cow::Owned(name), value)
     }
 
-    fn write_f64<W: Write + ?Sized>(&mut self, _: &mut W, _: f64) -> io::Result<()> {
-        Err(inexact())
-    }
-
-    fn write_raw_fragment<W: Write + ?Sized>(&mut self, _: &mut W, _: &str) -> io::Result<()> {
-        Err(refused("text that is JSON already is not canonical"))
+    fn end(self) -> Result<(), Error> {
+        self.finish();
+        Ok(())
     }
 }
 
@@ -215,6 +480,27 @@ mod tests {
         let item = Item { value: -7, name: "葡萄糖\u{1}/", name_of: [None, Some(true)] };
         let text = String::from_utf8(to_vec(&item).unwrap()).unwrap();
         assert_eq!(text, r#"{"name":"葡萄糖\u0001/","name_of":[null,true],"value":-7}"#);
+    }
+
+    #[test]
+    fn every_kind_of_value_is_written_as_serde_json_writes_it() {
+        #[derive(Serialize)]
+        enum Kind {
+            Unit,
+            One(i8),
+            Two(u8, char),
+            Named { b: (), a: Option<u16> },
+        }
+        #[derive(Serialize)]
+        struct Wrapped(String);
+        #[derive(Serialize)]
+        struct Pair(bool, Wrapped);
+        let kinds = (Kind::Unit, Kind::One(-1), Kind::Two(2, '"'), Kind::Named { b: (), a: None });
+        let names = std::collections::BTreeMap::from([(10, "ten"), (9, "nine")]);
+        let text = "\u{8}\t\n\u{c}\r\u{1}\u{1f}\u{7f}\"\\/é汉\u{10ffff}";
+        let value = (kinds, names, Pair(true, Wrapped(text.to_owned())), [0_i16; 0]);
+        let other = serde_json_canonicalizer::to_vec(&value).unwrap();
+        assert_eq!(String::from_utf8(to_vec(&value).unwrap()), String::from_utf8(other));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The four entities that travel upstream, and what they are made of.
+//! The entities that travel upstream, and what they are made of.
 //!
 //! Rules that shape them (domain guide §9):
 //! - every interpreted value keeps the source's literal beside it, in a field named `…_raw`;
@@ -11,6 +11,7 @@
 //! becomes the value, where the type alone does not tell. `x-hisync-personal` marks personal data for
 //! whoever receives it; what people see here is masked by shape and place (`ops/mask`).
 
+mod critical;
 mod dictionary;
 mod package;
 mod report;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EntityKey, EntityType, Finding, Lifecycle, canonical};
 
+pub use critical::*;
 pub use dictionary::*;
 pub use package::*;
 pub use report::*;
@@ -37,6 +39,8 @@ pub enum Entity {
     ExamPackage(Box<ExamPackage>),
     /// A report.
     ExamReport(Box<ExamReport>),
+    /// A critical value.
+    CriticalValue(Box<CriticalValue>),
 }
 
 impl Entity {
@@ -47,6 +51,7 @@ impl Entity {
             Entity::ExamItemGroup(_) => EntityType::ExamItemGroup,
             Entity::ExamPackage(_) => EntityType::ExamPackage,
             Entity::ExamReport(_) => EntityType::ExamReport,
+            Entity::CriticalValue(_) => EntityType::CriticalValue,
         }
     }
 
@@ -57,6 +62,7 @@ impl Entity {
             Entity::ExamItemGroup(group) => &group.envelope,
             Entity::ExamPackage(package) => &package.envelope,
             Entity::ExamReport(report) => &report.envelope,
+            Entity::CriticalValue(value) => &value.envelope,
         }
     }
 
@@ -67,6 +73,7 @@ impl Entity {
             Entity::ExamItemGroup(group) => &mut group.envelope,
             Entity::ExamPackage(package) => &mut package.envelope,
             Entity::ExamReport(report) => &mut report.envelope,
+            Entity::CriticalValue(value) => &mut value.envelope,
         }
     }
 
@@ -82,6 +89,7 @@ impl Entity {
             Entity::ExamItemGroup(group) => canonical::to_vec(group),
             Entity::ExamPackage(package) => canonical::to_vec(package),
             Entity::ExamReport(report) => canonical::to_vec(report),
+            Entity::CriticalValue(value) => canonical::to_vec(value),
         }
     }
 
@@ -92,6 +100,7 @@ impl Entity {
             EntityType::ExamItemGroup => Entity::ExamItemGroup(serde_json::from_slice(json)?),
             EntityType::ExamPackage => Entity::ExamPackage(serde_json::from_slice(json)?),
             EntityType::ExamReport => Entity::ExamReport(serde_json::from_slice(json)?),
+            EntityType::CriticalValue => Entity::CriticalValue(serde_json::from_slice(json)?),
         })
     }
 }
@@ -111,7 +120,7 @@ pub struct Envelope {
     pub campus_id: String,
     /// The id of the source that it was read from.
     pub source_system: String,
-    /// `exam_item`, `exam_item_group`, `exam_package` or `exam_report`.
+    /// `exam_item`, `exam_item_group`, `exam_package`, `exam_report` or `critical_value`.
     pub entity_type: String,
     /// `campus:scope:natural key`.
     pub business_key: String,

@@ -16,6 +16,8 @@ pub enum EventKind {
     Upserted,
     /// The entity is taken back; `data` is a [`Withdrawal`].
     Withdrawn,
+    /// It has been found, and somebody has to know: only of critical values, which are never taken back.
+    Raised,
 }
 
 impl EventKind {
@@ -24,7 +26,13 @@ impl EventKind {
         match self {
             EventKind::Upserted => "upserted",
             EventKind::Withdrawn => "withdrawn",
+            EventKind::Raised => "raised",
         }
+    }
+
+    /// What says that an entity is as `data` says.
+    pub fn telling(entity: EntityType) -> EventKind {
+        if entity == EntityType::CriticalValue { EventKind::Raised } else { EventKind::Upserted }
     }
 
     /// The event's type: `hisync.exam_report.upserted`.
@@ -41,7 +49,7 @@ impl fmt::Display for EventKind {
 
 /// A text that names no event kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither \"upserted\" nor \"withdrawn\"")]
+#[error("{0:?} is none of \"upserted\", \"withdrawn\", \"raised\"")]
 pub struct UnknownEventKind(pub String);
 
 impl FromStr for EventKind {
@@ -51,6 +59,7 @@ impl FromStr for EventKind {
         match text {
             "upserted" => Ok(EventKind::Upserted),
             "withdrawn" => Ok(EventKind::Withdrawn),
+            "raised" => Ok(EventKind::Raised),
             other => Err(UnknownEventKind(other.to_owned())),
         }
     }
@@ -70,7 +79,7 @@ pub struct CloudEvent {
     pub id: String,
     /// `/hospitals/{hospital}/sources/{source}`.
     pub source: String,
-    /// `hisync.<entity>.upserted` or `hisync.<entity>.withdrawn`.
+    /// `hisync.<entity>.upserted`, `hisync.<entity>.withdrawn` or `hisync.critical_value.raised`.
     #[serde(rename = "type")]
     pub kind: String,
     /// `{entity type}/{key}`.

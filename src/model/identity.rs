@@ -22,12 +22,19 @@ pub enum EntityType {
     ExamPackage,
     /// Report 体检报告: the results of one visit, or of one department for a visit.
     ExamReport,
+    /// Critical value 危急值: one result that has to be acted on at once.
+    CriticalValue,
 }
 
 impl EntityType {
     /// All of them, in the order in which upstream can resolve their references.
-    pub const ALL: [EntityType; 4] =
-        [EntityType::ExamItem, EntityType::ExamItemGroup, EntityType::ExamPackage, EntityType::ExamReport];
+    pub const ALL: [EntityType; 5] = [
+        EntityType::ExamItem,
+        EntityType::ExamItemGroup,
+        EntityType::ExamPackage,
+        EntityType::ExamReport,
+        EntityType::CriticalValue,
+    ];
 
     /// The name in configuration, events and JSON.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +43,7 @@ impl EntityType {
             EntityType::ExamItemGroup => "exam_item_group",
             EntityType::ExamPackage => "exam_package",
             EntityType::ExamReport => "exam_report",
+            EntityType::CriticalValue => "critical_value",
         }
     }
 }
@@ -48,7 +56,7 @@ impl fmt::Display for EntityType {
 
 /// A text that names no entity type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no entity type; use exam_item, exam_item_group, exam_package or exam_report")]
+#[error("{0:?} is no entity type; use exam_item, exam_item_group, exam_package, exam_report or critical_value")]
 pub struct UnknownEntityType(pub String);
 
 impl FromStr for EntityType {

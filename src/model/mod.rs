@@ -4,7 +4,7 @@
 //! and no clock.
 //!
 //! - [`canonical`]: the JSON that is hashed;
-//! - [`entity`]: the four entities that travel, and what they are made of;
+//! - [`entity`]: the entities that travel, and what they are made of;
 //! - [`identity`]: entity types, keys, sequences and event ids;
 //! - [`finding`]: what a check has to say about a record;
 //! - [`guard`]: changes so large that a person should look first;
@@ -21,8 +21,8 @@ pub mod identity;
 pub mod outcome;
 pub mod schema;
 
-pub use entity::{Entity, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
+pub use entity::{CriticalValue, Entity, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
 pub use event::{CloudEvent, EventKind};
 pub use finding::{Finding, Severity};
 pub use identity::{EntityKey, EntityType, Lifecycle, Sequence};
-pub use outcome::{Compose, Held, Mapped, Outcome, Part, SharedComposer, Wish};
+pub use outcome::{Assembly, Compose, File, HEADER, Held, Mapped, Outcome, Part, SharedComposer, WAITING, Wish};

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
 use super::guard::{Change, Guards};
 use super::{EntityKey, EntityType, Finding};
 
@@ -25,6 +28,56 @@ pub struct Mapped {
     pub data: Vec<u8>,
     /// The words by which `hisync explain` finds it: exam number, code.
     pub search: Vec<String>,
+    /// The files that `data` names, to be stored with it.
+    pub files: Vec<File>,
+    /// How it joins other parts, where the mapping says that it is only one; boxed, for few are.
+    pub assembly: Option<Box<Assembly>>,
+}
+
+impl Mapped {
+    /// An entity without files that is whole by itself.
+    pub fn new(key: EntityKey, wish: Wish, data: Vec<u8>, search: Vec<String>) -> Mapped {
+        Mapped { key, wish, data, search, files: Vec::new(), assembly: None }
+    }
+}
+
+/// The bytes of a file that a report names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct File {
+    /// SHA-256 of the bytes.
+    pub digest: [u8; 32],
+    /// What the bytes are.
+    pub media_type: String,
+    /// The bytes.
+    pub bytes: Arc<[u8]>,
+    /// Whose it is, where it can only be one person's; absent for what many reports share (a signature).
+    pub owner: Option<String>,
+}
+
+/// Without the bytes and the person: neither belongs into a log.
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("File").field("media_type", &self.media_type).field("size", &self.bytes.len()).finish()
+    }
+}
+
+/// The name of the part that says what the whole consists of.
+pub const HEADER: &str = "header";
+
+/// The reason code of an entity whose parts have not all come. Nobody is called for it before its time is over.
+pub const WAITING: &str = "waiting-for-parts";
+
+/// How a part joins the other parts of its entity.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assembly {
+    /// What it is called: [`HEADER`], `results`, `imaging`.
+    pub part: String,
+    /// The parts that must have come, beside what was ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
+    /// How many hours to wait for them before a person is called.
+    pub wait_hours: u32,
 }
 
 /// Whether an entity should be upstream.
@@ -101,6 +154,13 @@ pub trait Compose: Send + Sync {
         let _ = (key, groups);
         None
     }
+
+    /// Whether an entity that only tells of something (a critical value) tells anything new: `before` is
+    /// what was told last. Asked for no other entities.
+    fn is_news(&self, before: Option<&[u8]>, after: &[u8], now: DateTime<Utc>) -> bool {
+        let _ = now;
+        before != Some(after)
+    }
 }
 
 /// The latest part of an entity from one stream.
@@ -112,6 +172,8 @@ pub struct Part<'a> {
     pub wish: &'a Wish,
     /// The part's `data`.
     pub data: &'a [u8],
+    /// How it joins the others; `None` where its mapping says nothing of it.
+    pub assembly: Option<&'a Assembly>,
 }
 
 /// A composer that several threads share.

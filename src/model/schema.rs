@@ -8,7 +8,7 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 
 use super::event::{CloudEvent, Withdrawal};
-use super::{EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
+use super::{CriticalValue, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
 
 /// The version of the canonical model. A field added is a minor change and keeps it; a field
 /// removed or changed in meaning makes a new one.
@@ -32,6 +32,7 @@ pub fn entity_schema(entity: EntityType) -> Schema {
         EntityType::ExamItemGroup => schema_of::<ExamItemGroup>(&uri),
         EntityType::ExamPackage => schema_of::<ExamPackage>(&uri),
         EntityType::ExamReport => schema_of::<ExamReport>(&uri),
+        EntityType::CriticalValue => schema_of::<CriticalValue>(&uri),
     }
 }
 

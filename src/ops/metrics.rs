@@ -45,7 +45,7 @@ pub fn publish(report: &super::Report) {
     gauge!("hisync_outbox_depth").set(report.store.outbox_depth as f64);
     let oldest = report.store.oldest_undelivered_at.map_or(0, |at| (report.now - at).num_seconds().max(0));
     gauge!("hisync_outbox_oldest_age_seconds").set(oldest as f64);
-    gauge!("hisync_held_open").set(report.store.held_open.iter().map(|held| held.count).sum::<i64>() as f64);
+    gauge!("hisync_held_open").set(report.store.held_for_people() as f64);
     gauge!("hisync_store_size_bytes").set(report.store.size_bytes as f64);
     gauge!("hisync_upstream_breaker_open").set(if report.upstream.breaker.state == "closed" { 0.0 } else { 1.0 });
     if let Some(free) = report.disk.free_bytes {

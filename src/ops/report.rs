@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config::Expect;
 use crate::delivery;
 use crate::intake::{Again, Board, Gate, StreamState, StreamStatus};
+use crate::model::WAITING;
 use crate::store::{self, Onboarding, Overview, Store};
 
 /// Undelivered for longer than this is worth a look, even if upstream seems to be there.
@@ -251,6 +252,18 @@ fn upstream_reason(report: &Report) -> Option<Reason> {
             next: next.to_owned(),
         });
     }
+    let files = &report.upstream.attachments;
+    if files.breaker.state != "closed" {
+        let code = files.breaker.code.clone().unwrap_or_default();
+        return Some(Reason {
+            code: "attachments-down",
+            level: Level::Failing,
+            since: files.breaker.since,
+            subject,
+            text: format!("files are not taken ({code}): the events that name them wait, all are kept"),
+            next: files.last_failure.as_ref().map_or("see the log", |failure| failure.text).to_owned(),
+        });
+    }
     let oldest = (report.now - report.store.oldest_undelivered_at?).to_std().unwrap_or_default();
     (oldest > OLD).then(|| Reason {
         code: "upstream-slow",
@@ -264,9 +277,10 @@ fn upstream_reason(report: &Report) -> Option<Reason> {
 
 fn store_reasons(store: &Overview) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let open: i64 = store.held_open.iter().map(|held| held.count).sum();
+    let open = store.held_for_people();
     if open > 0 {
-        let mut kinds: Vec<_> = store.held_open.iter().map(|held| format!("{} {}", held.count, held.reason)).collect();
+        let for_people = store.held_open.iter().filter(|held| held.reason != WAITING);
+        let mut kinds: Vec<_> = for_people.map(|held| format!("{} {}", held.count, held.reason)).collect();
         kinds.truncate(4);
         reasons.push(Reason {
             code: "held",

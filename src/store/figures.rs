@@ -18,6 +18,10 @@ fn add(figures: &mut Figures, name: &str, n: i64) {
 
 /// Adds an entity that the mapping vouches for.
 pub(super) fn of_entity(figures: &mut Figures, kind: EntityType, data: &[u8]) {
+    // An alarm repeats what its report says.
+    if kind == EntityType::CriticalValue {
+        return;
+    }
     add(figures, "entities", 1);
     let Ok(entity) = Entity::from_json(kind, data) else { return };
     let unknown = entity.envelope().issues.iter().any(|issue| issue.code == super::codes::UNKNOWN_CODE);

@@ -99,7 +99,7 @@ pub(super) fn examine(tx: &mut Tx<'_>, stream: i64, batch: &Batch) -> Result<Dec
 }
 
 fn is_guarded(entity: EntityType) -> bool {
-    entity != EntityType::ExamReport
+    matches!(entity, EntityType::ExamPackage | EntityType::ExamItemGroup | EntityType::ExamItem)
 }
 
 /// How an outcome would change what upstream has; `None` where it would not.
@@ -187,6 +187,7 @@ fn hold(
                 mapping: None,
                 reason: MASS_CHANGE,
                 findings: &findings,
+                until: None,
             },
         )?,
     };

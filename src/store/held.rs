@@ -7,6 +7,7 @@ use super::ledger::{self, Origin};
 use super::prepare::Hash;
 use super::writer::Tx;
 use super::{Error, guard, onboarding, snapshot};
+use crate::model::WAITING;
 
 /// Where an item comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,38 @@ pub(super) struct New<'a> {
     pub(super) reason: &'a str,
     /// JSON.
     pub(super) findings: &'a str,
+    /// Until when nobody is called for it, in microseconds; `None`: it needs a person now.
+    pub(super) until: Option<i64>,
+}
+
+/// The reason code of parts that were waited for in vain.
+const OVERDUE: &str = "parts-overdue";
+
+/// Until when the parts of an entity are waited for, and under which reason: a wait that has begun, or is
+/// over, does not begin anew with each version of a part.
+pub(super) fn wait(tx: &Tx<'_>, entity: i64, micros: i64) -> Result<(&'static str, Option<i64>), Error> {
+    let sql = "SELECT reason, until FROM held WHERE entity_id = ?1 AND state = 'open' AND leg = 'record'
+                 AND reason IN (?2, ?3) ORDER BY until IS NOT NULL, until LIMIT 1";
+    let begun = tx.one("look for a held item", sql, (entity, WAITING, OVERDUE), |row| {
+        Ok((row.get_ref(0)?.as_str()? == OVERDUE, row.get::<_, Option<i64>>(1)?))
+    })?;
+    Ok(match begun {
+        Some((true, _)) => (OVERDUE, None),
+        Some((false, Some(until))) => (WAITING, Some(until)),
+        _ => (WAITING, Some(tx.now.saturating_add(micros))),
+    })
+}
+
+/// Calls a person for the parts that were waited for long enough.
+pub(super) fn overdue(tx: &mut Tx<'_>) -> Result<(), Error> {
+    let sql = "SELECT id FROM held WHERE until IS NOT NULL AND state = 'open' AND until <= ?1 LIMIT 100";
+    let over: Vec<i64> = tx.all("look for overdue parts", sql, (tx.now,), |row| row.get(0))?;
+    for id in over {
+        tx.run("call for overdue parts", "UPDATE held SET reason = ?2, until = NULL WHERE id = ?1", (id, OVERDUE))?;
+        tx.count_held(Leg::Record.as_str(), WAITING, -1);
+        tx.count_held(Leg::Record.as_str(), OVERDUE, 1);
+    }
+    Ok(())
 }
 
 /// Opens an item; a record that is held again keeps the item (its id and age) that it has.
@@ -69,8 +102,8 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
         let same =
             tx.one("look for a held item", sql, of, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         if let Some((id, reason)) = same {
-            let sql = "UPDATE held SET reason = ?2, findings = ?3, mapping_id = ?4 WHERE id = ?1";
-            tx.run("update a held item", sql, (id, new.reason, new.findings, new.mapping))?;
+            let sql = "UPDATE held SET reason = ?2, findings = ?3, mapping_id = ?4, until = ?5 WHERE id = ?1";
+            tx.run("update a held item", sql, (id, new.reason, new.findings, new.mapping, new.until))?;
             tx.count_held(new.leg.as_str(), &reason, -1);
             tx.count_held(new.leg.as_str(), new.reason, 1);
             return Ok(id);
@@ -80,7 +113,7 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
     tx.insert(
         "open a held item",
         "INSERT INTO held (leg, stream_id, archive_id, event_id, type, entity_id, digest, mapping_id, reason, findings,
-           state, opened_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'open', ?11)",
+           state, opened_at, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'open', ?11, ?12)",
         (
             new.leg.as_str(),
             new.stream,
@@ -93,6 +126,7 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
             new.reason,
             new.findings,
             tx.now,
+            new.until,
         ),
     )
 }
@@ -100,15 +134,31 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
 /// Closes an item; does nothing where it is closed already.
 pub(super) fn close(tx: &mut Tx<'_>, id: i64, state: &str, who: &str, note: &str) -> Result<bool, Error> {
     let sql = "UPDATE held SET state = ?2, closed_at = ?3, closed_by = ?4, note = ?5 WHERE id = ?1 AND state = 'open'
-               RETURNING leg, reason";
+               RETURNING leg, reason, until IS NOT NULL";
     let closed = tx.all("close a held item", sql, (id, state, tx.now, who, note), |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?))
     })?;
-    for (leg, reason) in &closed {
+    for (leg, reason, waited) in &closed {
         tx.run("wait no longer", "DELETE FROM waiting WHERE held_id = ?1", (id,))?;
         tx.count_held(Leg::parse(leg).as_str(), reason, -1);
+        if *waited && state != "dismissed" {
+            told_by_the_whole(tx, id)?;
+        }
     }
     Ok(!closed.is_empty())
+}
+
+/// A part that only waited for others has nothing to say of its own any more: it counts as unchanged.
+fn told_by_the_whole(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
+    let sql = "UPDATE disposition SET fate = 'unchanged', held_id = NULL
+               WHERE archive_id = (SELECT archive_id FROM held WHERE id = ?1) AND held_id = ?1
+               RETURNING type, (SELECT stream_id FROM held WHERE id = ?1)";
+    let moved =
+        tx.all("count a part that waited", sql, (id,), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    for (kind, stream) in moved {
+        tx.count(stream, ledger::kind(&kind)?, Some("held"), Some("unchanged"));
+    }
+    Ok(())
 }
 
 fn close_all(tx: &mut Tx<'_>, ids: Vec<i64>, note: &str) -> Result<(), Error> {
@@ -165,12 +215,15 @@ pub(super) fn supersede_covered(tx: &mut Tx<'_>, entity: i64) -> Result<(), Erro
     Ok(())
 }
 
-/// Closes what upstream refused of an entity once it has a newer version.
-pub(super) fn supersede_refused(tx: &mut Tx<'_>, entity: i64, delivered: i64) -> Result<(), Error> {
+/// Closes what upstream refused of entities once it has a newer version: `delivered` lists the outbox
+/// entries that it has.
+pub(super) fn supersede_refused(tx: &mut Tx<'_>, delivered: &str) -> Result<(), Error> {
     let older = tx.all(
         "look for held items",
-        "SELECT id FROM held WHERE entity_id = ?1 AND leg = 'outbox' AND state = 'open' AND event_id < ?2",
-        (entity, delivered),
+        "SELECT h.id FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value
+         CROSS JOIN held h ON h.entity_id = o.entity_id
+         WHERE h.leg = 'outbox' AND h.state = 'open' AND h.event_id < o.id",
+        (delivered,),
         |row| row.get(0),
     )?;
     close_all(tx, older, "a newer version is delivered")
@@ -279,6 +332,7 @@ fn release_change(tx: &mut Tx<'_>, id: i64, item: &Item, source: &str, who: &str
     };
     // The record that is held is the latest part of the entity: it was vouched for by itself.
     guard::follow(tx, id, (item.stream, source), entity, archive)?.ok_or_else(refused)?;
+    super::attachments::release(tx, entity)?;
     close(tx, id, "released", who, "")?;
     supersede_covered(tx, entity)
 }
@@ -320,6 +374,7 @@ pub(super) fn refused(tx: &mut Tx<'_>, event: i64, code: &str, message: &str) ->
         mapping: Some(mapping),
         reason: code,
         findings: &findings,
+        until: None,
     };
     open(tx, item)?;
     Ok(())

@@ -8,7 +8,8 @@ use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
 use super::writer::{Name, Progress, Tx};
-use super::{Committed, Error, RecordReceipt, onboarding, snapshot};
+use super::{Committed, Error, RecordReceipt, attachments, onboarding, prepare, snapshot};
+use crate::model::{EntityKey, EntityType, Finding, Held, Severity};
 
 /// The stream's row as the batch found it.
 struct Stream<'a> {
@@ -173,13 +174,18 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
         known.push(found);
     }
     if !news {
-        for found in known.iter().filter_map(|known| known.ledger.as_ref()) {
-            seen(tx, stream, found.id)?;
-            guard::agrees(tx, (stream.id, stream.source), found.id)?;
+        for (found, outcome) in known.iter().zip(&record.outcomes) {
+            if let (Some(ledger), false) = (&found.ledger, is_alarm(outcome)) {
+                seen(tx, stream, ledger.id)?;
+                guard::agrees(tx, (stream.id, stream.source), ledger.id)?;
+            }
         }
         return Ok(RecordReceipt::Reread);
     }
-    if let Some(archive) = archived_before(&known, record, mapping) {
+    // An alarm that an older mapping did not raise makes no new version of its record.
+    let settled =
+        || known.iter().zip(&record.outcomes).filter(|(_, outcome)| !is_alarm(outcome)).map(|(known, _)| known);
+    if let Some(archive) = archived_before(settled, record, mapping) {
         again(tx, stream, record, archive, mapping)?;
         return Ok(RecordReceipt::Reread);
     }
@@ -217,14 +223,23 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
 
 /// The archived record that a poll has read again, under another mapping than before: it is mapped
 /// again and no new version of anything. A message that comes again was sent again, and counts.
-fn archived_before(known: &[Known], record: &Record, mapping: i64) -> Option<i64> {
+fn archived_before<'k, I: Iterator<Item = &'k Known>>(
+    known: impl Fn() -> I,
+    record: &Record,
+    mapping: i64,
+) -> Option<i64> {
     if record.resend_key.is_some() {
         return None;
     }
-    let (archive, _) = known.first()?.same?;
-    let one = known.iter().all(|known| known.same.is_some_and(|(of, _)| of == archive));
-    let corrected = known.iter().any(|known| known.same.is_some_and(|(_, by)| by != mapping));
+    let (archive, _) = known().next()?.same?;
+    let one = known().all(|known| known.same.is_some_and(|(of, _)| of == archive));
+    let corrected = known().any(|known| known.same.is_some_and(|(_, by)| by != mapping));
     (one && corrected).then_some(archive)
+}
+
+/// Whether this tells of a critical value: the one entity that is never missing from a snapshot.
+fn is_alarm(outcome: &Prepared) -> bool {
+    kind_of(outcome) == EntityType::CriticalValue.as_str()
 }
 
 fn kind_of(outcome: &Prepared) -> &'static str {
@@ -380,6 +395,10 @@ fn hold(
     doubtful: &Doubtful,
     archive: i64,
 ) -> Result<i64, Error> {
+    let (reason, until) = match (entity, doubtful.wait) {
+        (Some(entity), Some(micros)) => held::wait(tx, entity, micros)?,
+        _ => (doubtful.reason.as_str(), None),
+    };
     held::supersede_older(tx, origin.stream, entity, &digest, archive)?;
     let item = held::New {
         leg: Leg::Record,
@@ -390,8 +409,9 @@ fn hold(
         entity,
         digest: Some(digest),
         mapping: Some(origin.mapping),
-        reason: &doubtful.reason,
+        reason,
         findings: &doubtful.findings,
+        until,
     };
     let id = held::open(tx, item)?;
     match entity {
@@ -419,6 +439,9 @@ fn apply_good(
     let again = record.archived.is_some();
     let gone = again && known.part.as_ref().is_some_and(|part| part.absent.as_deref() == Some(snapshot::MISSING));
     let absent = if gone { Some(snapshot::MISSING.to_owned()) } else { good.absent.clone() };
+    let alarm = good.key.entity == EntityType::CriticalValue;
+    // What was found once is not missing because a later catalogue does not tell it again.
+    let scan = if alarm { 0 } else { stream.scan };
     let content = match same {
         Some(part) => part.content,
         None => {
@@ -428,15 +451,30 @@ fn apply_good(
     };
     tx.run(
         "store a part",
-        "INSERT INTO part (entity_id, stream_id, archive_id, digest, mapping_id, absent, hash, content_id, seen_scan)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        "INSERT INTO part (entity_id, stream_id, archive_id, digest, mapping_id, absent, hash, content_id, seen_scan,
+           assembly) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11)
          ON CONFLICT DO UPDATE SET archive_id = excluded.archive_id, digest = excluded.digest,
            mapping_id = excluded.mapping_id, absent = excluded.absent, hash = excluded.hash,
            content_id = excluded.content_id, seen_scan = max(seen_scan, excluded.seen_scan),
-           missing = iif(?10, missing, 0)",
-        (ledger.id, stream.id, archive, record.digest, origin.mapping, &absent, good.hash, content, stream.scan, again),
+           missing = iif(?10, missing, 0), assembly = excluded.assembly",
+        rusqlite::params![
+            ledger.id,
+            stream.id,
+            archive,
+            record.digest,
+            origin.mapping,
+            &absent,
+            good.hash,
+            content,
+            scan,
+            again,
+            good.assembly
+        ],
     )?;
-    let whole = if known.shared {
+    let files_shared =
+        (!good.files.is_empty() || !ledger.fresh) && attachments::keep(tx, ledger.id, stream.id, &good.files)?;
+    // Each stream that tells of a critical value tells of it alone.
+    let whole = if (known.shared && !alarm) || good.assembly.is_some() {
         ledger::compose(tx, &good.key, ledger.id)?
     } else {
         Ok(ledger::Whole { absent, hash: good.hash, content, size: good.data.size })
@@ -447,6 +485,10 @@ fn apply_good(
             Ok((ledger.id, Fate::Held(id)))
         }
         Ok(whole) => {
+            if files_shared && whole.absent.is_none() {
+                let id = hold(tx, origin, Some(ledger.id), record.digest, &shared_file(&good.key)?, archive)?;
+                return Ok((ledger.id, Fate::Held(id)));
+            }
             if let Some(doubtful) = ledger::doubt_change(tx, &good.key, &ledger, &whole)? {
                 let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
                 return Ok((ledger.id, Fate::Held(id)));
@@ -467,6 +509,17 @@ fn apply_good(
             Ok((ledger.id, event.map_or(Fate::Unchanged, Fate::Event)))
         }
     }
+}
+
+fn shared_file(key: &EntityKey) -> Result<Doubtful, Error> {
+    let message = "another person's report has the very same file";
+    prepare::doubtful(Held {
+        entity: Some(key.entity),
+        key: Some(key.clone()),
+        reason: attachments::SHARED.to_owned(),
+        findings: vec![Finding::new(attachments::SHARED, Severity::Hold, "attachments", message)],
+        search: Vec::new(),
+    })
 }
 
 /// What became of one outcome of an archived record, as it is stored.

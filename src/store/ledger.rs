@@ -10,10 +10,13 @@ use sha2::{Digest as _, Sha256};
 use super::codec::{Packed, pack, unpack};
 use super::prepare::{Doubtful, Good, Hash, Prepared, UNROUTED};
 use super::writer::Tx;
-use super::{Error, UNREADABLE_EVENT};
+use super::{Error, UNREADABLE_EVENT, attachments, outbox};
 use crate::model::event::Withdrawal;
 use crate::model::schema::{schema_uri, withdrawal_schema_uri};
-use crate::model::{EntityKey, EntityType, EventKind, Finding, Held, Part, Sequence, Severity, Wish, canonical};
+use crate::model::{
+    Assembly, EntityKey, EntityType, EventKind, Finding, HEADER, Held, Part, Sequence, Severity, WAITING, Wish,
+    canonical,
+};
 
 /// An entity's row.
 pub(super) struct Ledger {
@@ -90,42 +93,58 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
         stream: String,
         wish: Wish,
         data: Vec<u8>,
+        assembly: Option<Assembly>,
     }
     let failed = || Error::sqlite("read an entity's parts");
     let mut statement = tx
         .conn
         .prepare_cached(
-            "SELECT s.name, p.absent, p.hash, p.content_id, c.codec, c.size, c.body FROM part p
+            "SELECT s.name, p.absent, p.hash, p.content_id, c.codec, c.size, c.body, p.assembly FROM part p
              JOIN stream s ON s.id = p.stream_id JOIN content c ON c.id = p.content_id
              WHERE p.entity_id = ?1 ORDER BY s.name",
         )
         .map_err(failed())?;
     let rows = statement.query_map((entity,), |row| {
         let whole = Whole { absent: row.get(1)?, hash: row.get(2)?, content: row.get(3)?, size: row.get(5)? };
-        Ok((row.get::<_, String>(0)?, whole, row.get::<_, i64>(4)?, row.get::<_, Vec<u8>>(6)?))
+        let assembly = row.get::<_, Option<String>>(7)?;
+        Ok((row.get::<_, String>(0)?, whole, row.get::<_, i64>(4)?, row.get::<_, Vec<u8>>(6)?, assembly))
     });
     let mut parts = Vec::new();
     let mut only = None;
     for row in rows.map_err(failed())? {
-        let (stream, whole, codec, body) = row.map_err(failed())?;
+        let (stream, whole, codec, body, assembly) = row.map_err(failed())?;
         let wish = whole.absent.clone().map_or(Wish::Present, |reason| Wish::Absent { reason });
-        parts.push(Stored { stream, wish, data: unpack(codec, whole.size, body)? });
+        // One damaged part must not keep whole batches out of the store; a person looks at the entity.
+        let Ok(data) = unpack(codec, whole.size, body) else { return unreadable(key, PART).map(Err) };
+        let assembly = assembly.map(|text| serde_json::from_str(&text)).transpose();
+        let Ok(assembly) = assembly else { return unreadable(key, PART).map(Err) };
+        parts.push(Stored { stream, wish, data, assembly });
         only = Some(whole);
     }
-    if parts.len() == 1
+    if let [Stored { assembly: None, .. }] = parts.as_slice()
         && let Some(whole) = only
     {
         return Ok(Ok(whole));
     }
-    let parts: Vec<Part<'_>> =
-        parts.iter().map(|part| Part { stream: &part.stream, wish: &part.wish, data: &part.data }).collect();
+    // The header's wait counts, where it is there.
+    let hours = |part: &Stored| part.assembly.as_ref().map(|it| (it.part == HEADER, i64::from(it.wait_hours)));
+    let wait = parts.iter().filter_map(hours).max().map(|(_, hours)| hours * 3_600_000_000);
+    let parts: Vec<Part<'_>> = parts
+        .iter()
+        .map(|part| Part { stream: &part.stream, wish: &part.wish, data: &part.data, assembly: part.assembly.as_ref() })
+        .collect();
     Ok(match super::prepare::outcome(tx.shared.composer.compose(key, &parts))? {
+        Prepared::Held(doubtful) if doubtful.reason == WAITING => Err(Doubtful { wait, ..doubtful }),
         Prepared::Held(doubtful) => Err(doubtful),
         Prepared::Mapped(Good { absent, hash, data, .. }) => {
             Ok(Whole { absent, hash, content: store_content(tx, &data)?, size: data.size })
         }
     })
 }
+
+/// The data of an entity's newest event.
+pub(super) const NEWEST: &str = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
+    WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
 
 /// Why the entity's next version may not follow its newest event by itself.
 pub(super) fn doubt_change(
@@ -139,7 +158,7 @@ pub(super) fn doubt_change(
     }
     let before = match data(tx, NEWEST, ledger.id) {
         // A damaged version must not keep the versions after it out of the store; a person looks at one.
-        Err(Error::Unreadable(_)) => return unreadable(key).map(Some),
+        Err(Error::Unreadable(_)) => return unreadable(key, VERSION).map(Some),
         before => before?,
     };
     let after = data(tx, CONTENT, next.content)?;
@@ -147,8 +166,10 @@ pub(super) fn doubt_change(
     tx.shared.composer.doubt_change(key, &before, &after).map(super::prepare::doubtful).transpose()
 }
 
-fn unreadable(key: &EntityKey) -> Result<Doubtful, Error> {
-    let message = "the version before can't be read from the store: its file is damaged";
+const VERSION: &str = "the version before can't be read from the store: its file is damaged";
+const PART: &str = "a part can't be read from the store: its file is damaged";
+
+fn unreadable(key: &EntityKey, message: &str) -> Result<Doubtful, Error> {
     super::prepare::doubtful(Held {
         entity: Some(key.entity),
         key: Some(key.clone()),
@@ -158,12 +179,26 @@ fn unreadable(key: &EntityKey) -> Result<Doubtful, Error> {
     })
 }
 
-/// The data of an entity's newest version.
-pub(super) const NEWEST: &str = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
-     WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
-
 /// The data of a content's row.
 pub(super) const CONTENT: &str = "SELECT codec, size, body FROM content WHERE id = ?1";
+
+/// Whether an entity that only tells of something tells anything new.
+fn is_news(tx: &Tx<'_>, ledger: &Ledger, whole: &Whole) -> Result<bool, Error> {
+    let before = match ledger.present {
+        true => data(tx, NEWEST, ledger.id),
+        false => Ok(None),
+    };
+    // An alarm too many, where the one before can't be read.
+    let before = match before {
+        Err(Error::Unreadable(_)) => None,
+        before => before?,
+    };
+    let Some(after) = data(tx, CONTENT, whole.content)? else {
+        return Ok(true);
+    };
+    let now = DateTime::from_timestamp_micros(tx.now).unwrap_or_default();
+    Ok(tx.shared.composer.is_news(before.as_deref(), &after, now))
+}
 
 pub(super) fn data(tx: &Tx<'_>, sql: &str, id: i64) -> Result<Option<Vec<u8>>, Error> {
     let found = tx.one("read data", sql, (id,), |row| {
@@ -195,11 +230,14 @@ pub(super) fn settle_told(
 ) -> Result<Option<i64>, Error> {
     match &whole.absent {
         None if ledger.present && ledger.hash == Some(whole.hash) => Ok(None),
+        None if key.entity == EntityType::CriticalValue && !is_news(tx, ledger, whole)? => Ok(None),
         None => {
             let told_whole = told_data.map(|data| stored(tx, None, data)).transpose()?;
             let sent = told_whole.as_ref().unwrap_or(whole);
-            event(tx, origin, key, ledger, EventKind::Upserted, sent, whole.hash).map(Some)
+            event(tx, origin, key, ledger, EventKind::telling(key.entity), sent, whole.hash).map(Some)
         }
+        // An alarm that rang has rung.
+        Some(_) if key.entity == EntityType::CriticalValue => Ok(None),
         Some(reason) if ledger.present => {
             let taken_back =
                 Withdrawal { key: key.key.clone(), last_sequence: ledger.sequence.to_string(), reason: told(reason) };
@@ -261,7 +299,7 @@ fn event(
         time: DateTime::from_timestamp_micros(tx.now).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Micros, false),
         datacontenttype: "application/json",
         dataschema: match kind {
-            EventKind::Upserted => schema_uri(key.entity),
+            EventKind::Upserted | EventKind::Raised => schema_uri(key.entity),
             EventKind::Withdrawn => withdrawal_schema_uri(),
         },
         sequence: sequence.to_string(),
@@ -287,8 +325,16 @@ fn event(
                 |_| Ok(()),
             )?
             .is_some();
-    let due = !busy && !super::onboarding::waits(tx.conn, origin.stream)?;
-    let ready = due.then_some(0_i64);
+    let files = match kind {
+        EventKind::Upserted => attachments::named(tx, ledger.id, whole.content)?,
+        EventKind::Withdrawn | EventKind::Raised => Vec::new(),
+    };
+    // An alarm waits for no judgement of its stream: late it is worth nothing.
+    let alarm = key.entity == EntityType::CriticalValue;
+    let blocked =
+        busy || attachments::lacking(tx, &files)? || (!alarm && super::onboarding::waits(tx.conn, origin.stream)?);
+    let at_once = if alarm { outbox::URGENT } else { 0 };
+    let ready = (!blocked).then_some(at_once);
     let id = tx.insert(
         "queue an event",
         "INSERT INTO outbox (entity_id, stream_id, state, ready_at, size, created_at)
@@ -316,9 +362,13 @@ fn event(
     tx.run(
         "update the ledger",
         "UPDATE entity SET state = ?2, sequence = ?3, hash = ?4 WHERE id = ?1",
-        (ledger.id, if kind == EventKind::Upserted { "present" } else { "withdrawn" }, sequence.0 as i64, compared),
+        (ledger.id, if kind == EventKind::Withdrawn { "withdrawn" } else { "present" }, sequence.0 as i64, compared),
     )?;
-    tx.wake |= due;
+    attachments::bind(tx, id, &files)?;
+    tx.wake |= !blocked;
+    if at_once == outbox::URGENT {
+        tx.shared.urgent.raise();
+    }
     tx.count_outbox(None, "queued", 1);
     Ok(id)
 }

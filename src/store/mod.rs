@@ -10,6 +10,7 @@
 //!                                               └ held
 //! ```
 
+mod attachments;
 mod canary;
 mod codec;
 mod codes;
@@ -142,6 +143,40 @@ pub struct Settlement {
     pub verdict: Verdict,
 }
 
+/// A file that upstream must have before an event that names it.
+#[derive(Clone, Debug)]
+pub struct DueFile {
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Its bytes; `None` where the store has given them up, or can't read them.
+    pub bytes: Option<Bytes>,
+    /// How many attempts were made before.
+    pub attempts: u32,
+}
+
+/// What became of an attempt to send a file.
+#[derive(Clone, Debug)]
+pub enum FileVerdict {
+    /// Upstream has it.
+    Stored,
+    /// To be sent again, not before a time.
+    Retry {
+        /// When.
+        at: DateTime<Utc>,
+        /// A stable word.
+        code: String,
+    },
+    /// Upstream will never take it: the events that name it are held.
+    Refused {
+        /// Upstream's code, or ours.
+        code: String,
+        /// Upstream's words, or ours.
+        message: String,
+    },
+}
+
 /// What upstream said of one event.
 #[derive(Clone, Debug)]
 pub enum Verdict {
@@ -177,8 +212,16 @@ impl Store {
         let lock = schema::lock(dir)?;
         let path = schema::file(dir);
         let conn = schema::open_writer(&path)?;
-        let work = tokio::sync::Notify::new();
-        let shared = Arc::new(writer::Shared { path, options, composer, clock, work, starts: Mutex::default() });
+        let shared = Arc::new(writer::Shared {
+            path,
+            options,
+            composer,
+            clock,
+            work: tokio::sync::Notify::new(),
+            urgent: writer::Signal::default(),
+            files: writer::Signal::default(),
+            starts: Mutex::default(),
+        });
         writer::recover(&conn, &shared)?;
         // Whatever lies in the outbox is work.
         shared.work.notify_one();
@@ -286,6 +329,46 @@ impl Store {
     /// Records what became of an attempt. A verdict on an entry that is settled already changes nothing.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
         self.write("settle", settlements.len(), move |tx| outbox::settle(tx, &settlements)).await
+    }
+
+    /// Takes what must not wait behind others (critical values), as [`Store::take`] does.
+    pub async fn take_urgent(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
+        let claimed = self.write("claim", limit.events, move |tx| outbox::claim_urgent(tx, limit)).await?;
+        self.readable(claimed).await
+    }
+
+    /// Returns when something that must not wait was queued. For one waiter, as [`Store::work_arrived`].
+    pub async fn urgent_arrived(&self) {
+        self.inner.shared.urgent.heard().await;
+    }
+
+    /// The file whose attempt is due longest; `None` where none is due now.
+    pub async fn file_due(&self) -> Result<Option<DueFile>, Error> {
+        let now = self.inner.shared.clock.now_micros();
+        let due = self.read_now(move |reader| attachments::due(&reader.conn, now)).await?;
+        Ok(due.map(|due| DueFile {
+            sha256: hex::encode(due.digest),
+            media_type: due.media_type.clone(),
+            attempts: due.attempts,
+            bytes: due.bytes().map(Bytes::from),
+        }))
+    }
+
+    /// Records what became of an attempt to send a file, by the SHA-256 (hex) of its bytes.
+    pub async fn settle_file(&self, sha256: &str, verdict: FileVerdict) -> Result<(), Error> {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(sha256, &mut digest).map_err(|_| Error::Refused("this is no SHA-256 in hex"))?;
+        self.write("settle a file", 1, move |tx| match &verdict {
+            FileVerdict::Stored => attachments::confirm(tx, &digest),
+            FileVerdict::Retry { at, code } => attachments::later(tx, &digest, at.timestamp_micros(), code),
+            FileVerdict::Refused { code, message } => attachments::refuse(tx, &digest, code, message),
+        })
+        .await
+    }
+
+    /// Returns when a file is to be sent. For one waiter, as [`Store::work_arrived`].
+    pub async fn file_arrived(&self) {
+        self.inner.shared.files.heard().await;
     }
 
     /// Puts back everything that is claimed or on its way. For the start of the one sender, after

@@ -13,7 +13,7 @@ use super::codec::unpack;
 use super::figures::{self, Figures, share};
 use super::held::{self, Leg};
 use super::writer::Tx;
-use super::{Error, Reader, Store, ledger, query};
+use super::{Error, Reader, Store, ledger, outbox, query};
 use crate::model::{Finding, Severity};
 
 /// The reason code of a stream that waits.
@@ -265,6 +265,7 @@ fn hold(tx: &mut Tx<'_>, stream: i64, findings: &[Finding], figures: &Figures) -
                     mapping: None,
                     reason: ONBOARDING,
                     findings: &text,
+                    until: None,
                 },
             )?
         }
@@ -285,13 +286,7 @@ pub(super) fn start(tx: &mut Tx<'_>, stream: i64, who: &str, note: &str) -> Resu
     if let Some(Some(held)) = held {
         held::close(tx, held, "released", who, note)?;
     }
-    let sql = "UPDATE outbox SET ready_at = 0 WHERE stream_id = ?1 AND state = 'queued' AND ready_at IS NULL
-               AND done_at IS NULL AND NOT EXISTS
-                 (SELECT 1 FROM outbox o WHERE o.entity_id = outbox.entity_id AND o.done_at IS NULL
-                    AND o.id < outbox.id)";
-    tx.run("start a stream", sql, (stream,))?;
-    tx.wake = true;
-    Ok(())
+    outbox::start(tx, stream)
 }
 
 /// Lets streams deliver that are no longer judged.

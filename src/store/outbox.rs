@@ -12,8 +12,10 @@
 //! takes and nothing else, and two entries of one entity are never on their way together (P5).
 //! When the head is delivered or held, the next one becomes the head.
 
+use std::collections::BTreeMap;
+
 use super::writer::Tx;
-use super::{ClaimLimit, Error, Settlement, Verdict, held, ledger};
+use super::{ClaimLimit, Error, Settlement, Verdict, attachments, held, ledger};
 
 /// Longer than any request may take, or a slow upstream sees an event twice; short enough that a
 /// sender that died alone does not block its keys for long. Microseconds.
@@ -21,6 +23,12 @@ const LEASE: i64 = 10 * 60 * 1_000_000;
 
 /// Attempts that are remembered, entry by entry.
 const REMEMBERED: i64 = 20;
+
+/// The due time of a head that must not wait behind others; that of any other is 0, or a time.
+pub(super) const URGENT: i64 = -1;
+
+/// Sets the due time of a head that is due at once.
+const AT_ONCE: &str = "iif((SELECT n.type FROM entity n WHERE n.id = entity_id) = 'critical_value', -1, 0)";
 
 /// A claimed entry as it lies in the file.
 pub(super) struct Claimed {
@@ -42,42 +50,72 @@ pub(super) const DUE: &str =
 /// Takes due entries; `state` is `claimed`, or `inflight` where they leave at once.
 pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit, state: &'static str) -> Result<Vec<Claimed>, Error> {
     unclaim(tx, tx.now - LEASE)?;
+    held::overdue(tx)?;
     let events = i64::try_from(limit.events).unwrap_or(i64::MAX);
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?));
-    // Those that waited get up to half of the claim, so that neither they nor the fresh ones starve.
-    let mut due = tx.all("claim", DUE, (1, tx.now, (events / 2).max(1).min(events)), read)?;
+    let mut due = tx.all("claim", DUE, (URGENT, URGENT, events), due_row)?;
     let rest = events - due.len() as i64;
-    due.extend(tx.all("claim", DUE, (0, 0, rest), read)?);
+    // Those that waited get up to half of the claim, so that neither they nor the fresh ones starve.
+    due.extend(tx.all("claim", DUE, (1, tx.now, (rest / 2).max(1).min(rest)), due_row)?);
+    let rest = events - due.len() as i64;
+    due.extend(tx.all("claim", DUE, (0, 0, rest), due_row)?);
+    take(tx, due, limit, state)
+}
 
-    let mut claimed = Vec::with_capacity(due.len());
+/// Takes what must not wait behind others, to leave at once.
+pub(super) fn claim_urgent(tx: &mut Tx<'_>, limit: ClaimLimit) -> Result<Vec<Claimed>, Error> {
+    let events = i64::try_from(limit.events).unwrap_or(i64::MAX);
+    let due = tx.all("claim", DUE, (URGENT, URGENT, events), due_row)?;
+    take(tx, due, limit, "inflight")
+}
+
+fn due_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, String, i64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn take(
+    tx: &mut Tx<'_>,
+    due: Vec<(i64, String, i64)>,
+    limit: ClaimLimit,
+    state: &'static str,
+) -> Result<Vec<Claimed>, Error> {
+    let mut taken = Vec::with_capacity(due.len());
     let mut bytes = 0_usize;
     for (id, before, size) in due {
         bytes = bytes.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
-        if bytes > limit.bytes && !claimed.is_empty() {
+        if bytes > limit.bytes && !taken.is_empty() {
             break;
         }
-        let sql = "UPDATE outbox SET state = ?3, ready_at = NULL, claimed_at = ?2 WHERE id = ?1";
-        tx.run("claim", sql, (id, tx.now, state))?;
         tx.count_outbox(Some(&before), state, 1);
-        let sql = "SELECT e.event_id, n.type, n.key, o.attempts, e.head, c.codec, c.size, c.body FROM outbox o
-                   JOIN event e ON e.id = o.id JOIN entity n ON n.id = o.entity_id JOIN content c ON c.id = e.content_id
-                   WHERE o.id = ?1";
-        let entry = tx.one("claim", sql, (id,), |row| {
-            Ok(Claimed {
-                id,
-                event_id: row.get(0)?,
-                entity: row.get(1)?,
-                key: row.get(2)?,
-                attempts: row.get(3)?,
-                head: row.get(4)?,
-                codec: row.get(5)?,
-                size: row.get(6)?,
-                body: row.get(7)?,
-            })
-        })?;
-        claimed.push(entry.ok_or(Error::Unreadable("an event"))?);
+        taken.push(id);
     }
-    Ok(claimed)
+    let ids = list(&taken);
+    let sql = "UPDATE outbox SET state = ?3, ready_at = NULL, claimed_at = ?2
+               WHERE id IN (SELECT value FROM json_each(?1))";
+    tx.run("claim", sql, (&ids, tx.now, state))?;
+    // CROSS JOIN keeps the list's order.
+    let sql = "SELECT o.id, e.event_id, n.type, n.key, o.attempts, e.head, c.codec, c.size, c.body
+               FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value CROSS JOIN event e ON e.id = o.id
+               CROSS JOIN entity n ON n.id = o.entity_id CROSS JOIN content c ON c.id = e.content_id";
+    let claimed = tx.all("claim", sql, (&ids,), |row| {
+        Ok(Claimed {
+            id: row.get(0)?,
+            event_id: row.get(1)?,
+            entity: row.get(2)?,
+            key: row.get(3)?,
+            attempts: row.get(4)?,
+            head: row.get(5)?,
+            codec: row.get(6)?,
+            size: row.get(7)?,
+            body: row.get(8)?,
+        })
+    })?;
+    if claimed.len() == taken.len() { Ok(claimed) } else { Err(Error::Unreadable("an event")) }
+}
+
+/// Row ids as a JSON list, for statements over all of them (`json_each`).
+pub(super) fn list(ids: &[i64]) -> String {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    format!("[{}]", ids.join(","))
 }
 
 pub(super) fn mark_inflight(tx: &mut Tx<'_>, entries: &[i64]) -> Result<(), Error> {
@@ -100,38 +138,52 @@ struct Row {
     counts: bool,
 }
 
+impl Row {
+    /// Reads `state, entity_id, stream_id, type, attempts, counts` from a column on.
+    fn read(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Row> {
+        Ok(Row {
+            state: row.get(at)?,
+            entity: row.get(at + 1)?,
+            stream: row.get(at + 2)?,
+            entity_type: row.get(at + 3)?,
+            attempts: row.get(at + 4)?,
+            counts: row.get::<_, i64>(at + 5)? == 1,
+        })
+    }
+}
+
 fn row_of(tx: &Tx<'_>, id: i64) -> Result<Option<Row>, Error> {
     let sql = "SELECT o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts FROM outbox o
                JOIN entity n ON n.id = o.entity_id WHERE o.id = ?1";
-    tx.one("read the outbox", sql, (id,), |row| {
-        Ok(Row {
-            state: row.get(0)?,
-            entity: row.get(1)?,
-            stream: row.get(2)?,
-            entity_type: row.get(3)?,
-            attempts: row.get(4)?,
-            counts: row.get::<_, i64>(5)? == 1,
-        })
-    })
+    tx.one("read the outbox", sql, (id,), |row| Row::read(row, 0))
 }
 
 pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), Error> {
+    let mut delivered: BTreeMap<&'static str, Vec<i64>> = BTreeMap::new();
     for settlement in settlements {
         let id = settlement.id;
+        if let Verdict::Delivered { status } = settlement.verdict {
+            delivered.entry(status).or_default().push(id);
+            continue;
+        }
         let row = row_of(tx, id)?.ok_or(Error::NotFound { what: "outbox entry", id })?;
-        let ours = matches!(row.state.as_str(), "claimed" | "inflight");
+        if !matches!(row.state.as_str(), "claimed" | "inflight") {
+            // Settled before, or put back when its lease ran out: it is claimed anew.
+            continue;
+        }
         match &settlement.verdict {
-            // A receipt counts even if the lease ran out meanwhile: upstream has it.
-            Verdict::Delivered { status } if !matches!(row.state.as_str(), "delivered" | "held") => {
-                finish(tx, id, &row, "delivered", status, None)?;
-                held::supersede_refused(tx, row.entity, id)?;
-            }
-            Verdict::Held { code, message } if ours => {
+            Verdict::Held { code, message } => {
                 remember(tx, id, row.attempts + 1, code)?;
                 finish(tx, id, &row, "held", code, Some(message))?;
                 held::refused(tx, id, code, message)?;
             }
-            Verdict::Retry { at, code } if ours => {
+            Verdict::Retry { code, .. } if code == attachments::UNKNOWN && !attachments::forget(tx, id)? => {
+                let message = "upstream lacks a file that the agent has given up: have the record read again";
+                remember(tx, id, row.attempts + 1, code)?;
+                finish(tx, id, &row, "held", code, Some(message))?;
+                held::refused(tx, id, code, message)?;
+            }
+            Verdict::Retry { at, code } => {
                 remember(tx, id, row.attempts + 1, code)?;
                 let sql = "UPDATE outbox SET state = 'waiting', ready_at = ?2, claimed_at = NULL,
                              attempts = attempts + 1, last_code = ?3, last_message = NULL WHERE id = ?1";
@@ -139,17 +191,50 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), 
                 tx.count_outbox(Some(&row.state), "waiting", 1);
                 tx.wake = true;
             }
-            Verdict::Unsent if ours => {
-                let sql = "UPDATE outbox SET state = 'queued', ready_at = 0, claimed_at = NULL WHERE id = ?1";
-                tx.run("settle", sql, (id,))?;
+            Verdict::Unsent => {
+                let sql = format!(
+                    "UPDATE outbox SET state = 'queued', ready_at = {AT_ONCE}, claimed_at = NULL WHERE id = ?1"
+                );
+                tx.run("settle", &sql, (id,))?;
                 tx.count_outbox(Some(&row.state), "queued", 1);
                 tx.wake = true;
             }
-            // Settled before, or put back when its lease ran out: it is claimed anew.
-            _ => {}
+            Verdict::Delivered { .. } => {}
         }
     }
-    Ok(())
+    delivered.into_iter().try_for_each(|(status, ids)| deliver(tx, status, &ids))
+}
+
+/// Notes what upstream has, a batch with a few statements: this is what nearly every settlement is.
+fn deliver(tx: &mut Tx<'_>, status: &'static str, ids: &[i64]) -> Result<(), Error> {
+    let sql = "SELECT o.id, o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts
+               FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value CROSS JOIN entity n ON n.id = o.entity_id";
+    let rows = tx.all("read the outbox", sql, (list(ids),), |row| Ok((row.get::<_, i64>(0)?, Row::read(row, 1)?)))?;
+    if rows.len() < ids.len()
+        && let Some(id) = ids.iter().copied().find(|id| rows.iter().all(|(found, _)| found != id))
+    {
+        return Err(Error::NotFound { what: "outbox entry", id });
+    }
+    let mut entities = Vec::with_capacity(rows.len());
+    let mut done = Vec::with_capacity(rows.len());
+    for (id, row) in rows {
+        // A receipt counts even if the lease ran out meanwhile: upstream has it.
+        if matches!(row.state.as_str(), "delivered" | "held") || done.contains(&id) {
+            continue;
+        }
+        tx.count_outbox(Some(&row.state), "delivered", 1);
+        if row.counts {
+            tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("queued"), Some("delivered"));
+        }
+        entities.push(row.entity);
+        done.push(id);
+    }
+    let sql = "UPDATE outbox SET state = 'delivered', ready_at = NULL, claimed_at = NULL, done_at = ?2,
+                 attempts = attempts + 1, last_code = ?3, last_message = NULL
+               WHERE id IN (SELECT value FROM json_each(?1))";
+    tx.run("settle", sql, (list(&done), tx.now, status))?;
+    promote(tx, &list(&entities))?;
+    held::supersede_refused(tx, &list(&done))
 }
 
 fn finish(
@@ -167,15 +252,39 @@ fn finish(
     if row.counts {
         tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("queued"), Some(state));
     }
-    promote(tx, row.entity)
+    promote(tx, &list(&[row.entity]))
 }
 
-/// Makes the oldest open entry of an entity its head.
-fn promote(tx: &mut Tx<'_>, entity: i64) -> Result<(), Error> {
-    let sql = "UPDATE outbox SET ready_at = 0 WHERE state = 'queued' AND ready_at IS NULL
-                 AND stream_id NOT IN (SELECT stream_id FROM onboarding WHERE state = 'waiting') AND id =
-                 (SELECT id FROM outbox WHERE entity_id = ?1 AND done_at IS NULL ORDER BY id LIMIT 1)";
-    if tx.run("settle", sql, (entity,))? > 0 {
+/// What a queued event may still wait for besides those before it: a file that upstream lacks, and the judgement of
+/// its stream. An alarm waits for neither.
+const CLEAR: &str = "NOT EXISTS (SELECT 1 FROM event_attachment e JOIN attachment a ON a.digest = e.digest
+                       WHERE e.event_id = outbox.id AND a.confirmed_at IS NULL)
+     AND (NOT EXISTS (SELECT 1 FROM onboarding b WHERE b.stream_id = outbox.stream_id AND b.state = 'waiting')
+       OR EXISTS (SELECT 1 FROM entity n WHERE n.id = outbox.entity_id AND n.type = 'critical_value'))";
+
+/// Makes the oldest open entry of each entity of a list (JSON) its head, unless it waits for something else.
+pub(super) fn promote(tx: &mut Tx<'_>, entities: &str) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE outbox SET ready_at = {AT_ONCE} WHERE state = 'queued' AND ready_at IS NULL AND id IN
+           (SELECT (SELECT min(o.id) FROM outbox o WHERE o.entity_id = j.value AND o.done_at IS NULL)
+            FROM json_each(?1) j)
+          AND {CLEAR}"
+    );
+    if tx.run("settle", &sql, (entities,))? > 0 {
+        tx.wake = true;
+    }
+    Ok(())
+}
+
+/// Makes the heads of a stream due that waited for its judgement alone.
+pub(super) fn start(tx: &mut Tx<'_>, stream: i64) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE outbox SET ready_at = {AT_ONCE} WHERE stream_id = ?1 AND state = 'queued' AND ready_at IS NULL
+           AND done_at IS NULL AND NOT EXISTS
+             (SELECT 1 FROM outbox o WHERE o.entity_id = outbox.entity_id AND o.done_at IS NULL AND o.id < outbox.id)
+           AND {CLEAR}"
+    );
+    if tx.run("start a stream", &sql, (stream,))? > 0 {
         tx.wake = true;
     }
     Ok(())
@@ -200,13 +309,24 @@ pub(super) fn unclaim(tx: &mut Tx<'_>, before: i64) -> Result<(), Error> {
         if cut_off {
             remember(tx, id, attempts + 1, "interrupted")?;
         }
-        let sql = "UPDATE outbox SET state = 'queued', ready_at = 0, claimed_at = NULL, ambiguous = max(ambiguous, ?2),
-                     attempts = attempts + ?2 WHERE id = ?1";
-        tx.run("recover the outbox", sql, (id, cut_off))?;
+        let sql = format!(
+            "UPDATE outbox SET state = 'queued', ready_at = {AT_ONCE}, claimed_at = NULL,
+               ambiguous = max(ambiguous, ?2), attempts = attempts + ?2 WHERE id = ?1"
+        );
+        tx.run("recover the outbox", &sql, (id, cut_off))?;
         tx.count_outbox(Some(&state), "queued", 1);
         tx.wake = true;
     }
     Ok(())
+}
+
+/// Holds an event that has not been sent; `false` where it is on its way, or done.
+pub(super) fn hold(tx: &mut Tx<'_>, id: i64, code: &str, message: &str) -> Result<bool, Error> {
+    let Some(row) = row_of(tx, id)?.filter(|row| matches!(row.state.as_str(), "queued" | "waiting")) else {
+        return Ok(false);
+    };
+    finish(tx, id, &row, "held", code, Some(message))?;
+    Ok(true)
 }
 
 /// Sends a held event again, unless upstream has or will have a newer version of the entity.
@@ -220,8 +340,9 @@ pub(super) fn requeue(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
     let sql = "UPDATE outbox SET state = 'queued', done_at = NULL, ready_at = NULL WHERE id = ?1";
     tx.run("send an event again", sql, (id,))?;
     tx.count_outbox(Some("held"), "queued", 1);
+    attachments::want(tx, id)?;
     if row.counts {
         tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("held"), Some("queued"));
     }
-    promote(tx, row.entity)
+    promote(tx, &list(&[row.entity]))
 }

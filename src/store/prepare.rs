@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::codec::{Packed, pack};
 use super::codes::{self, Unknown};
-use super::{Error, Incoming, IncomingBatch, SnapshotPolicy};
+use super::{Error, Incoming, IncomingBatch, SnapshotPolicy, attachments};
 use crate::model::{EntityKey, EntityType, Finding, Held, Mapped, Outcome, Severity, Wish};
 
 /// The reason code of rows that contradict each other.
@@ -68,6 +68,9 @@ pub(super) struct Good {
     pub(super) search: Vec<String>,
     /// Codes that no table knows, delivered as issues.
     pub(super) unknown: Vec<Unknown>,
+    pub(super) files: Vec<attachments::Prepared>,
+    /// How it joins the other parts, as it is stored.
+    pub(super) assembly: Option<String>,
 }
 
 /// What records that fit no stream are counted under, in the place of an entity type.
@@ -82,6 +85,8 @@ pub(super) struct Doubtful {
     /// JSON.
     pub(super) findings: String,
     pub(super) search: Vec<String>,
+    /// How long its parts are waited for before a person is called, in microseconds; `None`: not at all.
+    pub(super) wait: Option<i64>,
 }
 
 pub(super) fn batch(batch: IncomingBatch) -> Result<Batch, Error> {
@@ -124,7 +129,14 @@ fn hold_contradictions(records: &mut [Record]) -> Result<(), Error> {
         let finding = Finding::new(DUPLICATE_KEY, Severity::Hold, "", message).value(key.key.clone());
         let (kind, search) = (key.entity.as_str(), std::mem::take(outcome.search()));
         let findings = findings(&[finding])?;
-        *outcome = Prepared::Held(Doubtful { kind, key: None, reason: DUPLICATE_KEY.to_owned(), findings, search });
+        *outcome = Prepared::Held(Doubtful {
+            kind,
+            key: None,
+            reason: DUPLICATE_KEY.to_owned(),
+            findings,
+            search,
+            wait: None,
+        });
     }
     Ok(())
 }
@@ -156,13 +168,14 @@ fn record(incoming: Incoming) -> Result<Record, Error> {
 
 pub(super) fn outcome(outcome: Outcome) -> Result<Prepared, Error> {
     Ok(match outcome {
-        Outcome::Mapped(mapped) => Prepared::Mapped(good(mapped)),
+        Outcome::Mapped(mapped) => Prepared::Mapped(good(mapped)?),
         Outcome::Held(held) => Prepared::Held(doubtful(held)?),
     })
 }
 
-fn good(mapped: Mapped) -> Good {
-    Good {
+fn good(mapped: Mapped) -> Result<Good, Error> {
+    let assembly = mapped.assembly.as_ref().map(serde_json::to_string).transpose();
+    Ok(Good {
         key: mapped.key,
         absent: match mapped.wish {
             Wish::Present => None,
@@ -172,7 +185,9 @@ fn good(mapped: Mapped) -> Good {
         data: pack(&mapped.data),
         unknown: codes::flagged(&mapped.data),
         search: mapped.search,
-    }
+        files: mapped.files.into_iter().map(attachments::prepare).collect(),
+        assembly: assembly.map_err(|_| Error::Unreadable("how parts join"))?,
+    })
 }
 
 pub(super) fn doubtful(held: Held) -> Result<Doubtful, Error> {
@@ -182,5 +197,6 @@ pub(super) fn doubtful(held: Held) -> Result<Doubtful, Error> {
         reason: held.reason,
         findings: findings(&held.findings)?,
         search: held.search,
+        wait: None,
     })
 }

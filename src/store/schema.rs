@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::Error;
@@ -16,8 +17,11 @@ const LOCK_NAME: &str = "hisync.lock";
 const APPLICATION_ID: i64 = 0x6869_7379;
 
 /// The layout's history; the position plus one is the layout's number. Forward only.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_workflow.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_attachments.sql"),
+    include_str!("migrations/0003_workflow.sql"),
+];
 
 const BUSY: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 128;
@@ -57,6 +61,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     )
     .map_err(failed())?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(&conn)?;
     migrate(&mut conn)?;
     Ok(conn)
 }
@@ -72,11 +77,19 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     conn.busy_timeout(BUSY).map_err(failed())?;
     conn.execute_batch("PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;").map_err(failed())?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(&conn)?;
     match layout(&conn)? {
         found if found == MIGRATIONS.len() as i64 => Ok(conn),
         found if found > MIGRATIONS.len() as i64 => Err(Error::Newer { found, known: MIGRATIONS.len() as i64 }),
         _ => Err(Error::Refused("the store has an older layout: start the agent once to bring it up to date")),
     }
+}
+
+/// Plans don't depend on bound values. Otherwise a statement is compiled anew whenever another value
+/// is bound that might decide about a partial index: that took as long as all else the writer does.
+fn keep_plans(conn: &Connection) -> Result<(), Error> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(Error::sqlite("open the store"))?;
+    Ok(())
 }
 
 fn pragma(conn: &Connection, name: &str) -> Result<i64, Error> {

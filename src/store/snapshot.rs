@@ -106,6 +106,7 @@ fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], activ
                 mapping: None,
                 reason: BULK,
                 findings: &findings,
+                until: None,
             };
             held::open(tx, item)?
         }
@@ -139,6 +140,10 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
     let event = match ledger::compose(tx, &key, entity)? {
         Ok(whole) => ledger::settle_entity(tx, origin, &key, &ledger, &whole)?,
         Err(doubtful) => {
+            let (reason, until) = match doubtful.wait {
+                Some(micros) => held::wait(tx, entity, micros)?,
+                None => (doubtful.reason.as_str(), None),
+            };
             let item = held::New {
                 leg: Leg::Record,
                 stream: origin.stream,
@@ -148,8 +153,9 @@ pub(super) fn withdraw(tx: &mut Tx<'_>, origin: Origin<'_>, entity: i64) -> Resu
                 entity: Some(entity),
                 digest: None,
                 mapping: Some(mapping),
-                reason: &doubtful.reason,
+                reason,
                 findings: &doubtful.findings,
+                until,
             };
             held::open(tx, item)?;
             None

@@ -8,14 +8,19 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::guard::{Change, Guards};
-use crate::model::{CloudEvent, Compose, EntityType, Finding, Held, Mapped, Outcome, Part, Severity, Wish};
+use crate::model::{
+    Assembly, CloudEvent, Compose, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING, Wish,
+};
 
 mod acts;
+mod alarms;
+mod attachments;
 mod commit;
 mod crash;
 mod deliver;
 mod guards;
 mod machine;
+mod parts;
 mod snapshots;
 
 /// Joins the parts' data; doubts a change to `"stranger"`; doubts an entity of which a part says `"doubt"`.
@@ -27,6 +32,9 @@ impl Compose for Joiner {
             parts.iter().map(|part| format!("{:?}:{}", part.stream, String::from_utf8_lossy(part.data))).collect();
         if texts.iter().any(|text| text.contains("panic")) {
             panic!("a composer's bug");
+        }
+        if parts.iter().any(|part| part.assembly.is_some()) && parts.len() < 2 {
+            return doubtful(Some(key.clone()), WAITING);
         }
         if texts.iter().any(|text| text.contains("doubt")) {
             return doubtful(Some(key.clone()), "parts-differ");
@@ -40,6 +48,8 @@ impl Compose for Joiner {
             wish: absent.map_or(Wish::Present, |reason| Wish::Absent { reason }),
             data: format!("{{{}}}", texts.join(",")).into_bytes(),
             search: vec![],
+            files: vec![],
+            assembly: None,
         })
     }
 
@@ -91,6 +101,13 @@ impl Compose for Joiner {
         };
         (!held.findings.is_empty()).then_some(held)
     }
+}
+
+/// A part that waits an hour for another one.
+fn part_of(outcome: Outcome, part: &str) -> Outcome {
+    let Outcome::Mapped(mapped) = outcome else { return outcome };
+    let assembly = Assembly { part: part.to_owned(), wait_hours: 1, ..Assembly::default() };
+    Outcome::Mapped(Mapped { assembly: Some(Box::new(assembly)), ..mapped })
 }
 
 struct World {
@@ -187,6 +204,8 @@ fn mapped(name: &str, data: &str) -> Outcome {
         wish: Wish::Present,
         data: format!("{{\"v\":\"{data}\"}}").into_bytes(),
         search: vec![format!("no-{name}")],
+        files: vec![],
+        assembly: None,
     })
 }
 
@@ -196,6 +215,8 @@ fn absent(name: &str, reason: &str) -> Outcome {
         wish: Wish::Absent { reason: reason.into() },
         data: b"{}".to_vec(),
         search: vec![],
+        files: vec![],
+        assembly: None,
     })
 }
 

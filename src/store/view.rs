@@ -11,7 +11,7 @@ use connector_api::{Raw, StreamId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::model::{EntityType, Finding};
+use crate::model::{EntityType, Finding, WAITING};
 
 /// What became of every version that sources gave (P3). One record may give several entities; each
 /// counts. A withdrawal because snapshots lack an entity counts as a version too.
@@ -66,6 +66,13 @@ pub struct Overview {
     pub totals: BTreeMap<String, Totals>,
     /// By stream.
     pub streams: Vec<StreamProgress>,
+}
+
+impl Overview {
+    /// Open held items that need a person: without those whose parts are still waited for.
+    pub fn held_for_people(&self) -> i64 {
+        self.held_open.iter().filter(|held| held.reason != WAITING).map(|held| held.count).sum()
+    }
 }
 
 /// How many open held items have a reason.
@@ -148,6 +155,8 @@ pub struct HeldSummary {
     pub closed_by: Option<String>,
     /// Why.
     pub note: Option<String>,
+    /// Until when the parts of its entity are waited for; `None` where it needs a person now.
+    pub waits_until: Option<DateTime<Utc>>,
 }
 
 /// A held item with all that a person needs to decide.

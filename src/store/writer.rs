@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -33,6 +34,35 @@ pub(super) struct Shared {
     pub(super) work: Notify,
     /// How new streams are judged before they deliver.
     pub(super) starts: Mutex<HashMap<String, StartPolicy>>,
+    /// Rung when something that must not wait behind others has been queued.
+    pub(super) urgent: Signal,
+    /// Rung when a file is to be sent.
+    pub(super) files: Signal,
+}
+
+/// Raised inside a transaction, rung once it stands.
+#[derive(Default)]
+pub(super) struct Signal {
+    raised: AtomicBool,
+    bell: Notify,
+}
+
+impl Signal {
+    /// To be rung after the commit. A transaction that fails rings for nothing, which does no harm.
+    pub(super) fn raise(&self) {
+        self.raised.store(true, Ordering::Release);
+    }
+
+    fn ring(&self) {
+        if self.raised.swap(false, Ordering::AcqRel) {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Returns when it has rung since the last return. For one waiter.
+    pub(super) async fn heard(&self) {
+        self.bell.notified().await;
+    }
 }
 
 /// Changes of the sums in `counter`, collected so that a group writes each once.
@@ -373,6 +403,8 @@ impl Writer {
             Ok(false) => {}
             Err(_) => self.conn = None,
         }
+        self.shared.urgent.ring();
+        self.shared.files.ring();
         for job in group {
             job.answer();
         }

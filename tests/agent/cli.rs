@@ -68,6 +68,7 @@ fn everything(site: &Site, exam_no: &str) -> Vec<Json> {
         "reason",
         "state",
         "stream",
+        "waits_until",
     ];
     assert_eq!(names(&held[0]), summary);
     let id = held[0]["id"].to_string();

@@ -23,7 +23,7 @@ fn schema(name: &str) -> jsonschema::Validator {
     jsonschema::options().should_validate_formats(true).should_ignore_unknown_formats(true).build(&document).unwrap()
 }
 
-fn holds(name: &str, value: &Json) {
+pub(crate) fn holds(name: &str, value: &Json) {
     let problems: Vec<String> = schema(name).iter_errors(value).map(|error| error.to_string()).collect();
     assert!(problems.is_empty(), "{name}: {problems:?}");
 }
@@ -195,7 +195,7 @@ async fn attachments_are_stored_once_under_their_digest() {
     assert_eq!(attachments.put(&digest, "application/pdf", bytes.clone()).await, Stored::Yes, "409");
     assert_eq!(std::fs::read(folder.path().join("attachments").join(&digest)).unwrap(), bytes);
     let wrong = attachments.put(&"0".repeat(64), "application/pdf", bytes.clone()).await;
-    assert_eq!(wrong, Stored::Refused { code: "http-422".into() });
+    assert_eq!(wrong, Stored::Refused { code: "digest".into() });
     upstream.put_faults(vec![Fault { on: Target::Attachments, status: Some(503), ..Fault::default() }]);
     let later = attachments.put(&digest, "application/pdf", bytes).await;
     assert_eq!(later, Stored::NotYet { code: "http-503".into(), after: None });

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod delivering;
+mod files;
 mod foreign;
 mod misbehaving;
 mod support;

@@ -146,6 +146,7 @@ fn record(code: &str, version: &str, wish: Wish) -> Incoming {
         },
         item_code: code.to_owned(),
         item_name: format!("空腹血糖 {version}"),
+        standard_code: None,
         value_type: ValueType::Numeric,
         applicable_sex: hisync::model::entity::ApplicableSex::Both,
         applicable_sex_raw: None,
@@ -166,7 +167,7 @@ fn record(code: &str, version: &str, wish: Wish) -> Incoming {
         resend_key: None,
         mapping_version: "test/exam_item@1".into(),
         archived: None,
-        outcomes: vec![Outcome::Mapped(Mapped { key, wish, data, search: vec![] })],
+        outcomes: vec![Outcome::Mapped(Mapped::new(key, wish, data, vec![]))],
     }
 }
 

@@ -128,6 +128,11 @@ pub struct Decimal(Box<str>);
 impl Decimal {
     /// Accepts `[+-]digits[.digits][(e|E)[+-]digits]`, and `.5` or `5.` as sources print them.
     pub fn parse(literal: &str) -> Option<Decimal> {
+        Decimal::accepts(literal).then(|| Decimal(literal.into()))
+    }
+
+    /// Whether [`Decimal::parse`] accepts a text.
+    pub fn accepts(literal: &str) -> bool {
         let bytes = literal.as_bytes();
         let mut at = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
         let digits = |at: &mut usize| {
@@ -144,16 +149,16 @@ impl Decimal {
             fraction = digits(&mut at);
         }
         if whole + fraction == 0 {
-            return None;
+            return false;
         }
         if matches!(bytes.get(at), Some(b'e' | b'E')) {
             at += 1;
             at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
             if digits(&mut at) == 0 {
-                return None;
+                return false;
             }
         }
-        (at == bytes.len()).then(|| Decimal(literal.into()))
+        at == bytes.len()
     }
 
     /// The literal, digit for digit.

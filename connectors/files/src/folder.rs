@@ -72,6 +72,15 @@ pub(crate) struct Entry {
 ///
 /// Puts back what a move that did not end has left.
 pub(crate) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
+    entries(folder, true)
+}
+
+/// The same without what is being moved, for whoever only looks.
+pub(crate) fn look(folder: &Path) -> io::Result<Vec<Entry>> {
+    entries(folder, false)
+}
+
+fn entries(folder: &Path, put_back: bool) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -86,6 +95,9 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
             Err(error) => return Err(error),
         };
         if let Some(own) = name.as_bytes().strip_prefix(MOVING.as_bytes()) {
+            if !put_back {
+                continue;
+            }
             let own = OsStr::from_bytes(own).to_owned();
             let back = free_name(folder, &own, "again")?;
             fs::rename(entry.path(), &back)?;
@@ -94,6 +106,38 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
         entries.push(Entry { name, stamp: Stamp::of(&metadata) });
     }
     Ok(entries)
+}
+
+/// What files are now; `None` for one that is not there. Fails where their folder is not there
+/// either: then nothing is known of them.
+pub(crate) fn stamps(paths: &[PathBuf]) -> io::Result<Vec<Option<Stamp>>> {
+    paths.iter().map(|path| plain_file(path)).collect()
+}
+
+fn plain_file(path: &Path) -> io::Result<Option<Stamp>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(Stamp::of(&metadata))),
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            // A share that is gone has no files, and that says nothing about them.
+            let root = path.ancestors().nth(1).unwrap_or(path);
+            fs::metadata(root).map(|_| None)
+        }
+        // No file can have such a name, so none is there.
+        Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a file as it is now; `None` where it is not there, or is longer than `limit`. Fails where
+/// it is being written.
+pub(crate) fn read_now(path: &Path, limit: u64) -> io::Result<Option<Bytes>> {
+    let Some(stamp) = plain_file(path)?.filter(|stamp| stamp.length <= limit) else { return Ok(None) };
+    match read(path, stamp, limit, 0)? {
+        Content::Whole(bytes) => Ok(Some(bytes)),
+        Content::TooLarge(_) => Ok(None),
+        Content::Changed => Err(io::Error::new(io::ErrorKind::ResourceBusy, "the file is being written")),
+    }
 }
 
 /// What reading a file gave.

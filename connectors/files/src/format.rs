@@ -1,21 +1,27 @@
 //! A file's bytes as records, and a record's archived bytes as a document again.
 //!
 //! A record of a table is archived as a small file of its own: the header row, where there is
-//! one, with the record's rows, byte for byte. A record that was cut out of a JSON or XML file is
-//! archived as its own text in UTF-8; a file that is one record, as it is.
+//! one, with the record's rows, byte for byte; rows of spreadsheets and dBASE tables as text. A
+//! record that was cut out of a JSON or XML file is archived as its own text in UTF-8; a file that
+//! is one record, as it is. A record that names files beside it is archived together with them.
 
-use std::collections::HashMap;
+mod table;
 
 use bytes::Bytes;
-use connector_api::{DecodeFailure, Decoder, Document, Map, Raw, Value};
+use connector_api::{DecodeFailure, Decoder, Document, Raw};
+use connector_formats::bundle::{self, Bundle};
 use connector_formats::charset::Charset;
-use connector_formats::delimited::{Layout, Row};
-use connector_formats::hl7::{self, CharsetPolicy, Hl7Decoder, Interchange};
+use connector_formats::delimited::Layout;
+use connector_formats::hl7::{self, Hl7Decoder};
+use connector_formats::rows::{self, Written};
+use connector_formats::sheet::Sheet;
 use connector_formats::text::{self, TextPolicy};
 use connector_formats::xml::XmlRules;
-use connector_formats::{inner, json, xml};
+use connector_formats::{dbf, inner, json, xml};
 
-use crate::settings::{StrayRows, StreamRules, Unit};
+use crate::beside::{Attachments, Named};
+use crate::settings::{StreamRules, Unit};
+use table::Cut;
 
 /// The format name of bytes that are no record, or only a part of a file.
 pub(crate) const BYTES: &str = "application/octet-stream";
@@ -34,10 +40,12 @@ pub(crate) struct FileFormat {
 #[derive(Clone)]
 pub(crate) enum Shape {
     Table { layout: Layout, unit: Option<Unit> },
+    Sheet { sheet: Sheet, unit: Option<Unit> },
+    Dbf { unit: Option<Unit> },
     Json { records: String },
     JsonLines,
     Xml { records: String, rules: XmlRules, inner: Option<String> },
-    Hl7(CharsetPolicy),
+    Hl7,
 }
 
 /// One record of a file.
@@ -54,24 +62,26 @@ impl FileFormat {
         match &self.shape {
             Shape::Table { layout: Layout::Fixed(_), .. } => "text/vnd.hisync.fixed-width",
             Shape::Table { layout: Layout::Delimited(_), .. } => "text/csv",
+            Shape::Sheet { .. } | Shape::Dbf { .. } => rows::FORMAT,
             Shape::Json { .. } | Shape::JsonLines => json::FORMAT,
             Shape::Xml { .. } => xml::FORMAT,
-            Shape::Hl7(_) => hl7::FORMAT,
+            Shape::Hl7 => hl7::FORMAT,
         }
     }
 
     /// The records of a file, in its order. An error concerns the file as a whole.
-    pub(crate) fn read(&self, bytes: &Bytes) -> Result<Vec<Piece>, DecodeFailure> {
+    ///
+    /// `memo` is the content of a dBASE table's memo file.
+    pub(crate) fn read(&self, bytes: &Bytes, memo: Option<&[u8]>) -> Result<Vec<Piece>, DecodeFailure> {
         match &self.shape {
             _ if bytes.is_empty() => Err(DecodeFailure::new("file-empty", "the file has no bytes")),
             Shape::Table { layout, unit } => {
                 let table = layout.read(&self.charset, bytes)?;
                 let cut = Cut { bytes, head: table.head, charset: table.charset, format: self.name() };
-                match unit {
-                    None => Ok(table.rows.into_iter().map(|row| cut.row(row)).collect()),
-                    Some(unit) => units(&cut, table.rows, unit),
-                }
+                cut.pieces(table.rows, unit.as_ref())
             }
+            Shape::Sheet { sheet, unit } => self.written(sheet.read(bytes)?, unit.as_ref()),
+            Shape::Dbf { unit } => self.written(dbf::read(&self.charset, bytes, memo)?, unit.as_ref()),
             Shape::Json { records } => {
                 let charset = self.charset.choose(None, bytes)?;
                 let text = text::decode(charset, bytes)?;
@@ -91,8 +101,25 @@ impl FileFormat {
                 }
                 Ok(self.elements(&found))
             }
-            Shape::Hl7(policy) => messages(*policy, bytes),
+            Shape::Hl7 => messages(self.charset, bytes),
         }
+    }
+
+    /// The records of a table that is no text.
+    fn written(&self, written: Written, unit: Option<&Unit>) -> Result<Vec<Piece>, DecodeFailure> {
+        let Written { bytes, rows } = written;
+        let cut = Cut { bytes: &bytes, head: Vec::new(), charset: Charset::Utf8, format: self.name() };
+        cut.pieces(rows, unit)
+    }
+
+    /// Whether a record's fields are always there: a name that is not is a mistake of the settings.
+    pub(crate) fn has_columns(&self) -> bool {
+        matches!(self.shape, Shape::Table { .. } | Shape::Sheet { .. } | Shape::Dbf { .. })
+    }
+
+    /// Whether the records are not whole without another file.
+    pub(crate) fn needs_memo(&self, bytes: &[u8]) -> bool {
+        matches!(self.shape, Shape::Dbf { .. }) && dbf::has_memo(bytes)
     }
 
     fn elements(&self, found: &[&str]) -> Vec<Piece> {
@@ -143,16 +170,12 @@ impl FileFormat {
         Ok(pieces)
     }
 
-    /// Decodes one record's archived bytes.
+    /// Decodes one record's archived bytes, without the files beside it.
     fn decode(&self, raw: &Raw) -> Result<Document, DecodeFailure> {
         match &self.shape {
-            Shape::Table { layout, unit } => {
-                let mut rows = layout.reread(&self.charset, raw)?;
-                match (unit, rows.len()) {
-                    (Some(unit), 1..) => Ok(unit_document(unit, rows)),
-                    (None, 1) => Ok(Document::new(rows.swap_remove(0))),
-                    (_, count) => Err(DecodeFailure::new("file-rows", format!("{count} rows are not one record"))),
-                }
+            Shape::Table { layout, unit } => table::document(unit.as_ref(), layout.reread(&self.charset, raw)?),
+            Shape::Sheet { unit, .. } | Shape::Dbf { unit } => {
+                table::document(unit.as_ref(), rows::reread(&self.charset, &raw.body)?)
             }
             Shape::Json { .. } | Shape::JsonLines => {
                 let charset = self.charset.archived(raw, None)?;
@@ -169,131 +192,71 @@ impl FileFormat {
                     None => Ok(document),
                 }
             }
-            Shape::Hl7(policy) => Hl7Decoder::new(*policy).decode(raw),
+            Shape::Hl7 => Hl7Decoder::new(self.charset).decode(raw),
         }
     }
-}
-
-/// What rows are cut out of.
-struct Cut<'a> {
-    bytes: &'a Bytes,
-    head: Vec<u8>,
-    charset: Charset,
-    format: &'static str,
-}
-
-impl Cut<'_> {
-    fn raw(&self, rows: &[Row]) -> Raw {
-        let mut body = self.head.clone();
-        rows.iter().for_each(|row| body.extend_from_slice(&self.bytes[row.bytes.clone()]));
-        // A row that does not decode is decided anew when a person retries it.
-        let decodes = self.charset.decode(text::without_mark(self.charset, &body)).is_ok();
-        let charset = decodes.then(|| self.charset.name().to_owned());
-        Raw { format: self.format.to_owned(), charset, body: body.into() }
-    }
-
-    fn row(&self, row: Row) -> Piece {
-        let rows = [row];
-        let raw = self.raw(&rows);
-        let [row] = rows;
-        let document = row.values.map(Document::new).map_err(|unreadable| unreadable.failure);
-        Piece { place: format!("line {}", row.line), raw, document }
-    }
-}
-
-/// Rows that agree in the key's columns, as one record each, in the order of their first rows.
-fn units(cut: &Cut<'_>, rows: Vec<Row>, unit: &Unit) -> Result<Vec<Piece>, DecodeFailure> {
-    let mut places: HashMap<Vec<String>, usize> = HashMap::new();
-    let mut groups: Vec<Vec<Row>> = Vec::new();
-    let mut strays = Vec::new();
-    for row in rows {
-        let (Ok(known) | Err(known)) = row.values.as_ref().map_err(|unreadable| &unreadable.readable);
-        if let (Ok(map), Some(missing)) = (&row.values, unit.key.iter().find(|name| known.get(name).is_none())) {
-            let what = format!("there is no column {missing:?} among {}", map.len());
-            return Err(DecodeFailure::new("file-unit", what));
-        }
-        let text = |name: &String| known.get(name).and_then(Value::as_text).filter(|text| !text.trim().is_empty());
-        let key: Option<Vec<String>> = unit.key.iter().map(|name| text(name).map(str::to_owned)).collect();
-        match key {
-            Some(key) => {
-                let at = *places.entry(key).or_insert(groups.len());
-                if at == groups.len() {
-                    groups.push(Vec::new());
-                }
-                groups[at].push(row);
-            }
-            None if unit.stray_rows == StrayRows::Hold => strays.push(row),
-            None => {
-                let why = row.values.err().map_or("the key is empty".to_owned(), |bad| bad.failure.to_string());
-                let what = format!("line {} may belong to any unit of the file: {why}", row.line);
-                return Err(DecodeFailure::new("file-unit", what));
-            }
-        }
-    }
-    let pieces = groups.into_iter().map(|rows| {
-        let place = format!("line {}", rows.first().map_or(0, |row| row.line));
-        let raw = cut.raw(&rows);
-        let maps: Result<Vec<Map>, _> = rows.into_iter().map(|row| row.values).collect();
-        let document = maps.map(|maps| unit_document(unit, maps)).map_err(|unreadable| unreadable.failure);
-        Piece { place, raw, document }
-    });
-    let strays = strays.into_iter().map(|row| {
-        let line = row.line;
-        let mut piece = cut.row(row);
-        let stray = || DecodeFailure::new("file-unit", format!("line {line} belongs to no unit"));
-        piece.document = piece.document.and_then(|_| Err(stray()));
-        // Nothing that a retry could do would give it a unit.
-        piece.raw.format = BYTES.to_owned();
-        piece
-    });
-    Ok(pieces.chain(strays).collect())
-}
-
-fn unit_document(unit: &Unit, rows: Vec<Map>) -> Document {
-    let mut root = Map::with_capacity(unit.key.len() + 1);
-    if let Some(first) = rows.first() {
-        for (name, value) in first.iter().filter(|(name, _)| unit.key.iter().any(|key| **key == ***name)) {
-            root.push(name.clone(), value.clone());
-        }
-    }
-    root.push("rows", rows.into_iter().map(Value::Map).collect::<Vec<Value>>());
-    Document::new(root)
 }
 
 /// The messages of a file, and what of it belongs to none.
-fn messages(policy: CharsetPolicy, bytes: &Bytes) -> Result<Vec<Piece>, DecodeFailure> {
-    let decoder = Hl7Decoder::new(policy);
-    let Interchange { messages, envelope, stray } = Interchange::split(bytes);
-    if messages.is_empty() && envelope.is_none() {
+fn messages(policy: TextPolicy, bytes: &Bytes) -> Result<Vec<Piece>, DecodeFailure> {
+    let found = Hl7Decoder::new(policy).take_apart(bytes);
+    if found.is_foreign {
         return Err(DecodeFailure::new("hl7-no-header", "the file holds no message"));
     }
-    let mut pieces = Vec::with_capacity(messages.len());
-    for (at, message) in messages.into_iter().enumerate() {
-        let (raw, document) = decoder.receive(message);
-        pieces.push(Piece { place: format!("message {}", at + 1), raw, document });
-    }
-    let mut hold = |place: String, body: Bytes, code, detail| {
-        let raw = Raw { format: BYTES.to_owned(), charset: None, body };
-        pieces.push(Piece { place, raw, document: Err(DecodeFailure::new(code, detail)) });
+    let message = |(at, message): (usize, hl7::Message)| Piece {
+        place: format!("message {}", at + 1),
+        raw: message.raw,
+        document: message.document,
     };
-    for (at, lines) in stray.into_iter().enumerate() {
-        let detail = format!("{} bytes that belong to no message", lines.len());
-        hold(format!("stray {}", at + 1), lines, "hl7-stray", detail);
-    }
-    if let Some(envelope) = envelope.filter(|envelope| !envelope.discrepancies.is_empty()) {
-        hold("batch".to_owned(), envelope.segments, "hl7-batch-count", envelope.discrepancies.join("; "));
+    let mut pieces: Vec<Piece> = found.messages.into_iter().enumerate().map(message).collect();
+    for (at, hl7::Leftover { body, failure }) in found.leftovers.into_iter().enumerate() {
+        let place = if failure.code == "hl7-stray" { format!("stray {}", at + 1) } else { "batch".to_owned() };
+        let raw = Raw { format: BYTES.to_owned(), charset: None, body };
+        pieces.push(Piece { place, raw, document: Err(failure) });
     }
     Ok(pieces)
 }
 
 /// Decodes the archived records of a source, each by the settings of its stream.
 pub(crate) struct FilesDecoder {
-    streams: Vec<(String, FileFormat)>,
+    streams: Vec<(String, Reading)>,
+}
+
+/// How a stream's records are read: their own bytes, and the files beside them.
+#[derive(Clone)]
+pub(crate) struct Reading {
+    pub(crate) format: FileFormat,
+    pub(crate) attachments: Option<Attachments>,
+}
+
+impl Reading {
+    /// The files that a record names.
+    pub(crate) fn named(&self, document: &Document) -> Result<Vec<Named>, DecodeFailure> {
+        match &self.attachments {
+            Some(attachments) => attachments.named(document, self.format.has_columns()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Decodes an archived record, with the files that lay beside it.
+    pub(crate) fn decode(&self, raw: &Raw) -> Result<Document, DecodeFailure> {
+        if raw.format == bundle::FORMAT {
+            let Bundle { main, files } = Bundle::unpack(&raw.body)?;
+            return Bundle::complete(files, self.format.decode(&main)?);
+        }
+        let document = self.format.decode(raw)?;
+        if self.named(&document)?.is_empty() {
+            return Ok(document);
+        }
+        // A row that could be read only now: nobody has looked for its files.
+        let what = "the record was archived without the files that it names; move its file back into the folder";
+        Err(DecodeFailure::new("attachment-missing", what))
+    }
 }
 
 impl FilesDecoder {
     pub(crate) fn new(streams: &[StreamRules]) -> FilesDecoder {
-        let entry = |stream: &StreamRules| (stream.id.as_str().to_owned(), stream.format.clone());
+        let entry = |stream: &StreamRules| (stream.id.as_str().to_owned(), stream.reading.clone());
         FilesDecoder { streams: streams.iter().map(entry).collect() }
     }
 
@@ -306,7 +269,7 @@ impl FilesDecoder {
 impl Decoder for FilesDecoder {
     /// The streams' format where they have one in common.
     fn format(&self) -> &'static str {
-        let mut names = self.streams.iter().map(|(_, format)| format.name());
+        let mut names = self.streams.iter().map(|(_, reading)| reading.format.name());
         let first = names.next().unwrap_or(BYTES);
         if names.all(|name| name == first) { first } else { BYTES }
     }
@@ -321,13 +284,15 @@ impl Decoder for FilesDecoder {
             Some((plain, stream)) => (plain, Some(stream)),
             None => (raw.format.as_str(), None),
         };
-        let mut fitting = self
-            .streams
-            .iter()
-            .filter(|(id, format)| format.name() == plain && stream.is_none_or(|stream| stream == id));
+        let reads = |reading: &Reading| match plain {
+            bundle::FORMAT => true,
+            plain => reading.format.name() == plain,
+        };
+        let mut fitting =
+            self.streams.iter().filter(|(id, reading)| reads(reading) && stream.is_none_or(|stream| stream == id));
         match (fitting.next(), fitting.next()) {
-            (Some((_, format)), None) => {
-                format.decode(&Raw { format: plain.to_owned(), charset: raw.charset.clone(), body: raw.body.clone() })
+            (Some((_, reading)), None) => {
+                reading.decode(&Raw { format: plain.to_owned(), charset: raw.charset.clone(), body: raw.body.clone() })
             }
             (Some(_), Some(_)) => Err(DecodeFailure::new("format", format!("several streams read {plain}"))),
             (None, _) => Err(DecodeFailure::new("format", format!("no stream reads {}", raw.format))),

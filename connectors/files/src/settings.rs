@@ -1,17 +1,19 @@
 //! The settings of a `files` source and of its streams, and their checks.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connector_api::{Mode, SettingsProblem, SourceSpec, StreamId};
 use connector_formats::delimited::{Column, Delimited, Fixed, Layout, Measure, Quoting, ShortRows};
-use connector_formats::hl7::{CharsetPolicy, Prefer as Hl7Prefer};
-use connector_formats::text::{Prefer, TextPolicy};
+use connector_formats::sheet::Sheet;
+use connector_formats::text::TextPolicy;
 use connector_formats::xml::{ControlCharacters, Prefixes, XmlRules};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::format::{FileFormat, Shape};
+use crate::beside::Attachments;
+use crate::format::{FileFormat, Reading, Shape};
 
 /// The `settings` table of a `files` source.
 #[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
@@ -105,6 +107,54 @@ pub struct Stream {
     /// Which rows of a file form one record; each row is one where left out.
     #[serde(default)]
     pub unit: Option<Unit>,
+    /// Files that lie beside a record, such as PDF files and pictures, and that a record names.
+    #[serde(default)]
+    pub attachments: Option<AttachmentSettings>,
+}
+
+/// Files that lie beside a record and that it names. They are archived together with it.
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttachmentSettings {
+    /// The columns or elements that name the files: `["TPLJ"]`; names joined by dots where they
+    /// are inside others: `rows.TPLJ` for a column of a unit's rows.
+    pub fields: Vec<String>,
+    /// The signs between the names of several files in one field.
+    #[serde(default = "semicolon_or_comma")]
+    pub separators: String,
+    /// The folder of the files, relative to the watched folder; the watched folder where left out.
+    #[serde(default)]
+    pub folder: PathBuf,
+    /// What the names begin with before the path below `folder`: `D:\\PACS`. Where left out, only
+    /// what follows the last slash or backslash of a name counts.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// How long a file that is missing is waited for, in seconds, from when its record's file was
+    /// complete. Then the record is held.
+    #[serde(default = "ten_minutes")]
+    pub wait_secs: u64,
+    /// What becomes of the files after their record is stored.
+    #[serde(default)]
+    pub after: After,
+}
+
+fn semicolon_or_comma() -> String {
+    ";,".to_owned()
+}
+
+fn ten_minutes() -> u64 {
+    600
+}
+
+/// What becomes of files beside a record after it is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum After {
+    /// They stay where they are.
+    #[default]
+    Keep,
+    /// They go where the record's file goes. Records of other files can't name them then.
+    Move,
 }
 
 /// Which rows of a file form one record.
@@ -184,6 +234,24 @@ pub enum Format {
         #[serde(default)]
         short_rows: ShortRows,
     },
+    /// A spreadsheet (`.xlsx`) whose first row names the columns.
+    Sheet {
+        /// The sheet's name; the first visible one where left out.
+        #[serde(default)]
+        sheet: Option<String>,
+        /// The columns that the header must hold, in any order.
+        #[serde(default)]
+        columns: Vec<String>,
+        /// Columns whose cells must be text, such as ids: a number there has lost leading zeros,
+        /// perhaps, and its row is held.
+        #[serde(default)]
+        text_columns: Vec<String>,
+        /// How many rows stand before the table.
+        #[serde(default)]
+        skip_rows: usize,
+    },
+    /// A dBASE or FoxPro table (`.dbf`), with its memo file where it has one.
+    Dbf {},
     /// One JSON object, or a list of them.
     Json {
         /// Where the list of records is, names joined by dots; the whole file where left out.
@@ -238,7 +306,21 @@ pub(crate) struct StreamRules {
     pub(crate) files: GlobSet,
     /// The first pattern, which stands for a file in references: names may hold personal data.
     pub(crate) label: String,
-    pub(crate) format: FileFormat,
+    pub(crate) reading: Reading,
+}
+
+impl Rules {
+    /// The stream that a file belongs to.
+    pub(crate) fn stream_of(&self, name: &OsStr) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.files.is_match(name))
+    }
+}
+
+impl StreamRules {
+    /// How long files that belong to another one are waited for.
+    pub(crate) fn wait(&self) -> Duration {
+        self.reading.attachments.as_ref().map_or(Duration::from_secs(ten_minutes()), |attachments| attachments.wait)
+    }
 }
 
 impl Settings {
@@ -273,7 +355,10 @@ impl Settings {
                 id: stream.id.clone(),
                 files: problems.patterns(&format!("{path}.files"), &own.files),
                 label: own.files.first().cloned().unwrap_or_default(),
-                format: FileFormat { shape: problems.shape(&path, own, self.charset), charset: self.charset },
+                reading: Reading {
+                    format: FileFormat { shape: problems.shape(&path, own, self.charset), charset: self.charset },
+                    attachments: own.attachments.as_ref().map(|rules| problems.attachments(&path, rules, &folder)),
+                },
             });
         }
         if !problems.0.is_empty() {
@@ -360,25 +445,60 @@ impl Problems {
                 let (columns, skip_lines, short_rows) = (columns.clone(), *skip_lines, *short_rows);
                 Layout::Fixed(Fixed { columns, measure: *measure, skip_lines, short_rows })
             }
+            Format::Sheet { sheet, columns, text_columns, skip_rows } => {
+                self.names(&format!("{path}.format.columns"), columns.iter().map(String::as_str));
+                self.names(&format!("{path}.format.text_columns"), text_columns.iter().map(String::as_str));
+                self.unit(path, stream.unit.as_ref(), None);
+                let (name, skip_rows) = (sheet.clone(), *skip_rows);
+                let sheet = Sheet { name, skip_rows, columns: columns.clone(), text_columns: text_columns.clone() };
+                return Shape::Sheet { sheet, unit: stream.unit.clone() };
+            }
+            Format::Dbf {} => {
+                self.unit(path, stream.unit.as_ref(), None);
+                return Shape::Dbf { unit: stream.unit.clone() };
+            }
             other => {
                 let table = format!("{path}.unit");
-                self.check(stream.unit.is_none(), &table, "only rows of csv, tsv and fixed files can form units");
-                return plain_shape(other, charset);
+                self.check(stream.unit.is_none(), &table, "only rows of tables can form units");
+                return plain_shape(other);
             }
         };
-        if let Some(unit) = &stream.unit {
+        let known: Option<Vec<&str>> = match &layout {
+            Layout::Delimited(delimited) if delimited.header => None,
+            Layout::Delimited(delimited) => Some(delimited.columns.iter().map(String::as_str).collect()),
+            Layout::Fixed(fixed) => Some(fixed.columns.iter().map(|column| column.name.as_str()).collect()),
+        };
+        self.unit(path, stream.unit.as_ref(), known.as_deref());
+        Shape::Table { layout, unit: stream.unit.clone() }
+    }
+
+    /// Checks the key of a unit; `known` are the columns, where the settings name all of them.
+    fn unit(&mut self, path: &str, unit: Option<&Unit>, known: Option<&[&str]>) {
+        if let Some(unit) = unit {
             let at = format!("{path}.unit.key");
             self.check(!unit.key.is_empty(), &at, "no column is named");
             self.names(&at, unit.key.iter().map(String::as_str));
-            let known: Option<Vec<&str>> = match &layout {
-                Layout::Delimited(delimited) if delimited.header => None,
-                Layout::Delimited(delimited) => Some(delimited.columns.iter().map(String::as_str).collect()),
-                Layout::Fixed(fixed) => Some(fixed.columns.iter().map(|column| column.name.as_str()).collect()),
-            };
             let named = known.is_none_or(|known| unit.key.iter().all(|key| known.contains(&key.as_str())));
             self.check(named, &at, "names a column that the format does not have");
         }
-        Shape::Table { layout, unit: stream.unit.clone() }
+    }
+
+    fn attachments(&mut self, path: &str, settings: &AttachmentSettings, folder: &Path) -> Attachments {
+        let path = format!("{path}.attachments");
+        self.check(!settings.fields.is_empty(), &format!("{path}.fields"), "no field is named");
+        self.names(&format!("{path}.fields"), settings.fields.iter().map(String::as_str));
+        let separators: Vec<char> = settings.separators.chars().collect();
+        let slashed = separators.iter().any(|sign| matches!(sign, '/' | '\\'));
+        self.check(!slashed, &format!("{path}.separators"), "a slash is a part of names");
+        let prefix = settings.prefix.as_ref().map(|prefix| prefix.replace('\\', "/"));
+        Attachments {
+            fields: settings.fields.clone(),
+            separators,
+            folder: plain(&folder.join(&settings.folder)),
+            prefix,
+            wait: Duration::from_secs(settings.wait_secs),
+            after: settings.after,
+        }
     }
 
     fn columns(&mut self, path: &str, header: bool, columns: &[String]) {
@@ -395,7 +515,7 @@ impl Problems {
     }
 }
 
-fn plain_shape(format: &Format, charset: TextPolicy) -> Shape {
+fn plain_shape(format: &Format) -> Shape {
     match format {
         Format::Json { records } => Shape::Json { records: records.clone() },
         Format::Xml { records, lists, prefixes, control_characters, inner } => Shape::Xml {
@@ -403,13 +523,7 @@ fn plain_shape(format: &Format, charset: TextPolicy) -> Shape {
             rules: XmlRules { lists: lists.clone(), prefixes: *prefixes, control_characters: *control_characters },
             inner: inner.clone(),
         },
-        Format::Hl7 {} => Shape::Hl7(CharsetPolicy {
-            default: charset.default,
-            prefer: match charset.prefer {
-                Prefer::Declared => Hl7Prefer::Declared,
-                Prefer::Configured => Hl7Prefer::Configured,
-            },
-        }),
+        Format::Hl7 {} => Shape::Hl7,
         _ => Shape::JsonLines,
     }
 }

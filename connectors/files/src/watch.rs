@@ -6,26 +6,19 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, DecodeFailure, Endpoint, FaultClass, Intake, Listener, Raw, Record, Refusal, SourceError,
-    SourceId, async_trait,
+    CancellationToken, Discovered, Endpoint, FaultClass, Intake, Listener, Probe, Refusal, SourceError, SourceId,
+    async_trait,
 };
 use tokio::time::Instant;
 
-use crate::folder::{self, Content, Entry, Seal, Stamp};
-use crate::format::{BYTES, FilesDecoder};
+use crate::folder::{self, Entry, Stamp};
 use crate::settings::{Complete, Rules, StreamRules};
-
-/// How many records are stored in one transaction.
-const GROUP: usize = 500;
-
-/// How much of a file is kept that is held as a whole. The file itself is in the failed folder.
-const KEPT: u64 = 8 << 20;
+use crate::{look, take};
 
 /// How long the file system may take for one step. A share that hangs is reported after it.
 const STEP: Duration = Duration::from_secs(300);
@@ -38,6 +31,8 @@ pub(crate) struct Watcher {
     source: SourceId,
     rules: Arc<Rules>,
     seen: HashMap<OsString, Seen>,
+    /// What files wait for.
+    beside: HashMap<OsString, Beside>,
     /// Markers without a file, as of the pass before.
     orphans: BTreeSet<OsString>,
     unmatched: usize,
@@ -70,20 +65,28 @@ struct Pass {
     failed: Option<SourceError>,
 }
 
-/// What a file says.
-struct Taken {
-    records: Vec<Record>,
-    /// The beginning of the file's digest.
-    tag: String,
-    seal: Seal,
-    /// True where the file as a whole can't be read.
-    failed: bool,
+/// What became of a file.
+enum Fate {
+    /// It is stored and moved, with its memo file where it has one.
+    Taken(Option<OsString>),
+    /// It is being written, or another one of its name has come.
+    Changed,
+    /// Files that belong to it are not there yet.
+    Waits,
+}
+
+/// The files that another one waits for, as they were when they last changed.
+struct Beside {
+    stamp: Stamp,
+    paths: Vec<PathBuf>,
+    found: Vec<Option<Stamp>>,
+    since: Instant,
 }
 
 impl Watcher {
     pub(crate) fn new(source: SourceId, rules: Rules) -> Watcher {
-        let (seen, orphans) = (HashMap::new(), BTreeSet::new());
-        Watcher { source, rules: Arc::new(rules), seen, orphans, unmatched: 0 }
+        let (seen, orphans, beside) = (HashMap::new(), BTreeSet::new(), HashMap::new());
+        Watcher { source, rules: Arc::new(rules), seen, beside, orphans, unmatched: 0 }
     }
 
     /// Takes every complete file once.
@@ -106,10 +109,16 @@ impl Watcher {
             if blocked.contains(&at) {
                 continue;
             }
-            match self.take(&entry, stream, intake, stop).await {
-                Ok(false) => {}
-                Ok(true) => {
+            match self.take(&entry, stream, &present, intake, stop).await {
+                Ok(Fate::Changed) => {}
+                Ok(Fate::Waits) => {
+                    blocked.insert(at);
+                }
+                Ok(Fate::Taken(memo)) => {
                     present.remove(&entry.name);
+                    if let Some(memo) = memo {
+                        present.remove(&memo);
+                    }
                     self.seen.remove(&entry.name);
                     self.put_away_marker(&entry.name, &present, stop).await?;
                 }
@@ -138,13 +147,14 @@ impl Watcher {
     /// The complete files of the streams, oldest first.
     fn ready(&mut self, entries: Vec<Entry>, present: &HashSet<OsString>, now: Instant) -> Vec<(Entry, usize)> {
         self.seen.retain(|name, _| present.contains(name));
+        self.beside.retain(|name, _| present.contains(name));
         let mut ready = Vec::new();
         let mut unmatched = 0;
         for entry in entries {
             if self.rules.ignore.is_match(&entry.name) || self.is_marker(&entry.name) {
                 continue;
             }
-            let Some(at) = self.rules.streams.iter().position(|stream| stream.files.is_match(&entry.name)) else {
+            let Some(at) = self.rules.stream_of(&entry.name) else {
                 unmatched += 1;
                 continue;
             };
@@ -170,35 +180,122 @@ impl Watcher {
         ready
     }
 
-    /// Stores a file's records, then moves it. False where it turned out to be still written.
+    /// Stores a file's records, then moves it.
     async fn take(
-        &self,
+        &mut self,
         entry: &Entry,
         stream: &StreamRules,
+        present: &HashSet<OsString>,
         intake: &dyn Intake,
         stop: &CancellationToken,
-    ) -> Result<bool, Fault> {
-        let (rules, own, file) = (Arc::clone(&self.rules), stream.clone(), entry.clone());
-        let read = step(stop, move || read(&rules, &own, &file)).await?;
-        let read = read.map_err(|error| Fault::File { error: file_failed("read a file", error), stored: false })?;
-        let Some(Taken { mut records, tag, seal, failed }) = read else { return Ok(false) };
-        let (count, held) = (records.len(), records.iter().filter(|record| record.document.is_err()).count());
-        while !records.is_empty() {
-            let rest = records.split_off(records.len().min(GROUP));
-            intake.accept(Some(&stream.id), records).await.map_err(Fault::Refused)?;
-            records = rest;
+    ) -> Result<Fate, Fault> {
+        // While something is awaited, the file itself need not be read again and again.
+        let mut there = Vec::new();
+        if let Some(beside) = self.beside.get(&entry.name).filter(|beside| beside.stamp == entry.stamp) {
+            there = beside.paths.clone();
+            if !self.is_complete_beside(entry, stream, there.clone(), stop).await? {
+                return Ok(Fate::Waits);
+            }
         }
-        let (rules, file, name) = (Arc::clone(&self.rules), entry.clone(), tag.clone());
+        let (rules, file) = (Arc::clone(&self.rules), entry.clone());
+        let read = step(stop, move || take::read(&rules, &file)).await?;
+        let read = read.map_err(|error| Fault::File { error: file_failed("read a file", error), stored: false })?;
+        let Some(file) = read else { return Ok(Fate::Changed) };
+
+        let mut memo = None;
+        if file.needs_memo(stream) {
+            let name = memo_of(&entry.name, present);
+            let path = self.rules.folder.join(&name);
+            if !there.contains(&path) && !self.is_complete_beside(entry, stream, vec![path.clone()], stop).await? {
+                return Ok(Fate::Waits);
+            }
+            memo = Some((name, path));
+        }
+        let (own, limit, path) =
+            (stream.clone(), self.rules.max_file_bytes, memo.as_ref().map(|(_, path)| path.clone()));
+        let said = step(stop, move || file.said(&own, path.as_deref(), limit)).await?;
+        let mut file = said.map_err(|error| Fault::File { error: file_failed("read a file", error), stored: false })?;
+        let named = file.named_paths();
+        if !named.is_empty() {
+            // All that is awaited is one list, so that waiting for one thing does not begin anew with another.
+            let all: Vec<PathBuf> = memo.iter().map(|(_, path)| path.clone()).chain(named).collect();
+            if all != there && !self.is_complete_beside(entry, stream, all, stop).await? {
+                return Ok(Fate::Waits);
+            }
+        }
+
+        let (mut count, mut held) = (0, 0);
+        let mut moved_after = Vec::new();
+        while !file.is_spent() {
+            let (rules, own) = (Arc::clone(&self.rules), stream.clone());
+            let (rest, group) = step(stop, move || {
+                let group = file.next_group(&rules, &own);
+                (file, group)
+            })
+            .await?;
+            file = rest;
+            let fetching =
+                |error| Fault::File { error: file_failed("read a file beside a record", error), stored: false };
+            let take::Group { records, settled } = group.map_err(fetching)?;
+            moved_after.extend(settled);
+            count += records.len();
+            held += records.iter().filter(|record| record.document.is_err()).count();
+            intake.accept(Some(&stream.id), records).await.map_err(Fault::Refused)?;
+        }
+        self.beside.remove(&entry.name);
+        let tag = file.tag.clone();
+        let memo = memo.map(|(name, _)| name).filter(|name| present.contains(name));
+        moved_after.extend(memo.iter().map(|name| (self.rules.folder.clone(), name.clone())));
+        let (rules, own, failed) = (Arc::clone(&self.rules), entry.clone(), file.failed);
         let moved = step(stop, move || {
             let dir = if failed { &rules.failed } else { &rules.done };
-            folder::settle(&rules.folder, &file.name, (file.stamp, &seal), dir, &name)
+            let moved = folder::settle(&rules.folder, &own.name, (own.stamp, &file.seal), dir, &file.tag)?;
+            for (from, name) in moved_after.iter().filter(|_| moved) {
+                folder::settle_marker(from, name, dir, &file.tag)?;
+            }
+            Ok(moved)
         });
         let moved = moved
             .await?
             .map_err(|error| Fault::File { error: file_failed("move a file that is stored", error), stored: true })?;
         let (source, stream) = (&self.source, &stream.id);
         tracing::info!(%source, %stream, file = tag, records = count, held, moved, "file taken");
-        Ok(moved)
+        Ok(if moved { Fate::Taken(memo) } else { Fate::Changed })
+    }
+
+    /// Whether the files that belong to another one are all there and complete, or have been waited
+    /// for long enough.
+    async fn is_complete_beside(
+        &mut self,
+        entry: &Entry,
+        stream: &StreamRules,
+        paths: Vec<PathBuf>,
+        stop: &CancellationToken,
+    ) -> Result<bool, Fault> {
+        let looked = paths.clone();
+        let found = step(stop, move || folder::stamps(&looked)).await?;
+        let found = found.map_err(|error| Fault::File {
+            error: file_failed("look for the files beside a record", error),
+            stored: false,
+        })?;
+        let now = Instant::now();
+        let whole = found.iter().all(Option::is_some);
+        let fresh = || Beside { stamp: entry.stamp, paths: paths.clone(), found: found.clone(), since: now };
+        let beside = self.beside.entry(entry.name.clone()).or_insert_with(fresh);
+        if beside.stamp != entry.stamp || beside.paths != paths || beside.found != found {
+            *beside = fresh();
+        }
+        if !whole {
+            let missing = found.iter().filter(|found| found.is_none()).count();
+            tracing::debug!(source = %self.source, stream = %stream.id, missing, "a file waits for others beside it");
+        }
+        // A marker or a new name says that the writer has done with all that belongs together.
+        let still = match &self.rules.complete {
+            Complete::Stable { secs } => now.duration_since(beside.since) >= Duration::from_secs(*secs),
+            Complete::Marker { .. } | Complete::Renamed {} => true,
+        };
+        let begun = self.seen.get(&entry.name).map_or(now, |seen| seen.since);
+        Ok(still && (whole || now.duration_since(begun) >= stream.wait()))
     }
 
     /// The name of the marker that speaks for a file.
@@ -249,8 +346,32 @@ impl Watcher {
     }
 }
 
+/// The name of a dBASE table's memo file: that which is there, else the usual one.
+fn memo_of(name: &OsStr, present: &HashSet<OsString>) -> OsString {
+    let table = Path::new(name);
+    let is_memo = |other: &&OsString| {
+        let other = Path::new(other);
+        let kind =
+            other.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("fpt") || kind.eq_ignore_ascii_case("dbt"));
+        let same = |a: Option<&OsStr>, b: Option<&OsStr>| a.zip(b).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+        kind && same(other.file_stem(), table.file_stem())
+    };
+    // The smallest name, so that two of them are not taken in turns.
+    present.iter().filter(is_memo).min().cloned().unwrap_or_else(|| table.with_extension("fpt").into_os_string())
+}
+
 #[async_trait]
 impl Listener for Watcher {
+    async fn probe(&mut self) -> Result<Probe, SourceError> {
+        let rules = Arc::clone(&self.rules);
+        aside(move || look::probe(&rules)).await
+    }
+
+    async fn discover(&mut self, name: Option<&str>) -> Result<Vec<Discovered>, SourceError> {
+        let (rules, name) = (Arc::clone(&self.rules), name.map(str::to_owned));
+        aside(move || look::discover(&rules, name.as_deref())).await
+    }
+
     async fn open(&mut self) -> Result<Endpoint, SourceError> {
         let folder = self.rules.folder.clone();
         let listed = tokio::task::spawn_blocking(move || std::fs::read_dir(folder).map(drop)).await;
@@ -286,6 +407,19 @@ impl Listener for Watcher {
     }
 }
 
+/// Looks at the folder for a person who waits for the answer.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    match step(&CancellationToken::new(), work).await {
+        Ok(done) => done,
+        Err(Fault::Source(error) | Fault::File { error, .. }) => Err(error),
+        Err(Fault::Refused(_) | Fault::Stopping) => {
+            Err(SourceError::retry(FaultClass::Other, "look into the watched folder"))
+        }
+    }
+}
+
 /// Runs a step of the file system beside the tasks. A share may hang in it for ever.
 async fn step<T: Send + 'static>(
     stop: &CancellationToken,
@@ -308,59 +442,7 @@ async fn step<T: Send + 'static>(
     }
 }
 
-/// Reads a file and what it says; `None` where it is being written.
-fn read(rules: &Rules, stream: &StreamRules, entry: &Entry) -> io::Result<Option<Taken>> {
-    let path = rules.folder.join(&entry.name);
-    let content = folder::read(&path, entry.stamp, rules.max_file_bytes, KEPT)?;
-    let (bytes, too_large) = match content {
-        Content::Whole(bytes) => (bytes, false),
-        Content::TooLarge(bytes) => (bytes, true),
-        Content::Changed => return Ok(None),
-    };
-    let seal = Seal::of(&bytes);
-    let digest = hex::encode(&seal.digest[..16]);
-    let tag = digest[..8].to_owned();
-    let record = |place: &str, raw: Raw, document| Record {
-        raw,
-        document,
-        source_ref: format!("{}@{tag} {place}", stream.label),
-        resend_key: Some(format!("{}|{digest}|{place}", written(&entry.name))),
-    };
-    let pieces = if too_large {
-        let what =
-            format!("{} bytes, and {} are allowed; the beginning is kept", entry.stamp.length, rules.max_file_bytes);
-        Err(DecodeFailure::new("file-too-large", what))
-    } else {
-        // A bug that one file brings out must not keep all others out.
-        let read = catch_unwind(AssertUnwindSafe(|| stream.format.read(&bytes)));
-        read.unwrap_or_else(|_| Err(DecodeFailure::new("file-bug", "reading the file ran into a bug of hisync")))
-    };
-    let (records, failed) = match pieces {
-        Ok(pieces) => {
-            let records = pieces.into_iter().map(|mut piece| {
-                piece.raw.format = FilesDecoder::archived_format(stream, &piece.raw.format);
-                record(&piece.place, piece.raw, piece.document)
-            });
-            (records.collect(), false)
-        }
-        Err(mut failure) => {
-            let kept = bytes.slice(..bytes.len().min(usize::try_from(KEPT).unwrap_or(usize::MAX)));
-            if kept.len() < bytes.len() {
-                failure.detail.push_str(&format!("; {} of {} bytes are kept", kept.len(), bytes.len()));
-            }
-            let raw = Raw { format: BYTES.to_owned(), charset: None, body: kept };
-            (vec![record(&format!("file of {} bytes", entry.stamp.length), raw, Err(failure))], true)
-        }
-    };
-    Ok(Some(Taken { records, tag, seal, failed }))
-}
-
-/// A name as text. Names in another character set than UTF-8 are written as their bytes.
-fn written(name: &OsStr) -> String {
-    name.to_str().map_or_else(|| format!("hex:{}", hex::encode(name.as_encoded_bytes())), str::to_owned)
-}
-
-fn listing_failed(error: io::Error) -> SourceError {
+pub(crate) fn listing_failed(error: io::Error) -> SourceError {
     let fault = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             SourceError::retry(FaultClass::Missing, "list the watched folder")
@@ -374,7 +456,7 @@ fn listing_failed(error: io::Error) -> SourceError {
     fault.because(error)
 }
 
-fn file_failed(operation: &str, error: io::Error) -> SourceError {
+pub(crate) fn file_failed(operation: &str, error: io::Error) -> SourceError {
     let fault = match error.kind() {
         io::ErrorKind::PermissionDenied => SourceError::retry(FaultClass::Permission, operation)
             .hint("the agent's user must be allowed to read the files, and to write to the folder and to done_dir"),

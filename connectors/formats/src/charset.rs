@@ -110,6 +110,51 @@ impl Charset {
         }
     }
 
+    /// Decodes all the bytes; each byte that no character begins with becomes a mark of its own, which
+    /// [`Charset::encode_marked`] turns back and [`is_marked`] finds. So one damaged record can be cut
+    /// out of a text with its own bytes, and held, while the others are read.
+    ///
+    /// Fails where more than a thousand bytes do not decode: then it is another character set.
+    pub fn decode_marked(self, bytes: &[u8]) -> Result<String, CharsetError> {
+        let mut text = String::with_capacity(bytes.len());
+        let mut rest = bytes;
+        let mut left = MOST_MARKS;
+        while !rest.is_empty() {
+            match self.decode(rest) {
+                Ok(sound) => {
+                    text.push_str(&sound);
+                    break;
+                }
+                Err(error) if left == 0 => {
+                    return Err(CharsetError { offset: bytes.len() - rest.len() + error.offset, ..error });
+                }
+                Err(CharsetError { offset, .. }) => {
+                    left -= 1;
+                    let (sound, bad) = rest.split_at(offset.min(rest.len() - 1));
+                    if let Ok(sound) = self.decode(sound) {
+                        text.push_str(&sound);
+                    }
+                    text.extend(char::from_u32(MARKS.start + u32::from(bad[0])));
+                    rest = &bad[1..];
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// Encodes text in which bytes are marked; `None` as [`Charset::encode`]. A character that has two
+    /// forms in bytes, as the euro sign has in GBK, comes back in its usual one.
+    pub fn encode_marked(self, text: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(text.len());
+        for piece in text.split_inclusive(is_mark) {
+            let mark = piece.chars().next_back().filter(|c| is_mark(*c));
+            let sound = &piece[..piece.len() - mark.map_or(0, char::len_utf8)];
+            bytes.extend_from_slice(&self.encode(sound)?);
+            bytes.extend(mark.map(|mark| (u32::from(mark) - MARKS.start) as u8));
+        }
+        Some(bytes)
+    }
+
     /// Encodes text; `None` where a character does not exist in the character set.
     pub fn encode(self, text: &str) -> Option<Cow<'_, [u8]>> {
         let encoding = match self {
@@ -129,6 +174,21 @@ impl Charset {
         let (bytes, _, unmappable) = encoding.encode(text);
         (!unmappable).then_some(bytes)
     }
+}
+
+/// Private-use characters at the end of Unicode that stand for single undecodable bytes.
+const MARKS: std::ops::Range<u32> = 0x10_ff00..0x11_0000;
+
+/// More undecodable bytes than this are no damage but another character set.
+const MOST_MARKS: usize = 1000;
+
+fn is_mark(c: char) -> bool {
+    MARKS.contains(&u32::from(c))
+}
+
+/// True where a text from [`Charset::decode_marked`] has bytes that did not decode.
+pub fn is_marked(text: &str) -> bool {
+    text.contains(is_mark)
 }
 
 fn decode_with<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> Result<Cow<'a, str>, usize> {

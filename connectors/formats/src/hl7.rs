@@ -15,21 +15,34 @@
 //! segments […]       what has no other place, in order; absent when empty
 //! ```
 //! An `ORC`, or an `OBR` that follows no `ORC`, begins a group. `NTE` belongs to what it follows.
-//! A group's own `segments` holds its other segments (`SPM`, `TQ1`, `Z…`). For other messages the
-//! root is `type`, `MSH` and `segments` with all of them, `MSH` included.
+//! A group's own `segments` holds its other segments (`SPM`, `TQ1`, `Z…`).
+//!
+//! For a master file message (`MFN`) it is
+//! ```text
+//! type     "MFN^M08"
+//! MSH, MFI, …        the first segment of each name before the first MFE
+//! entries  [ { MFE, OM1, …: the first of each name after it, segments: […] } ]
+//! segments […]       what has no other place, in order; absent when empty
+//! ```
+//! For other messages the root is `type`, `MSH` and `segments` with all of them, `MSH` included.
 //!
 //! A segment is a list indexed by field number: 0 is its name, and `MSH` counts as HL7 does, with
 //! the separator as field 1. A field is null when empty, text when it is one plain value, else a
 //! list of repetitions; a repetition is null, text, or a list of components; a component is null,
 //! text, or a list of subcomponents. HL7's explicit null stays the text `""`.
 //!
+//! An embedded document (`OBX-2` is `ED`) has bytes in the place of its last component, decoded
+//! as its encoding component says. What says no encoding stays text.
+//!
 //! A message for several patients is refused: in this shape the results of one would be read as
 //! those of another.
 
 mod batch;
+mod embedded;
 mod header;
 mod message;
 mod syntax;
+mod transmission;
 
 use std::borrow::Cow;
 
@@ -37,78 +50,45 @@ use bytes::Bytes;
 use connector_api::{DecodeFailure, Decoder, Document, Raw};
 
 use crate::charset::{Charset, CharsetError, looks_like_utf8, may_be_misread_gbk};
+use crate::text::{Prefer, TextPolicy};
 
 pub use batch::{Envelope, Interchange};
 pub use header::{Delimiters, Header};
+pub use transmission::{Leftover, Message, Transmission};
 
 /// The format name of a [`Raw`] body that holds one HL7 v2 message.
 pub const FORMAT: &str = "application/hl7-v2";
 
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Which character set counts when a message declares one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Prefer {
-    /// The one that MSH-18 declares; the configured one where MSH-18 is empty.
-    #[default]
-    Declared,
-    /// The configured one, for senders whose MSH-18 is wrong.
-    Configured,
-}
-
-/// How the character set of a message is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CharsetPolicy {
-    /// The character set of messages whose MSH-18 is empty.
-    #[serde(default = "utf8")]
-    pub default: Charset,
-    /// What counts where MSH-18 is not empty.
-    #[serde(default)]
-    pub prefer: Prefer,
-}
-
-fn utf8() -> Charset {
-    Charset::Utf8
-}
-
-impl Default for CharsetPolicy {
-    fn default() -> CharsetPolicy {
-        CharsetPolicy { default: Charset::Utf8, prefer: Prefer::Declared }
+/// The character set of a message whose MSH-18 is `declared` (empty where it says nothing).
+///
+/// A UTF-8 byte order mark settles it. `UNICODE`, which does not say how the characters are
+/// written as bytes, means UTF-8 where the bytes are UTF-8 and is an error otherwise.
+fn choose_charset(policy: &TextPolicy, declared: &str, body: &[u8]) -> Result<Charset, DecodeFailure> {
+    if body.starts_with(UTF8_MARK) {
+        return Ok(Charset::Utf8);
     }
-}
-
-impl CharsetPolicy {
-    /// The character set of a message whose MSH-18 is `declared` (empty where it says nothing).
-    ///
-    /// A UTF-8 byte order mark settles it. `UNICODE`, which does not say how the characters are
-    /// written as bytes, means UTF-8 where the bytes are UTF-8 and is an error otherwise.
-    pub fn choose(&self, declared: &str, body: &[u8]) -> Result<Charset, DecodeFailure> {
-        if body.starts_with(UTF8_MARK) {
-            return Ok(Charset::Utf8);
+    if declared.trim().is_empty() || policy.prefer == Prefer::Configured {
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        if policy.default == Charset::Utf8 && may_be_misread_gbk(text) {
+            return Err(DecodeFailure::new(
+                "hl7-charset-doubtful",
+                "nothing but the configuration says that the bytes are utf-8, and they look like gb18030",
+            ));
         }
-        if declared.trim().is_empty() || self.prefer == Prefer::Configured {
-            let text = std::str::from_utf8(body).unwrap_or_default();
-            if self.default == Charset::Utf8 && may_be_misread_gbk(text) {
-                return Err(DecodeFailure::new(
-                    "hl7-charset-doubtful",
-                    "nothing but the configuration says that the bytes are utf-8, and they look like gb18030",
-                ));
-            }
-            return Ok(self.default);
-        }
-        match declared_charset(declared) {
-            Some(Declared::Charset(charset)) => Ok(charset),
-            Some(Declared::Unicode) => match Charset::Utf8.decode(body) {
-                Ok(_) => Ok(Charset::Utf8),
-                Err(error) => Err(DecodeFailure::new(
-                    "hl7-charset",
-                    format!("MSH-18 says UNICODE, but the bytes are not UTF-8: {error}"),
-                )),
-            },
-            None => Err(DecodeFailure::new("hl7-charset-unknown", "MSH-18 names a character set that is not known")),
-        }
+        return Ok(policy.default);
+    }
+    match declared_charset(declared) {
+        Some(Declared::Charset(charset)) => Ok(charset),
+        Some(Declared::Unicode) => match Charset::Utf8.decode(body) {
+            Ok(_) => Ok(Charset::Utf8),
+            Err(error) => Err(DecodeFailure::new(
+                "hl7-charset",
+                format!("MSH-18 says UNICODE, but the bytes are not UTF-8: {error}"),
+            )),
+        },
+        None => Err(DecodeFailure::new("hl7-charset-unknown", "MSH-18 names a character set that is not known")),
     }
 }
 
@@ -137,12 +117,12 @@ fn declared_charset(declared: &str) -> Option<Declared> {
 /// Decodes HL7 v2 messages, at receipt and again from the archive.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hl7Decoder {
-    policy: CharsetPolicy,
+    policy: TextPolicy,
 }
 
 impl Hl7Decoder {
     /// A decoder for one source.
-    pub fn new(policy: CharsetPolicy) -> Hl7Decoder {
+    pub fn new(policy: TextPolicy) -> Hl7Decoder {
         Hl7Decoder { policy }
     }
 
@@ -168,7 +148,7 @@ impl Hl7Decoder {
         if !self.policy.default.extends_ascii() {
             return Ok(self.policy.default);
         }
-        self.policy.choose(Header::read(body, self.policy.default)?.charset_name(), body)
+        choose_charset(&self.policy, Header::read(body, self.policy.default)?.charset_name(), body)
     }
 }
 

@@ -32,6 +32,19 @@ pub fn inner(text: &str, rules: &XmlRules) -> Result<Value, DecodeFailure> {
     Err(DecodeFailure::new("inner-kind", "the inner text is neither XML nor JSON"))
 }
 
+/// Text that was escaped once more than needed, as it was before: as often as it begins with an
+/// entity, within limits. Any other text stays as it is.
+pub fn unescaped(text: &str) -> String {
+    let mut text = text.to_owned();
+    for _ in 0..MAX_ESCAPED {
+        match unescape(trimmed(&text)) {
+            Ok(once) if trimmed(&text).starts_with('&') => text = once.into_owned(),
+            _ => break,
+        }
+    }
+    text
+}
+
 fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\u{feff}' | '\0'))
 }

@@ -4,6 +4,7 @@
 //! [`Value::Integer`], any other a [`Value::Decimal`] with its literal. Names keep their order,
 //! and a name that occurs twice is kept twice.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -50,6 +51,60 @@ pub fn records<'a>(text: &'a str, path: &str) -> Result<Vec<&'a str>, DecodeFail
         Shape::List(elements) => Ok(elements.into_iter().map(RawValue::get).collect()),
         Shape::Other(Value::Null) => Err(DecodeFailure::new("json-path", format!("there is null at {path:?}"))),
         Shape::Object(_) | Shape::Other(_) => Ok(vec![at]),
+    }
+}
+
+/// The text of every value at `path`, which may be none. `*` in the path stands for any name of an
+/// object and any element of a list; a text on the way that holds JSON itself is opened.
+///
+/// Fails with `json-syntax`.
+pub fn at<'a>(text: &'a str, path: &str) -> Result<Vec<Cow<'a, str>>, DecodeFailure> {
+    let mut nodes = vec![opened(Cow::Borrowed(validated(text)?))?];
+    for name in path.split('.').filter(|name| !name.is_empty()) {
+        let mut below = Vec::new();
+        for node in nodes {
+            match node {
+                Cow::Borrowed(text) => below.extend(step(text, name)?.into_iter().map(Cow::Borrowed)),
+                Cow::Owned(text) => {
+                    below.extend(step(&text, name)?.into_iter().map(|part| Cow::Owned(part.to_owned())))
+                }
+            }
+        }
+        nodes = below.into_iter().map(opened).collect::<Result<_, _>>()?;
+    }
+    Ok(nodes)
+}
+
+/// The text of each element of a list; the value itself where it is no list.
+pub fn elements(text: &str) -> Result<Vec<Cow<'_, str>>, DecodeFailure> {
+    match shape(text)? {
+        Shape::List(elements) => elements.into_iter().map(|element| opened(Cow::Borrowed(element.get()))).collect(),
+        Shape::Object(_) | Shape::Other(_) => Ok(vec![Cow::Borrowed(text)]),
+    }
+}
+
+fn step<'a>(text: &'a str, name: &str) -> Result<Vec<&'a str>, DecodeFailure> {
+    Ok(match shape(text)? {
+        Shape::Object(Members(members)) => {
+            let mut wanted =
+                members.into_iter().filter(|(own, _)| name == "*" || own == name).map(|(_, value)| value.get());
+            if name == "*" { wanted.collect() } else { wanted.next().into_iter().collect() }
+        }
+        Shape::List(elements) if name == "*" => elements.into_iter().map(RawValue::get).collect(),
+        Shape::List(_) | Shape::Other(_) => Vec::new(),
+    })
+}
+
+/// The JSON inside a text that holds JSON; anything else as it is.
+fn opened(value: Cow<'_, str>) -> Result<Cow<'_, str>, DecodeFailure> {
+    if !value.starts_with('"') {
+        return Ok(value);
+    }
+    let Shape::Other(Value::Text(inner)) = shape(&value)? else { return Ok(value) };
+    let holds = inner.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).starts_with(['{', '[']);
+    match validated(&inner) {
+        Ok(inner) if holds => Ok(Cow::Owned(inner.to_owned())),
+        _ => Ok(value),
     }
 }
 

@@ -142,7 +142,7 @@ pub fn parse(text: &str, rules: &XmlRules) -> Result<Document, DecodeFailure> {
 }
 
 /// The text of each record: the elements at `path`, names from the root element's on, joined by
-/// dots (`Reports.Report`); the whole text where the path is empty.
+/// dots (`Reports.Report`); the whole text where the path is empty. `*` stands for any name.
 ///
 /// The text must be well-formed as a whole. Fails as [`parse`] does for that, and with `xml-path`
 /// where even the element that should hold the records is not there.
@@ -166,7 +166,7 @@ pub fn records<'a>(text: &'a str, path: &str, rules: &XmlRules) -> Result<Vec<&'
         let depth = scan.depth + usize::from(end);
         if let Some(start) = start
             && agreed + 1 == depth
-            && path.get(agreed) == Some(&rules.name(start.name()))
+            && path.get(agreed).is_some_and(|name| *name == "*" || *name == rules.name(start.name()))
         {
             agreed += 1;
             reached = reached.max(agreed);
@@ -187,6 +187,41 @@ pub fn records<'a>(text: &'a str, path: &str, rules: &XmlRules) -> Result<Vec<&'
         return Err(DecodeFailure::new("xml-path", format!("there is no {name:?} on the way of the records")));
     }
     Ok(found)
+}
+
+/// The first value at `path`, as [`records`] finds it: an element's text, or its map; `@name` at the
+/// path's end is an attribute. What stands elsewhere in the document need not be readable.
+///
+/// Fails as [`parse`] does.
+pub fn field(text: &str, path: &str, rules: &XmlRules) -> Result<Option<Value>, DecodeFailure> {
+    let (path, attribute) = match path.rsplit_once('.') {
+        Some((path, attribute)) if attribute.starts_with('@') => (path, Some(attribute)),
+        _ => (path, None),
+    };
+    let found = match records(text, path, rules) {
+        Err(failure) if failure.code == "xml-path" => return Ok(None),
+        found => found?,
+    };
+    let Some(element) = found.first() else { return Ok(None) };
+    if let Some(attribute) = attribute {
+        let mut scan = Scan::new(element);
+        while let Some(event) = scan.next()? {
+            if let Event::Start(start) | Event::Empty(start) = event {
+                let own = Element::begin(&start, false, rules, &scan)?;
+                return Ok(own.attributes.get(attribute).cloned());
+            }
+        }
+        return Ok(None);
+    }
+    let root = parse(element, rules)?.root;
+    let plain = root.names().all(|name| name == ROOT_NAME || name == "#text");
+    Ok(Some(if plain { root.get("#text").cloned().unwrap_or(Value::Text(String::new())) } else { Value::Map(root) }))
+}
+
+/// The name of the element that a text begins with, by the rules for names.
+pub fn name_of<'a>(element: &'a str, rules: &XmlRules) -> &'a str {
+    let end = |c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>');
+    rules.name(QName(element.trim_start_matches('<').split(end).next().unwrap_or_default()))
 }
 
 /// What a document says about its own character set: by its XML declaration, or by the zero bytes

@@ -1,10 +1,12 @@
-//! Writes acknowledgements: `MSH` and `MSA`, and the batch segments around several of them.
+//! Writes acknowledgements: `MSH` and `MSA`, what answers a master file, and the batch segments around several of them.
 //!
 //! An acknowledgement is a function of the message's header, the code and the time, so a message
 //! that is sent again is answered alike.
 
 use chrono::{DateTime, Utc};
 use connector_formats::hl7::Header;
+
+use crate::master::MasterFile;
 
 /// What an acknowledgement names as its sender in place of what the message was addressed to.
 #[derive(Clone, Debug, Default)]
@@ -32,10 +34,22 @@ pub(crate) fn now() -> DateTime<Utc> {
 }
 
 /// Appends the `MSH`, `MSA` and, from version 2.5 on, `ERR` segments that answer a message.
-pub(crate) fn write(out: &mut Vec<u8>, header: &Header, code: &Code, names: &Names, time: DateTime<Utc>) {
+///
+/// The answer to a master file, but for the mere receipt of it, is an `MFK`. It repeats the `MFI`
+/// segment, and says of each entry what became of it where MFI-6 asks for that.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    header: &Header,
+    code: &Code,
+    master: Option<&MasterFile>,
+    names: &Names,
+    time: DateTime<Utc>,
+) {
     let version = Version::of(header);
+    let master = master.filter(|_| code.code.starts_with('A'));
+    let kind = if master.is_some() { ("MFK", "MFK_M01") } else { ("ACK", "ACK") };
     let mut segment = Segment::addressed("MSH", header, names, time);
-    segment.sent(&["", &version.message_type(header), &control_id(header.field(10))]);
+    segment.sent(&["", &version.message_type(header, kind), &control_id(header.field(10))]);
     segment.sent(&[header.field(11), header.field(12)]);
     if !header.field(18).is_empty() {
         segment.sent(&["", "", "", "", "", header.field(18)]);
@@ -58,6 +72,24 @@ pub(crate) fn write(out: &mut Vec<u8>, header: &Header, code: &Code, names: &Nam
         segment.text(problem);
         segment.end(out);
     }
+
+    if let Some(master) = master {
+        let mut segment = Segment::new("MFI", header);
+        segment.sent(&[&master.identification]);
+        segment.end(out);
+        for entry in master.asked(problem.is_none()) {
+            let [event, id, key, key_type] = entry;
+            let became = if problem.is_none() { "S" } else { "U" };
+            let mut segment = Segment::new("MFA", header);
+            segment.sent(&[event, id, &stamp(time), became, key, key_type]);
+            segment.end(out);
+        }
+    }
+}
+
+/// A time as HL7 writes it.
+fn stamp(time: DateTime<Utc>) -> String {
+    time.format("%Y%m%d%H%M%S+0000").to_string()
 }
 
 /// Appends the `BHS` segment that answers a batch or file header.
@@ -96,13 +128,13 @@ impl Version {
         }
     }
 
-    fn message_type(self, header: &Header) -> String {
+    fn message_type(self, header: &Header, (code, structure): (&str, &str)) -> String {
         let component = header.delimiters.component;
         match header.component(9, 2) {
-            "" => "ACK".to_owned(),
-            _ if self < Version(2, 3) => "ACK".to_owned(),
-            event if self < Version(2, 4) => format!("ACK{component}{event}"),
-            event => format!("ACK{component}{event}{component}ACK"),
+            "" => code.to_owned(),
+            _ if self < Version(2, 3) => code.to_owned(),
+            event if self < Version(2, 4) => format!("{code}{component}{event}"),
+            event => format!("{code}{component}{event}{component}{structure}"),
         }
     }
 }
@@ -128,7 +160,7 @@ impl<'a> Segment<'a> {
                 None => segment.sent(&[header.field(addressed)]),
             }
         }
-        segment.sent(&[header.field(3), header.field(4), &time.format("%Y%m%d%H%M%S+0000").to_string()]);
+        segment.sent(&[header.field(3), header.field(4), &stamp(time)]);
         segment
     }
 

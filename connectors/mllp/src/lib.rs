@@ -5,11 +5,13 @@
 //! person; see this connector's README for why that is not told to the sender.
 //!
 //! The parts: `framing` cuts bytes into frames, `session` says what a frame means and what is
-//! answered, `ack` writes answers, `listener` owns the sockets.
+//! answered, `ack` writes answers, `master` what those to master files repeat, `listener` serves the
+//! connections.
 
 mod ack;
 mod framing;
 mod listener;
+mod master;
 mod routes;
 mod session;
 mod settings;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use connector_api::{Connector, ConnectorKind, Flow, Mode, SettingsProblem, SourceSpec};
 use connector_formats::hl7::Hl7Decoder;
 
+pub use connector_listen::Tls;
 pub use settings::{Acknowledge, Settings, Stream};
 
 /// The connector kind `mllp`.
@@ -34,10 +37,10 @@ impl ConnectorKind for Mllp {
     type Stream = Stream;
 
     fn build(source: SourceSpec<Settings, Stream>) -> Result<Connector, Vec<SettingsProblem>> {
-        let (limits, address) = source.settings.check(&source.streams)?;
+        let (limits, port) = source.settings.check(&source)?;
         let decoder = Hl7Decoder::new(source.settings.charset);
         let session = session::Session::new(decoder, &source);
-        let listener = listener::MllpListener::new(source.id, address, limits, Arc::new(session));
+        let listener = listener::MllpListener::new(source.id, port, limits, Arc::new(session));
         Ok(Connector { decoder: Arc::new(decoder), flow: Flow::Listen(Box::new(listener)) })
     }
 }

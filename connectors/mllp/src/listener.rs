@@ -1,4 +1,4 @@
-//! The sockets: accepting, reading, storing, answering, closing.
+//! The connections of a port: reading, storing, answering, closing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, Endpoint, FaultClass, Intake, Listener, Record, Refusal, SourceError, SourceId, StreamId,
-    async_trait,
+    CancellationToken, Endpoint, Intake, Listener, Probe, Record, Refusal, SourceError, SourceId, StreamId, async_trait,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
+use connector_listen::{Door, Gripes, Opened, Port};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ack;
@@ -36,105 +35,71 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 /// connection, and the answer with it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A pause after the system refused a connection (no descriptors left), so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// The listener of one source.
 pub(crate) struct MllpListener {
     source: SourceId,
-    address: SocketAddr,
+    port: Port,
     limits: Limits,
     session: Arc<Session>,
-    socket: Option<TcpListener>,
+    opened: Option<Opened>,
 }
 
 impl MllpListener {
-    pub(crate) fn new(source: SourceId, address: SocketAddr, limits: Limits, session: Arc<Session>) -> MllpListener {
-        MllpListener { source, address, limits, session, socket: None }
+    pub(crate) fn new(source: SourceId, port: Port, limits: Limits, session: Arc<Session>) -> MllpListener {
+        MllpListener { source, port, limits, session, opened: None }
     }
 
-    async fn bind(&self) -> Result<TcpListener, SourceError> {
-        TcpListener::bind(self.address).await.map_err(|error| {
-            let operation = format!("listen on {}", self.address);
-            let fault = match error.kind() {
-                io::ErrorKind::PermissionDenied => SourceError::stop(FaultClass::Bind, operation)
-                    .hint("ports below 1024 need a privilege; choose another port"),
-                io::ErrorKind::AddrInUse => SourceError::retry(FaultClass::Bind, operation)
-                    .hint("another program, or another source, listens on this port"),
-                _ => SourceError::retry(FaultClass::Bind, operation).hint("the address must be one of this machine"),
-            };
-            fault.because(error)
-        })
+    async fn bind(&self) -> Result<Opened, SourceError> {
+        self.port.open(&self.source, Arc::new(Gripes::new(self.source.clone()))).await
     }
 }
 
 #[async_trait]
 impl Listener for MllpListener {
+    async fn probe(&mut self) -> Result<Probe, SourceError> {
+        self.port.probe(&self.source).await
+    }
+
     async fn open(&mut self) -> Result<Endpoint, SourceError> {
-        let socket = self.bind().await?;
-        let address = socket.local_addr().unwrap_or(self.address);
-        self.socket = Some(socket);
-        Ok(Endpoint(address.to_string()))
+        let opened = self.bind().await?;
+        let endpoint = Endpoint(opened.address.to_string());
+        self.opened = Some(opened);
+        Ok(endpoint)
     }
 
     async fn serve(mut self: Box<Self>, intake: Arc<dyn Intake>, stop: CancellationToken) -> Result<(), SourceError> {
-        let socket = match self.socket.take() {
-            Some(socket) => socket,
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
             None => self.bind().await?,
         };
-        let source = self.source;
-        let shared = Arc::new(Shared { session: self.session, limits: self.limits, intake });
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some(ended) = connections.join_next() => report(&source, ended),
-                accepted = socket.accept() => match accepted {
-                    Ok((_, peer)) if connections.len() >= shared.limits.connections => {
-                        tracing::warn!(%source, %peer, limit = shared.limits.connections, "too many connections");
-                    }
-                    Ok((stream, peer)) => {
-                        let connection = Connection::new(Arc::clone(&shared), stream, peer, source.clone());
-                        connections.spawn(connection.serve(stop.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%source, %error, "accept a connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-        // The port is free at once, for whoever comes next.
-        drop(socket);
-        while let Some(ended) = connections.join_next().await {
-            report(&source, ended);
-        }
+        let shared = Arc::new(Shared { source: self.source, session: self.session, limits: self.limits, intake });
+        opened.serve(&stop, |door, stream, peer| receive(Arc::clone(&shared), door, stream, peer, stop.clone())).await;
         Ok(())
     }
 }
 
-/// One connection's panic is not another's.
-fn report(source: &SourceId, ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%source, "a connection's task panicked; the other connections go on");
+/// Serves one connection, encrypted where the port is.
+async fn receive(shared: Arc<Shared>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    if !door.is_encrypted() {
+        return Connection::new(shared, stream, peer).serve(stop).await;
+    }
+    if let Some(stream) = door.encrypted(stream, peer, shared.limits.read, &stop).await {
+        Connection::new(shared, stream, peer).serve(stop).await;
     }
 }
 
 /// What the connections of one listener share.
 struct Shared {
+    source: SourceId,
     session: Arc<Session>,
     limits: Limits,
     intake: Arc<dyn Intake>,
 }
 
-struct Connection {
+struct Connection<S> {
     shared: Arc<Shared>,
-    stream: TcpStream,
+    stream: S,
     peer: SocketAddr,
-    source: SourceId,
     framer: Framer,
 }
 
@@ -149,14 +114,15 @@ enum Waited {
     Stopping,
 }
 
-impl Connection {
-    fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, source: SourceId) -> Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(shared: Arc<Shared>, stream: S, peer: SocketAddr) -> Connection<S> {
         let framer = Framer::new(shared.limits.message_bytes);
-        Connection { shared, stream, peer, source, framer }
+        Connection { shared, stream, peer, framer }
     }
 
     async fn serve(mut self, stop: CancellationToken) {
-        let (source, peer) = (self.source.clone(), self.peer);
+        let (shared, peer) = (Arc::clone(&self.shared), self.peer);
+        let source = &shared.source;
         tracing::debug!(%source, %peer, "connected");
         match self.converse(stop).await {
             Ok(()) => tracing::debug!(%source, %peer, "closed"),
@@ -165,8 +131,6 @@ impl Connection {
     }
 
     async fn converse(&mut self, stop: CancellationToken) -> io::Result<()> {
-        // An answer must not wait for the next one to fill a packet.
-        self.stream.set_nodelay(true)?;
         let mut begun: Option<Instant> = None;
         let mut stopping: Option<Instant> = None;
         loop {
@@ -223,16 +187,20 @@ impl Connection {
         tokio::select! {
             biased;
             () = stop.cancelled(), if stopping.is_none() => Ok(Waited::Stopping),
-            read = self.stream.read_buf(&mut self.framer.buffer) => {
-                Ok(if read? == 0 { Waited::Ended } else { Waited::Received })
-            }
+            read = self.stream.read_buf(&mut self.framer.buffer) => match read {
+                Ok(0) => Ok(Waited::Ended),
+                Ok(_) => Ok(Waited::Received),
+                // An encrypted connection that was closed without a word. A frame has an end of its own.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Waited::Ended),
+                Err(error) => Err(error),
+            },
             () = until(deadline) => Ok(Waited::Late),
         }
     }
 
     /// Stores what the events say, then answers. True where the connection is to be closed.
     async fn exchange(&mut self, events: &[Event]) -> io::Result<bool> {
-        let Shared { session, limits, intake } = &*self.shared;
+        let Shared { source, session, limits, intake } = &*self.shared;
         let mut plans: Vec<Plan> = Vec::with_capacity(events.len());
         for event in events {
             let plan = session.plan(event);
@@ -249,7 +217,7 @@ impl Connection {
             records.append(&mut plan.records);
         }
 
-        tracing::debug!(source = %self.source, peer = %self.peer, frames = plans.len(), records = records.len());
+        tracing::debug!(%source, peer = %self.peer, frames = plans.len(), records = records.len());
         let mut outcomes = store(&**intake, records).await.into_iter();
         let mut answers = Vec::with_capacity(256 * plans.len());
         let mut close = false;
@@ -261,12 +229,16 @@ impl Connection {
             }
             if let Some(refusal) = own.iter().find_map(|outcome| outcome.as_ref().err()) {
                 let records = own.iter().filter(|outcome| outcome.is_err()).count();
-                tracing::warn!(source = %self.source, peer = %self.peer, records, %refusal, "a frame was not stored");
+                tracing::warn!(%source, peer = %self.peer, records, %refusal, "a frame was not stored");
             }
             close |= session.reply(plan, &own, ack::now(), &mut answers);
         }
         if !answers.is_empty() {
-            let written = timeout(limits.read, self.stream.write_all(&answers)).await;
+            let written = timeout(limits.read, async {
+                self.stream.write_all(&answers).await?;
+                self.stream.flush().await
+            });
+            let written = written.await;
             written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the peer takes no acknowledgement"))??;
         }
         Ok(close)
@@ -280,7 +252,7 @@ impl Connection {
         if let Some(event) = left {
             self.exchange(&[event]).await?;
         } else if let Some(bytes) = self.framer.partial() {
-            tracing::warn!(source = %self.source, peer = %self.peer, bytes, why, "a frame was not completed");
+            tracing::warn!(source = %self.shared.source, peer = %self.peer, bytes, why, "a frame was not completed");
         }
         self.close(Duration::ZERO).await
     }

@@ -6,10 +6,11 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use connector_api::{DecodeFailure, Raw, Record, Refusal, SourceSpec, StreamId};
-use connector_formats::hl7::{Envelope, FORMAT, Header, Hl7Decoder, Interchange};
+use connector_formats::hl7::{Header, Hl7Decoder, Message};
 
 use crate::ack::{self, Code, Names};
 use crate::framing::{Event, OUTSIDE_LIMIT};
+use crate::master::MasterFile;
 use crate::routes::Routes;
 use crate::settings::{Acknowledge, Settings, Stream};
 
@@ -46,6 +47,8 @@ struct Answer {
     record: usize,
     /// Why the message is refused although it could be stored.
     rejected: Option<String>,
+    /// What of a master file the answer repeats.
+    master: Option<MasterFile>,
 }
 
 /// What became of a record: stored, or refused.
@@ -70,7 +73,7 @@ impl Session {
             Event::Outside(bytes) => {
                 let detail = format!("{} bytes outside of any complete frame", bytes.len());
                 let mut plan = Plan { close: bytes.len() >= OUTSIDE_LIMIT, ..Plan::default() };
-                plan.hold(BYTES, bytes.clone(), "mllp/garbage", DecodeFailure::new("mllp-garbage", detail));
+                plan.hold(part(bytes), "mllp/garbage", DecodeFailure::new("mllp-garbage", detail));
                 plan
             }
             Event::TooLong(beginning) => self.too_long(beginning),
@@ -82,55 +85,44 @@ impl Session {
         if content.trim_ascii().is_empty() {
             return plan;
         }
-        let Interchange { messages, envelope, stray } = Interchange::split(content);
-        let whole_is_stray = messages.is_empty() && envelope.is_none();
-        for message in messages {
+        let found = self.decoder.take_apart(content);
+        for message in found.messages {
             self.message(message, &mut plan);
         }
-        for lines in stray {
-            let detail = format!("{} bytes that belong to no message", lines.len());
-            let (code, place) =
-                if whole_is_stray { ("hl7-no-header", "mllp/no-header") } else { ("hl7-stray", "mllp/stray") };
-            plan.hold(FORMAT, lines, place, DecodeFailure::new(code, detail));
+        for leftover in found.leftovers {
+            let place = match leftover.failure.code {
+                "hl7-no-header" => "mllp/no-header",
+                "hl7-batch-count" => "mllp/batch",
+                _ => "mllp/stray",
+            };
+            plan.hold(leftover.raw(), place, leftover.failure);
+            if let ("mllp/batch", Some(header), Some((_, record))) = (place, &found.batch, plan.records.last_mut()) {
+                record.resend_key = header.resend_key();
+            }
         }
-        if let Some(envelope) = envelope {
-            self.envelope(envelope, &mut plan);
-        }
-        plan.close |= whole_is_stray;
+        plan.batch = found.batch;
+        plan.close |= found.is_foreign;
         plan
     }
 
-    fn message(&self, message: Bytes, plan: &mut Plan) {
-        let header = Header::read(&message, self.decoder.default_charset()).ok();
-        let (raw, document) = self.decoder.receive(message);
+    fn message(&self, message: Message, plan: &mut Plan) {
+        let Message { header, raw, document } = message;
+        let master = header.as_ref().and_then(|header| MasterFile::read(header, &raw));
         let record = Record {
             raw,
             document,
-            source_ref: header.as_ref().map_or_else(|| "mllp/no-header".to_owned(), type_name),
-            resend_key: header.as_ref().and_then(resend_key),
+            source_ref: header.as_ref().map_or_else(|| "mllp/no-header".to_owned(), Header::type_name),
+            resend_key: header.as_ref().and_then(Header::resend_key),
         };
         let stream = header.as_ref().and_then(|header| self.routes.stream(header)).cloned();
         plan.records.push((stream, record));
+        let record = plan.records.len() - 1;
         match header {
             // Answering an acknowledgement would be answered in turn, for ever.
-            Some(header) if header.component(9, 1) == "ACK" => {}
-            Some(header) => plan.answers.push(Answer { header, record: plan.records.len() - 1, rejected: None }),
+            Some(header) if matches!(header.component(9, 1), "ACK" | "MFK") => {}
+            Some(header) => plan.answers.push(Answer { header, record, rejected: None, master }),
             None => plan.close = true,
         }
-    }
-
-    fn envelope(&self, envelope: Envelope, plan: &mut Plan) {
-        let header = Header::read_line(&envelope.header, self.decoder.default_charset()).ok();
-        if !envelope.discrepancies.is_empty() {
-            let failure = DecodeFailure::new("hl7-batch-count", envelope.discrepancies.join("; "));
-            plan.hold(FORMAT, envelope.segments, "mllp/batch", failure);
-            if let (Some(header), Some((_, record))) = (&header, plan.records.last_mut())
-                && !header.field(11).is_empty()
-            {
-                record.resend_key = Some(format!("batch|{}|{}|{}", header.field(3), header.field(4), header.field(11)));
-            }
-        }
-        plan.batch = header;
     }
 
     fn too_long(&self, beginning: &Bytes) -> Plan {
@@ -138,13 +130,13 @@ impl Session {
         let limit = self.max_message_bytes;
         let failure = DecodeFailure::new("hl7-too-long", format!("longer than {limit} bytes; only those are kept"));
         let header = Header::read(beginning, self.decoder.default_charset()).ok();
-        plan.hold(BYTES, beginning.clone(), "mllp/too-long", failure);
+        plan.hold(part(beginning), "mllp/too-long", failure);
         if let (Some(header), Some((stream, record))) = (header, plan.records.last_mut()) {
             *stream = self.routes.stream(&header).cloned();
-            record.source_ref = type_name(&header);
-            record.resend_key = resend_key(&header);
+            record.source_ref = header.type_name();
+            record.resend_key = header.resend_key();
             let rejected = Some(format!("the message is longer than {limit} bytes"));
-            plan.answers.push(Answer { header, record: 0, rejected });
+            plan.answers.push(Answer { header, record: 0, rejected, master: None });
         }
         plan
     }
@@ -170,7 +162,7 @@ impl Session {
             let codes = self.codes(answer, outcome);
             close |= codes.is_empty() && !matches!(outcome, Some(Ok(())));
             for code in codes {
-                ack::write(&mut written, &answer.header, &code, &self.names, time);
+                ack::write(&mut written, &answer.header, &code, answer.master.as_ref(), &self.names, time);
                 count += 1;
                 if !together {
                     frame(&written, out);
@@ -231,8 +223,7 @@ impl Session {
 
 impl Plan {
     /// Adds a record that a person has to look at.
-    fn hold(&mut self, format: &str, body: Bytes, place: &str, failure: DecodeFailure) {
-        let raw = Raw { format: format.to_owned(), charset: None, body };
+    fn hold(&mut self, raw: Raw, place: &str, failure: DecodeFailure) {
         let record = Record { raw, document: Err(failure), source_ref: place.to_owned(), resend_key: None };
         self.records.push((None, record));
     }
@@ -248,18 +239,9 @@ fn wanted(condition: &str, good: bool) -> bool {
     }
 }
 
-/// The message type for references and logs. Anything that is not shaped like one is left out: it
-/// is not ours to repeat.
-pub(crate) fn type_name(header: &Header) -> String {
-    let name = header.message_type();
-    let shaped = name.len() <= 16 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'^' | b'_'));
-    if shaped && !name.is_empty() { name } else { "unknown type".to_owned() }
-}
-
-/// Sender and control id, which a message that is sent again repeats.
-fn resend_key(header: &Header) -> Option<String> {
-    let id = header.field(10);
-    (!id.is_empty()).then(|| format!("{}|{}|{id}", header.field(3), header.field(4)))
+/// Bytes that are no message, as they are archived.
+fn part(bytes: &Bytes) -> Raw {
+    Raw { format: BYTES.to_owned(), charset: None, body: bytes.clone() }
 }
 
 fn frame(content: &[u8], out: &mut Vec<u8>) {

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use connector_api::{Mode, SettingsProblem, StreamSpec};
-use connector_formats::hl7::CharsetPolicy;
+use connector_api::{Mode, SettingsProblem, SourceSpec, StreamSpec};
+use connector_formats::text::TextPolicy;
+use connector_listen::{Peers, Port, Tls};
 
 use crate::routes::{Pattern, overlap};
 
@@ -17,7 +18,7 @@ pub struct Settings {
     /// The character set of messages whose MSH-18 is empty, and which counts where it is not:
     /// `{ default = "gb18030", prefer = "declared" }`.
     #[serde(default)]
-    pub charset: CharsetPolicy,
+    pub charset: TextPolicy,
     /// The longest frame that is received, in bytes. A longer one is answered with a rejection,
     /// and what was received of it is held for a person.
     #[serde(default = "eight_mebibytes")]
@@ -35,6 +36,13 @@ pub struct Settings {
     /// Which acknowledgements are sent.
     #[serde(default)]
     pub acknowledge: Acknowledge,
+    /// Networks whose addresses may connect, e.g. `10.2.0.0/16` or `10.2.3.4`; every address
+    /// where left out.
+    #[serde(default)]
+    pub allowed_peers: Vec<String>,
+    /// The certificate that the port shows; connections are not encrypted where left out.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// What acknowledgements name as their sending application (MSH-3); as a rule, what the
     /// sender wrote into its message's MSH-5.
     #[serde(default)]
@@ -95,7 +103,6 @@ pub struct Stream {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) message_bytes: usize,
-    pub(crate) connections: usize,
     /// `None` keeps an idle connection for ever.
     pub(crate) idle: Option<Duration>,
     pub(crate) read: Duration,
@@ -103,7 +110,7 @@ pub(crate) struct Limits {
 
 impl Settings {
     /// Reports everything that is wrong at once.
-    pub(crate) fn check(&self, streams: &[StreamSpec<Stream>]) -> Result<(Limits, SocketAddr), Vec<SettingsProblem>> {
+    pub(crate) fn check(&self, source: &SourceSpec<Settings, Stream>) -> Result<(Limits, Port), Vec<SettingsProblem>> {
         let mut problems = Vec::new();
         let address = self.listen.parse::<SocketAddr>();
         if address.is_err() {
@@ -133,16 +140,19 @@ impl Settings {
                 problems.push(SettingsProblem::new(path, "must be printable ASCII and not empty"));
             }
         }
-        check_streams(streams, &mut problems);
+        let peers = Peers::check(&self.allowed_peers, &mut problems);
+        self.tls.iter().for_each(|tls| tls.check(&mut problems));
+        check_streams(&source.streams, &mut problems);
         match address {
             Ok(address) if problems.is_empty() => {
                 let limits = Limits {
                     message_bytes: self.max_message_bytes,
-                    connections: self.max_connections,
                     idle: (self.idle_timeout_secs > 0).then(|| Duration::from_secs(self.idle_timeout_secs)),
                     read: Duration::from_secs(self.read_timeout_secs),
                 };
-                Ok((limits, address))
+                let (tls, base_dir) = (self.tls.clone(), source.base_dir.clone());
+                let port = Port { address, tls, base_dir, protocol: None, peers, connections: self.max_connections };
+                Ok((limits, port))
             }
             _ => Err(problems),
         }

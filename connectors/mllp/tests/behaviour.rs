@@ -360,3 +360,82 @@ async fn a_silent_peer_and_one_that_does_not_end_its_frame_are_closed() {
     assert!(intake.records().is_empty());
     running.stopped().await;
 }
+
+#[tokio::test]
+async fn peers_outside_of_the_allowed_networks_are_turned_away() {
+    let intake = Kept::all();
+    let running = Running::start(&config("allowed_peers = [\"10.2.0.0/16\"]"), intake.clone()).await;
+    let mut peer = Peer::connect(&running).await;
+    // The connection may be reset before the message is written.
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut peer.stream, &message("1")).await;
+    let mut answer = Vec::new();
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut peer.stream, &mut answer).await;
+    assert_eq!(answer, b"");
+    assert!(intake.calls().is_empty());
+    running.stopped().await;
+}
+
+#[tokio::test]
+async fn a_probe_says_what_would_be_served_and_leaves_the_port_free() {
+    let folder = tempfile::tempdir().unwrap();
+    connector_testkit::certificates(folder.path());
+    let probe = async |settings: &str| {
+        let spec = connector_testkit::source_spec::<Mllp>(&config(settings), folder.path());
+        let connector_api::Flow::Listen(mut listener) = Mllp::build(spec).ok().unwrap().flow else { panic!("polls") };
+        listener.probe().await
+    };
+    let plain = probe("").await.unwrap();
+    assert_eq!(plain.findings, ["the port 127.0.0.1:0 is free", "connections are not encrypted"]);
+    let files = "tls = { certificate = \"server.pem\", key = \"server.key\", client_ca = \"ca.pem\" }";
+    assert!(probe(files).await.unwrap().findings[1].ends_with("peers must show certificates"));
+    let mixed = files.replace("server.key", "sender.key");
+    assert_eq!(probe(&mixed).await.unwrap_err().class, connector_api::FaultClass::Tls, "another key");
+}
+
+#[tokio::test]
+async fn a_master_file_is_answered_entry_by_entry_where_its_sender_asks() {
+    let text = |id: &str, asked: &str| {
+        format!(
+            "MSH|^~\\&|LIS||||||MFN^M08^MFN_M08|{id}|P|2.5\rMFI|OMA||REP|||{asked}\r\
+             MFE|MAD|1||TG^甘油三酯|CE\rOM1|1|TG\rMFE|MDC|2||TC|CE\rOM1|2|TC\r"
+        )
+    };
+    let intake = Kept::unless(|records| has_id(&records[0], "bad").then(busy));
+    let config = config("").replace("ORU^R01", "MFN^*");
+    let running = Running::start(&config, intake.clone()).await;
+    let mut peer = Peer::connect(&running).await;
+    for (id, asked, expected) in [
+        ("1", "AL", &["S", "S"][..]),
+        ("2", "SU", &["S", "S"]),
+        ("3", "NE", &[]),
+        ("4", "ER", &[]),
+        ("bad", "ER", &["U", "U"]),
+        ("bad2", "NE", &[]),
+    ] {
+        peer.send(&framed(text(id, asked).as_bytes())).await;
+        let answer = peer.answer().await;
+        assert!(answer.contains("|MFK^M08^MFK_M01|"), "{answer:?}");
+        assert!(answer.contains(&format!("\rMFI|OMA||REP|||{asked}\r")), "{answer:?}");
+        let entries: Vec<Vec<&str>> =
+            answer.split('\r').filter(|line| line.starts_with("MFA")).map(|line| line.split('|').collect()).collect();
+        assert_eq!(entries.iter().map(|fields| fields[4]).collect::<Vec<_>>(), expected, "{id} {asked}");
+        if let [first, _] = entries.as_slice() {
+            assert_eq!((first[1], first[2], first[5], first[6]), ("MAD", "1", "TG^甘油三酯", "CE"));
+        }
+    }
+    running.stopped().await;
+}
+
+#[tokio::test]
+async fn a_control_id_that_began_anew_is_another_message() {
+    let intake = Kept::all();
+    let running = start(intake.clone()).await;
+    let mut peer = Peer::connect(&running).await;
+    let other = String::from_utf8(message("1")).unwrap().replace("1.30", "1.40");
+    for sent in [message("1"), message("1"), other.into_bytes()] {
+        peer.send(&sent).await;
+        assert_eq!(peer.verdict().await, "AA 1");
+    }
+    assert_eq!(intake.records().len(), 2, "the repeated one is known, the new one of the same id is not");
+    running.stopped().await;
+}

@@ -7,8 +7,9 @@
 mod support;
 
 use connector_api::Value;
+use connector_testkit::Call;
 use serde_json::{Value as Json, json};
-use support::{Call, Kept, Peer, Running, framed};
+use support::{Kept, Peer, Running, framed};
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/mllp");
 

@@ -202,13 +202,14 @@ impl Bindings {
 
 /// Puts rows that tie in the source's order into an order of their content, so that the archived
 /// bytes of an unchanged record never vary.
-fn settle_ties(list: &mut [(Vec<Value>, Node)]) {
+pub(crate) fn settle_ties(list: &mut [(Vec<Value>, Node)]) {
     for run in list.chunk_by_mut(|left, right| left.0 == right.0) {
         run.sort_by_cached_key(|(_, node)| node.bytes());
     }
 }
 
-fn loosen(key: &[Value]) -> Vec<String> {
+/// A key as sources compare it: case, padding and number types aside.
+pub(crate) fn loosen(key: &[Value]) -> Vec<String> {
     let loose = |value: &Value| match value {
         Value::Text(text) => text.trim_end().to_lowercase(),
         Value::Integer(number) => number.to_string(),

@@ -19,7 +19,7 @@ pub struct Row {
 
 impl Row {
     /// True where the value at that position could not be decoded.
-    pub(crate) fn is_broken(&self, at: usize) -> bool {
+    pub fn is_broken(&self, at: usize) -> bool {
         self.broken.iter().any(|(column, _)| *column == at)
     }
 
@@ -40,7 +40,7 @@ pub struct Rows {
 
 impl Rows {
     /// Where a column stands: by its exact name, else by the only name that differs in case.
-    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+    pub fn position(&self, name: &str) -> Option<usize> {
         find_name(self.columns.iter().map(|column| &**column), name)
     }
 
@@ -52,6 +52,18 @@ impl Rows {
     /// The first value of the first row.
     pub(crate) fn scalar(&self) -> Option<&Value> {
         self.rows.first()?.values.first()
+    }
+}
+
+/// A COUNT, in whatever type of number the database counts.
+pub(crate) fn count_of(value: &Value) -> Option<u64> {
+    match value {
+        Value::Integer(number) => u64::try_from(*number).ok(),
+        Value::Decimal(number) => {
+            let (whole, fraction) = number.as_str().split_once('.').unwrap_or((number.as_str(), ""));
+            whole.parse().ok().filter(|_| fraction.bytes().all(|digit| digit == b'0'))
+        }
+        _ => None,
     }
 }
 
@@ -96,6 +108,11 @@ pub trait RelationalClient: Send {
     /// The product and its version.
     async fn server(&mut self) -> Result<Option<String>, SourceError>;
 
+    /// What a person should know about this connection, one sentence each, beside what is read.
+    fn findings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The source's clock, in UTC, where it tells.
     async fn now_utc(&mut self) -> Result<Option<NaiveDateTime>, SourceError>;
 
@@ -104,4 +121,19 @@ pub trait RelationalClient: Send {
 
     /// The columns of a table or view; `None` where there is no such thing.
     async fn columns(&mut self, table: &str) -> Result<Option<Vec<Column>>, SourceError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_read_in_whatever_type_it_comes() {
+        let decimal = |text: &str| count_of(&Value::decimal(text).unwrap());
+        assert_eq!(
+            (count_of(&Value::Integer(100)), decimal("100"), decimal("100.00")),
+            (Some(100), Some(100), Some(100))
+        );
+        assert_eq!((count_of(&Value::Integer(-1)), decimal("1.5"), count_of(&Value::Null)), (None, None, None));
+    }
 }

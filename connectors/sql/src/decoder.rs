@@ -9,8 +9,16 @@ use connector_api::{DecodeFailure, Decoder, Document, DocumentDecoder, Map, Raw,
 const HELD: &str = "hisync.held";
 
 /// What a row can be held for. A client's own words for undecodable values stand here too.
-const CODES: [&str; 6] =
-    ["duplicate-key", "null-key", "child-key-ambiguous", "text-encoding", "not-a-number", OTHER_CODE];
+const CODES: [&str; 8] = [
+    "duplicate-key",
+    "null-key",
+    "child-key-ambiguous",
+    "unit-too-large",
+    "text-encoding",
+    "not-a-number",
+    "value-too-long",
+    OTHER_CODE,
+];
 
 const OTHER_CODE: &str = "row";
 

@@ -1,5 +1,7 @@
 //! How one database product spells things.
 
+use connector_api::Value;
+
 use crate::WatermarkType;
 
 /// How a database limits the number of rows.
@@ -50,5 +52,53 @@ pub trait Dialect: Send + Sync {
     fn blank_watermarks(&self, kind: WatermarkType) -> bool {
         let _ = kind;
         false
+    }
+
+    /// The select list that reads these columns of a table; all of them where empty. A dialect that
+    /// must cast columns does so here, and its client gives the result their names again.
+    fn select_list(&self, from: &str, columns: &[&str]) -> String {
+        let _ = from;
+        let quoted: Vec<String> = columns.iter().map(|name| self.quote(name)).collect();
+        if quoted.is_empty() { "*".to_owned() } else { quoted.join(", ") }
+    }
+
+    /// A placeholder that a column of a table is compared with. `kind` where it is the watermark.
+    fn parameter(
+        &self,
+        from: &str,
+        column: &str,
+        kind: Option<WatermarkType>,
+        value: &Value,
+        placeholder: String,
+    ) -> String {
+        let _ = (from, column, value);
+        match kind {
+            Some(kind) => self.watermark_parameter(kind, placeholder),
+            None => placeholder,
+        }
+    }
+
+    /// A condition that keeps rows out of a scan of changes whose watermark may still be overtaken:
+    /// `rowversion` is given out when a row is written, not when it is committed.
+    fn settled(&self, kind: WatermarkType, quoted: &str) -> Option<String> {
+        let _ = (kind, quoted);
+        None
+    }
+
+    /// The literals of blank watermarks: text, or MySQL's date of zeros.
+    fn blank_literals(&self, kind: WatermarkType) -> &'static [&'static str] {
+        if self.blank_watermarks(kind) { &["''"] } else { &[] }
+    }
+
+    /// True where a value that was read from a watermark column is one of these.
+    fn is_blank(&self, kind: WatermarkType, value: &Value) -> bool {
+        value.is_null()
+            || value.as_text().is_some_and(|text| {
+                let same = |literal: &&str| match literal.trim_matches('\'') {
+                    "" => text.is_empty(),
+                    zeros => text.starts_with(zeros),
+                };
+                self.blank_literals(kind).iter().any(same)
+            })
     }
 }

@@ -13,7 +13,8 @@
 //! - The stored watermark moves to the newest row of each page that can be vouched for. It never
 //!   goes backwards, and a timestamp that can't be read or lies in the future does not move it. Nor
 //!   does it pass what was newest when the scan began, so the lag need not cover a long scan.
-//! - Rows that share a key are one held record with all of them, never a silent merge.
+//! - Rows that share a key are one held record with all of them, never a silent merge; with
+//!   `fetch.group` they are one unit, read whole.
 //! - A snapshot is read in one transaction, with a COUNT at its end.
 
 mod children;
@@ -25,7 +26,9 @@ mod poller;
 mod probe;
 mod query;
 mod settings;
+mod units;
 mod watermark;
+mod whole;
 
 pub use client::{RelationalClient, Row, Rows};
 pub use decoder::RowDecoder;
@@ -34,3 +37,4 @@ pub use plan::Plan;
 pub use poller::SqlPoller;
 pub use query::Query;
 pub use settings::{Child, Fetch, Filter, FilterValue, TableStream, WatermarkSettings, WatermarkType, check_stream};
+pub use whole::records_of_result;

@@ -29,7 +29,12 @@ impl Plan {
         let children = plan_children(&stream.children, Some(&stream.fetch.key));
         let fetch = &stream.fetch;
         let watermark = fetch.watermark.iter().map(|watermark| &watermark.column);
-        let needed = fetch.key.iter().chain(watermark).chain(children.iter().flat_map(|child| &child.parent_key));
+        let needed = fetch
+            .key
+            .iter()
+            .chain(&fetch.order_by)
+            .chain(watermark)
+            .chain(children.iter().flat_map(|child| &child.parent_key));
         let columns = select_list(&fetch.columns, needed);
         Plan { columns, children, stream }
     }

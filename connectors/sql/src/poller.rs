@@ -11,9 +11,11 @@ use connector_api::{
 };
 
 use crate::children::{Node, attach, positions};
+use crate::client::count_of;
 use crate::decoder::mark_held;
 use crate::plan::{term, tuples_per_query};
 use crate::query::{Condition, Select, Term};
+use crate::units::{self, Tally};
 use crate::{Plan, RelationalClient, Rows, probe, watermark};
 
 /// A snapshot holds one transaction open; a source's log must not grow behind it without end.
@@ -49,6 +51,8 @@ struct SnapshotScan {
 struct Page {
     rows: Rows,
     next: Option<Cursor>,
+    /// How many rows the units of a grouped stream have.
+    tally: Tally,
 }
 
 /// Which scan a page belongs to.
@@ -106,7 +110,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         if advance.is_none() && from.is_start() && after.is_none() {
             self.require_readable().await?;
         }
-        let (records, _) = self.records(&page.rows).await?;
+        let (records, _) = self.records(&page).await?;
         Ok(Batch { records, advance, next: page.next, counted: None })
     }
 
@@ -117,7 +121,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         limit: usize,
     ) -> Result<Batch, SourceError> {
         let page = self.page(Scan::Window(since), after, limit).await?;
-        let (records, _) = self.records(&page.rows).await?;
+        let (records, _) = self.records(&page).await?;
         Ok(Batch { records, advance: None, next: page.next, counted: None })
     }
 
@@ -132,7 +136,7 @@ impl<C: RelationalClient> SqlPoller<C> {
                 .hint("it took longer than 30 minutes, which holds the source's log: read fewer rows"));
         }
         let page = self.page(Scan::Snapshot, (!first).then_some(&scan.next), limit).await?;
-        let (records, folded) = self.records(&page.rows).await?;
+        let (records, folded) = self.records(&page).await?;
         scan.folded += folded;
         let counted = match &page.next {
             Some(next) => {
@@ -146,10 +150,8 @@ impl<C: RelationalClient> SqlPoller<C> {
 
     async fn count(&mut self) -> Result<u64, SourceError> {
         let query = self.plan.parents(self.client.dialect(), Select::Count).compose();
-        match self.client.query(&query).await?.scalar() {
-            Some(Value::Integer(rows)) => Ok(u64::try_from(*rows).unwrap_or(0)),
-            _ => Err(SourceError::stop(FaultClass::Data, format!("count the rows of {:?}", self.plan.from()))),
-        }
+        let counted = self.client.query(&query).await?.scalar().and_then(count_of);
+        counted.ok_or_else(|| SourceError::stop(FaultClass::Data, format!("count the rows of {:?}", self.plan.from())))
     }
 
     /// Reads one page of parent rows, one row more than is kept, to know whether there are more.
@@ -161,7 +163,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         let window_start = match (scan, after) {
             (Scan::Window(since), None) => match self.window_start(since).await? {
                 Some(start) => Some(start),
-                None => return Ok(Page { rows: Rows::default(), next: None }),
+                None => return Ok(Page { rows: Rows::default(), next: None, tally: Tally::default() }),
             },
             _ => None,
         };
@@ -180,6 +182,10 @@ impl<C: RelationalClient> SqlPoller<C> {
             {
                 query.conditions.push(Condition::AtLeast { term: terms[0], value, blanks: true });
             }
+            let settled = terms[0].kind.and_then(|kind| self.client.dialect().settled(kind, terms[0].name));
+            if matches!(scan, Scan::Changes(_)) && settled.is_some() {
+                query.conditions.push(Condition::Settled(terms[0]));
+            }
             if let Some(cursor) = after {
                 query.conditions.push(Condition::After(&terms, &cursor.0));
             }
@@ -190,13 +196,13 @@ impl<C: RelationalClient> SqlPoller<C> {
             let mut rows = self.client.query(&query).await?;
             let order = positions(&rows, &order, &from)?;
             if rows.rows.len() < wanted {
-                return Ok(Page { rows, next: None });
+                return self.fitting(Page { rows, next: None, tally: Tally::default() }, &order).await;
             }
             let sound = |at: &usize| order.iter().all(|column| !rows.rows[*at].is_broken(*column));
             if let Some(last) = (0..wanted - 1).rev().find(sound) {
                 rows.rows.truncate(last + 1);
                 let next = rows.rows.last().map(|row| Cursor(row.pick(&order)));
-                return Ok(Page { rows, next });
+                return self.fitting(Page { rows, next, tally: Tally::default() }, &order).await;
             }
             if wanted > WIDEST_PAGE {
                 return Err(SourceError::stop(FaultClass::Data, format!("read past undecodable rows of {from:?}"))
@@ -206,12 +212,28 @@ impl<C: RelationalClient> SqlPoller<C> {
         }
     }
 
+    /// Cuts a page of a grouped stream where its units would be too much at once.
+    async fn fitting(&mut self, mut page: Page, order: &[usize]) -> Result<Page, SourceError> {
+        if !self.plan.stream.fetch.group {
+            return Ok(page);
+        }
+        let key = positions(&page.rows, &self.plan.stream.fetch.key, self.plan.from())?;
+        page.tally = units::tally(&mut self.client, &self.plan, &units::tuples(&page.rows, &key)).await?;
+        let fitting = units::fitting(&page.rows, &key, &page.tally);
+        if fitting < page.rows.rows.len() {
+            let sound = |at: &usize| order.iter().all(|column| !page.rows.rows[*at].is_broken(*column));
+            if let Some(last) = (0..fitting).rev().find(sound) {
+                page.rows.rows.truncate(last + 1);
+                page.next = page.rows.rows.last().map(|row| Cursor(row.pick(order)));
+            }
+        }
+        Ok(page)
+    }
+
     /// Where a scan of changes starts. `None`: at the table's beginning, or the cursor says it.
     fn start(&self, stored: &Watermark, after: Option<&Cursor>) -> Result<Option<Value>, SourceError> {
         let settings = self.plan.watermark()?;
-        let blank = |value: &Value| {
-            value.is_null() || (value.as_text() == Some("") && self.client.dialect().blank_watermarks(settings.kind))
-        };
+        let blank = |value: &Value| self.client.dialect().is_blank(settings.kind, value);
         // Within the rows without a watermark the stored one has not moved yet in this scan.
         let implied = after.is_some_and(|cursor| !cursor.0.first().is_some_and(blank));
         let Some(value) = stored.columns().first().filter(|_| !implied) else { return Ok(None) };
@@ -306,10 +328,32 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     /// Makes records of a page's rows. The second answer is how many rows stand with others.
-    async fn records(&mut self, rows: &Rows) -> Result<(Vec<Record>, u64), SourceError> {
+    async fn records(&mut self, page: &Page) -> Result<(Vec<Record>, u64), SourceError> {
+        let rows = &page.rows;
         if rows.rows.is_empty() {
             return Ok((Vec::new(), 0));
         }
+        let (mut nodes, folded) = if self.plan.stream.fetch.group {
+            units::read(&mut self.client, &self.plan, rows, &page.tally).await?
+        } else {
+            self.single(rows).await?
+        };
+        attach(&mut self.client, &self.plan.children, &mut nodes).await?;
+        let record = |mut node: Node| {
+            if let Some(failure) = &node.failure {
+                mark_held(&mut node.map, failure);
+            }
+            let mut record = Record::from_document(Document::new(node.map), self.plan.from());
+            if let Some(failure) = node.failure {
+                record.document = Err(failure);
+            }
+            record
+        };
+        Ok((nodes.into_iter().map(record).collect(), folded))
+    }
+
+    /// A record of each row; rows that share a key are one that is held.
+    async fn single(&mut self, rows: &Rows) -> Result<(Vec<Node>, u64), SourceError> {
         let key = positions(rows, &self.plan.stream.fetch.key, self.plan.from())?;
         let (groups, folded) = self.repeated(rows, &key).await?;
         let mut given = HashSet::new();
@@ -328,18 +372,7 @@ impl<C: RelationalClient> SqlPoller<C> {
             }
             nodes.push(node);
         }
-        attach(&mut self.client, &self.plan.children, &mut nodes).await?;
-        let record = |mut node: Node| {
-            if let Some(failure) = &node.failure {
-                mark_held(&mut node.map, failure);
-            }
-            let mut record = Record::from_document(Document::new(node.map), self.plan.from());
-            if let Some(failure) = node.failure {
-                record.document = Err(failure);
-            }
-            record
-        };
-        Ok((nodes.into_iter().map(record).collect(), folded))
+        Ok((nodes, folded))
     }
 
     /// Finds the keys of a page that more than one row has, anywhere in the table, and reads all
@@ -357,17 +390,20 @@ impl<C: RelationalClient> SqlPoller<C> {
             let terms = self.plan.key();
             let query = select(self, Select::Repeated(&terms), &terms, tuples, None);
             for found in self.client.query(&query).await?.rows {
-                let Some((Value::Integer(count), tuple)) = found.values.split_last() else { continue };
+                let Some((last, tuple)) = found.values.split_last() else { continue };
+                let count = count_of(last).ok_or_else(|| {
+                    SourceError::stop(FaultClass::Data, format!("count the rows of each key of {:?}", self.plan.from()))
+                })?;
                 if groups.of_key.contains_key(tuple) {
                     // Spelled otherwise, it was found by a query before.
                     continue;
                 }
-                folded += u64::try_from(*count).unwrap_or(0).saturating_sub(1);
+                folded += count.saturating_sub(1);
                 let tuple = [tuple.to_vec()];
                 let columns = Select::Columns(&self.plan.columns);
                 let query = select(self, columns, &self.plan.key(), &tuple, Some(ARCHIVED_DUPLICATES));
                 let all = self.client.query(&query).await?;
-                groups.add(&all, &positions(&all, &self.plan.stream.fetch.key, self.plan.from())?, *count);
+                groups.add(&all, &positions(&all, &self.plan.stream.fetch.key, self.plan.from())?, count);
             }
         }
         Ok((groups, folded))
@@ -402,7 +438,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn add(&mut self, rows: &Rows, key: &[usize], count: i64) {
+    fn add(&mut self, rows: &Rows, key: &[usize], count: u64) {
         let at = self.maps.len();
         let mut list = Vec::with_capacity(rows.rows.len());
         let mut null = false;

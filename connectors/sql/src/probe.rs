@@ -1,18 +1,21 @@
 //! Looks at a source without changing anything: what a stream reads, and what there is.
 
+use std::time::{Duration, Instant};
+
 use connector_api::{Discovered, FaultClass, Probe, SourceError, Value};
 
 use crate::children::{missing, nearest};
-use crate::client::find_name;
+use crate::client::{count_of, find_name};
 use crate::plan::{ChildPlan, term};
 use crate::query::{Composer, Condition, Select};
-use crate::{Plan, RelationalClient, watermark};
+use crate::{Plan, Query, RelationalClient, Rows, watermark};
 
 pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> Result<Probe, SourceError> {
     let mut probe = Probe { server: client.server().await?, ..Probe::default() };
+    probe.findings = client.findings();
     let fetch = &plan.stream.fetch;
     let mut wanted: Vec<&String> = plan.columns.iter().collect();
-    wanted.extend(&fetch.key);
+    wanted.extend(fetch.key.iter().chain(&fetch.order_by));
     wanted.extend(fetch.filter.iter().map(|filter| &filter.column));
     wanted.extend(fetch.watermark.iter().map(|watermark| &watermark.column));
     wanted.extend(plan.children.iter().flat_map(|child| &child.parent_key));
@@ -28,6 +31,7 @@ pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> R
         check_names(&child.children, &there)?;
         children.extend(&child.children);
     }
+    probe.clock_difference_ms = clock_difference(client).await?;
     let rows = count(client, plan.parents(client.dialect(), Select::Count).compose()).await?;
     probe.findings.push(format!("{:?} has {rows} rows", fetch.from));
     if fetch.watermark.is_some() {
@@ -133,12 +137,32 @@ async fn no_table<C: RelationalClient>(client: &mut C, from: &str) -> Result<Sou
 }
 
 async fn count<C: RelationalClient>(client: &mut C, query: crate::Query) -> Result<u64, SourceError> {
-    match client.query(&query).await?.scalar() {
-        Some(Value::Integer(rows)) => Ok(u64::try_from(*rows).unwrap_or(0)),
-        _ => Err(SourceError::stop(FaultClass::Data, "count rows")),
-    }
+    let counted = client.query(&query).await?.scalar().and_then(count_of);
+    counted.ok_or_else(|| SourceError::stop(FaultClass::Data, "count rows"))
 }
 
+/// The source's clock minus ours, in milliseconds, half of the question's way taken off.
+async fn clock_difference<C: RelationalClient>(client: &mut C) -> Result<Option<i64>, SourceError> {
+    #[expect(clippy::disallowed_methods, reason = "the machine's own clock is what is compared")]
+    let ours = || chrono::Utc::now().naive_utc();
+    let asked = ours();
+    let theirs = client.now_utc().await?;
+    let middle = asked + (ours() - asked) / 2;
+    let difference = theirs.map(|theirs| (theirs - middle).num_milliseconds());
+    // A source that tells whole seconds is up to one behind.
+    Ok(difference.map(|difference| if difference.abs() <= 1000 { 0 } else { difference }))
+}
+
+/// How many rows a sample has at most.
+const SAMPLE: usize = 50;
+
+/// How long one look may take: a view without an index must not hold a hospital's database.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the row counts of a whole listing may take together.
+const COUNTING: Duration = Duration::from_secs(20);
+
+/// Lists tables and views, or describes one with some of its rows. Every question is bounded in time.
 pub(crate) async fn discover<C: RelationalClient>(
     client: &mut C,
     name: Option<&str>,
@@ -150,12 +174,46 @@ pub(crate) async fn discover<C: RelationalClient>(
         let table = name.rsplit('.').next().unwrap_or(name);
         let listed = find_name(found.iter().map(|table| table.name.as_str()), table);
         let kind = listed.map_or_else(|| "table".to_owned(), |at| found[at].kind.clone());
-        found = vec![Discovered { name: name.to_owned(), kind, columns, rows: None, sample: Vec::new() }];
+        let mut query = Composer::new(client.dialect(), Select::Columns(&[]), name, &[]);
+        query.limit = Some(SAMPLE);
+        let query = query.compose();
+        let sample = match bounded(client, &query, PATIENCE).await? {
+            Some(rows) => rows.rows.iter().map(|row| rows.map(row)).collect(),
+            None => Vec::new(),
+        };
+        found = vec![Discovered { name: name.to_owned(), kind, columns, rows: None, sample }];
     }
+    let began = Instant::now();
     for table in &mut found {
+        let left = COUNTING.saturating_sub(began.elapsed()).min(PATIENCE);
+        if left.is_zero() {
+            break;
+        }
         let query = Composer::new(client.dialect(), Select::Count, &table.name, &[]).compose();
         // A view that is broken or slow must not hide the others.
-        table.rows = count(client, query).await.ok();
+        table.rows = match bounded(client, &query, left).await {
+            Ok(rows) => rows.as_ref().and_then(Rows::scalar).and_then(count_of),
+            Err(_) => {
+                // Some databases answer nothing more in a transaction that failed.
+                client.reset().await;
+                client.begin().await?;
+                None
+            }
+        };
     }
     Ok(found)
+}
+
+/// A query's answer; `None` where it took too long, after which the connection is a new one.
+async fn bounded<C: RelationalClient>(
+    client: &mut C,
+    query: &Query,
+    limit: Duration,
+) -> Result<Option<Rows>, SourceError> {
+    if let Ok(answer) = tokio::time::timeout(limit, client.query(query)).await {
+        return answer.map(Some);
+    }
+    client.reset().await;
+    client.begin().await?;
+    Ok(None)
 }

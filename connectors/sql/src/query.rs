@@ -41,6 +41,8 @@ pub(crate) enum Condition<'a> {
     Blank(Term<'a>),
     /// The column is neither null nor blank.
     NotBlank(Term<'a>),
+    /// No earlier watermark can be committed any more.
+    Settled(Term<'a>),
 }
 
 /// What is selected.
@@ -51,6 +53,8 @@ pub(crate) enum Select<'a> {
     Count,
     /// The tuples of these columns that occur more than once.
     Repeated(&'a [Term<'a>]),
+    /// The tuples of these columns, each with its number of rows.
+    Tally(&'a [Term<'a>]),
 }
 
 /// A query under construction.
@@ -72,17 +76,17 @@ impl<'a> Composer<'a> {
     }
 
     pub(crate) fn compose(&self) -> Query {
-        let mut text = Text { dialect: self.dialect, sql: String::from("SELECT "), params: Vec::new() };
+        let sql = String::from("SELECT ");
+        let mut text = Text { dialect: self.dialect, from: self.from, sql, params: Vec::new() };
         let limit = self.limit.map(|rows| (self.dialect.limit_clause(), rows));
         if let Some((LimitClause::Top, rows)) = limit {
             text.sql.push_str(&format!("TOP {rows} "));
         }
         match &self.select {
-            Select::Columns([]) => text.sql.push('*'),
-            Select::Columns(names) => text.list(names.iter().map(String::as_str)),
+            Select::Columns(names) => text.select_list(names.iter().map(String::as_str)),
             Select::Count => text.sql.push_str("COUNT(*)"),
-            Select::Repeated(terms) => {
-                text.list(terms.iter().map(|term| term.name));
+            Select::Repeated(terms) | Select::Tally(terms) => {
+                text.select_list(terms.iter().map(|term| term.name));
                 text.sql.push_str(", COUNT(*)");
             }
         }
@@ -93,9 +97,11 @@ impl<'a> Composer<'a> {
             text.sql.push_str(if at == 0 { " WHERE " } else { " AND " });
             text.condition(condition);
         }
-        if let Select::Repeated(terms) = &self.select {
+        if let Select::Repeated(terms) | Select::Tally(terms) = &self.select {
             text.sql.push_str(" GROUP BY ");
             text.list(terms.iter().map(|term| term.name));
+        }
+        if let Select::Repeated(_) = &self.select {
             text.sql.push_str(" HAVING COUNT(*) > 1");
         }
         if !self.order.is_empty() {
@@ -120,6 +126,7 @@ impl<'a> Composer<'a> {
 
 struct Text<'a> {
     dialect: &'a dyn Dialect,
+    from: &'a str,
     sql: String,
     params: Vec<Value>,
 }
@@ -130,13 +137,16 @@ impl Text<'_> {
         self.sql.push_str(&quoted.join(", "));
     }
 
-    fn bind(&mut self, kind: Option<WatermarkType>, value: &Value) {
+    fn select_list<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        let list = self.dialect.select_list(self.from, &names.collect::<Vec<_>>());
+        self.sql.push_str(&list);
+    }
+
+    fn bind(&mut self, term: Term<'_>, value: &Value) {
         self.params.push(value.clone());
         let placeholder = self.dialect.placeholder(self.params.len());
-        self.sql.push_str(&match kind {
-            Some(kind) => self.dialect.watermark_parameter(kind, placeholder),
-            None => placeholder,
-        });
+        let placeholder = self.dialect.parameter(self.from, term.name, term.kind, value, placeholder);
+        self.sql.push_str(&placeholder);
     }
 
     fn compare(&mut self, term: Term<'_>, operator: &str, value: &Value) {
@@ -146,7 +156,7 @@ impl Text<'_> {
             (_, Value::Null) => self.sql.push_str(" IS NOT NULL"),
             _ => {
                 self.sql.push_str(&format!(" {operator} "));
-                self.bind(term.kind, value);
+                self.bind(term, value);
             }
         }
     }
@@ -167,6 +177,12 @@ impl Text<'_> {
                 let tuples: Vec<Vec<Value>> = filter.values().into_iter().map(|value| vec![value]).collect();
                 self.any_of(&[Term::plain(&filter.column)], &tuples);
             }
+            // Composed only where the dialect has such a condition.
+            Condition::Settled(term) => {
+                let quoted = self.dialect.quote(term.name);
+                let settled = term.kind.and_then(|kind| self.dialect.settled(kind, &quoted));
+                self.sql.push_str(settled.as_deref().unwrap_or("1 = 1"));
+            }
             Condition::Blank(term) => {
                 self.sql.push('(');
                 self.blank(*term);
@@ -175,22 +191,22 @@ impl Text<'_> {
             Condition::NotBlank(term) => {
                 let quoted = self.dialect.quote(term.name);
                 self.sql.push_str(&format!("{quoted} IS NOT NULL"));
-                if self.may_be_blank(*term) {
-                    self.sql.push_str(&format!(" AND {quoted} <> ''"));
+                for blank in self.blanks(*term) {
+                    self.sql.push_str(&format!(" AND {quoted} <> {blank}"));
                 }
             }
         }
     }
 
-    fn may_be_blank(&self, term: Term<'_>) -> bool {
-        term.kind.is_some_and(|kind| self.dialect.blank_watermarks(kind))
+    fn blanks(&self, term: Term<'_>) -> &'static [&'static str] {
+        term.kind.map_or(&[], |kind| self.dialect.blank_literals(kind))
     }
 
     fn blank(&mut self, term: Term<'_>) {
         let quoted = self.dialect.quote(term.name);
         self.sql.push_str(&format!("{quoted} IS NULL"));
-        if self.may_be_blank(term) {
-            self.sql.push_str(&format!(" OR {quoted} = ''"));
+        for blank in self.blanks(term) {
+            self.sql.push_str(&format!(" OR {quoted} = {blank}"));
         }
     }
 
@@ -222,7 +238,7 @@ impl Text<'_> {
             self.sql.push_str(&format!("{} IN (", self.dialect.quote(term.name)));
             for (at, value) in tuples.iter().flatten().enumerate() {
                 self.sql.push_str(if at == 0 { "" } else { ", " });
-                self.bind(term.kind, value);
+                self.bind(*term, value);
             }
             self.sql.push(')');
             return;

@@ -22,8 +22,16 @@ pub struct TableStream {
 pub struct Fetch {
     /// Its name, as the source spells it; `schema.name` where a schema is needed.
     pub from: String,
-    /// The columns that identify a record. Rows that share a key are held, not merged.
+    /// The columns that identify a record. Rows that share a key are held, not merged, unless `group` says that
+    /// they belong together.
     pub key: Vec<String>,
+    /// Rows that share a key are one record: what all of them say alike, and the rows as the list `rows`. For a
+    /// flat view with one row per result. One row that changed brings all rows of its record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub group: bool,
+    /// With `group`: the order of the list. Rows that tie are put in an order of hisync's own that never varies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order_by: Vec<String>,
     /// Read these columns only; all where absent. Key and watermark columns are always read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
@@ -161,6 +169,7 @@ pub fn check_stream(path: &str, mode: Mode, stream: &TableStream) -> Vec<Setting
     check.key(&format!("{at}.key"), &stream.fetch.key);
     check.names(&format!("{at}.columns"), &stream.fetch.columns);
     check.filters(&at, &stream.fetch.filter);
+    check.group(&at, &stream.fetch);
     match (&stream.fetch.watermark, mode) {
         (Some(watermark), Mode::Incremental) => check.watermark(&format!("{at}.watermark"), watermark),
         (None, Mode::Incremental) => check.problem(
@@ -178,7 +187,9 @@ pub fn check_stream(path: &str, mode: Mode, stream: &TableStream) -> Vec<Setting
             check.problem(format!("{path}.mode"), "a database is asked, it does not push", r#"use "incremental""#);
         }
     }
-    check.children(&format!("{path}.children"), &stream.children, Some(&stream.fetch.key), &stream.fetch.columns);
+    let rows = [crate::units::LIST.to_owned()];
+    let taken = if stream.fetch.group { &rows[..] } else { &stream.fetch.columns };
+    check.children(&format!("{path}.children"), &stream.children, Some(&stream.fetch.key), taken);
     check.problems
 }
 
@@ -220,6 +231,18 @@ impl Check {
             self.problem(path.to_owned(), "the key has no columns", r#"name them: key = ["TJBH"]"#);
         }
         self.names(path, key);
+    }
+
+    fn group(&mut self, path: &str, fetch: &Fetch) {
+        self.names(&format!("{path}.order_by"), &fetch.order_by);
+        if !fetch.group && !fetch.order_by.is_empty() {
+            let message = "records are read in the order of their key; only the rows of a group have another";
+            self.problem(format!("{path}.order_by"), message, "add group = true, or remove it");
+        }
+        if fetch.group && fetch.key.iter().any(|name| name.eq_ignore_ascii_case(crate::units::LIST)) {
+            let message = "a grouped record has the list `rows`, so that no key column can have this name";
+            self.problem(format!("{path}.key"), message, "give the column another name in the view");
+        }
     }
 
     fn filters(&mut self, path: &str, filters: &[Filter]) {

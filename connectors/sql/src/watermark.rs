@@ -221,5 +221,28 @@ pub(crate) fn compare(left: &Value, right: &Value) -> Ordering {
     }
 }
 
+impl WatermarkSettings {
+    /// Where a scan starts for a stored value: the value less the lag. `None` where the value can't
+    /// be read as the configured type.
+    pub fn start_of_scan(&self, stored: &Value) -> Option<Value> {
+        lower(self, stored)
+    }
+
+    /// The newest of these values that the stored watermark may move to: it can be read, and is not
+    /// in the future of `now_utc`.
+    pub fn newest<'v>(
+        &self,
+        values: impl Iterator<Item = &'v Value>,
+        now_utc: Option<NaiveDateTime>,
+    ) -> Option<&'v Value> {
+        values.filter(|value| is_vouched_for(self, value, now_utc)).max_by(|left, right| compare(left, right))
+    }
+
+    /// True where `left` comes after `right` in the order of watermarks.
+    pub fn is_after(&self, left: &Value, right: &Value) -> bool {
+        compare(left, right) == Ordering::Greater
+    }
+}
+
 #[cfg(test)]
 mod tests;

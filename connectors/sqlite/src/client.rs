@@ -346,9 +346,9 @@ impl RelationalClient for SqliteClient {
     }
 
     async fn now_utc(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
-        let found = self.query(&plain("SELECT strftime('%Y-%m-%d %H:%M:%S', 'now')")).await?;
+        let found = self.query(&plain("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")).await?;
         let now = found.rows.first().map(|row| text(row, 0)).unwrap_or_default();
-        Ok(NaiveDateTime::parse_from_str(&now, "%Y-%m-%d %H:%M:%S").ok())
+        Ok(NaiveDateTime::parse_from_str(&now, "%Y-%m-%d %H:%M:%S%.f").ok())
     }
 
     async fn tables(&mut self) -> Result<Vec<Discovered>, SourceError> {

@@ -244,6 +244,8 @@ async fn discover_lists_and_describes() {
     let one = poller.discover(Some("BG")).await.unwrap();
     let columns: Vec<_> = one[0].columns.iter().map(|column| (&*column.name, &*column.type_name)).collect();
     assert_eq!(columns, [("TJBH", "TEXT"), ("XM", "TEXT"), ("GXSJ", "TEXT")]);
+    assert_eq!((one[0].rows, one[0].sample.len()), (Some(2), 2));
+    assert_eq!(one[0].sample[0].get("XM").and_then(connector_api::Value::as_text), Some("a"));
     check(&poller.discover(Some("BH")).await.unwrap_err(), FaultClass::Missing, false, "");
 }
 

@@ -1,6 +1,5 @@
 //! Who sends: proofs in headers, compared in constant time; and addresses.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -9,7 +8,6 @@ use connector_api::{Secret, SecretError};
 use hmac::{Hmac, Mac as _};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -103,11 +101,4 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
 fn after<'a>(value: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
     let (start, rest) = value.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)
-}
-
-/// Whether an address may connect; none is shut out where no network is named.
-pub(crate) fn is_allowed(peers: &[IpNet], peer: IpAddr) -> bool {
-    // A socket for both families shows IPv4 addresses inside IPv6 ones.
-    let peer = peer.to_canonical();
-    peers.is_empty() || peers.iter().any(|net| net.contains(&peer))
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use connector_api::{CancellationToken, Intake, Record, Refusal, SourceId, SourceSpec, StreamId};
+use connector_listen::Gripes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -23,7 +24,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::auth::Guard;
 use crate::body::{Body, Broken, Inlet, gunzip};
-use crate::gripes::Gripes;
 use crate::reading::{Form, Format, Reader, unreadable};
 use crate::settings::{Limits, Settings, Stream, Unreadable};
 
@@ -37,7 +37,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(30);
 pub(crate) struct Desk {
     pub(crate) source: SourceId,
     pub(crate) guard: Guard,
-    pub(crate) gripes: Gripes,
+    pub(crate) gripes: Arc<Gripes>,
     limits: Limits,
     reader: Arc<Reader>,
     /// By path; those of one path differ in their methods.
@@ -121,7 +121,7 @@ impl Desk {
         Desk {
             source: source.id.clone(),
             guard: Guard::new(settings.auth.clone(), source.base_dir.clone()),
-            gripes: Gripes::new(source.id.clone()),
+            gripes: Arc::new(Gripes::new(source.id.clone())),
             limits,
             reader,
             routes,

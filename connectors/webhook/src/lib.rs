@@ -5,25 +5,22 @@
 //! person; see this connector's README for why that is not told to the sender, as a rule.
 //!
 //! The parts: `server` owns the sockets, `desk` takes one request from its head to the answer,
-//! `auth` knows who sends, `body` reads within bounds, `reading` makes records of bodies,
-//! `multipart` cuts form data, `tls` sets up HTTPS.
+//! `auth` knows who sends, `body` reads within bounds, `reading` makes records of bodies.
 
 mod auth;
 mod body;
 mod desk;
-mod gripes;
-mod multipart;
 mod reading;
 mod server;
 mod settings;
-mod tls;
 
 use std::sync::Arc;
 
 use connector_api::{Connector, ConnectorKind, Flow, Mode, SettingsProblem, SourceSpec};
 
+pub use connector_listen::Tls;
 pub use reading::Format;
-pub use settings::{Algorithm, Answer, Auth, Encoding, Method, Settings, Stream, Tls, Unreadable};
+pub use settings::{Algorithm, Answer, Auth, Encoding, Method, Settings, Stream, Unreadable};
 
 /// The connector kind `webhook`.
 #[derive(Clone, Copy, Debug)]

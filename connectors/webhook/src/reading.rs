@@ -5,16 +5,17 @@
 //! held and mapped again alone.
 
 use bytes::Bytes;
-use connector_api::{DecodeFailure, Decoder, Document, Map, Raw, Record, SourceSpec, Value};
+use connector_api::{DecodeFailure, Decoder, Document, Raw, Record, SourceSpec};
+use connector_formats::bundle::{self, Attachment};
 use connector_formats::charset::Charset;
-use connector_formats::hl7::{self, CharsetPolicy, Header, Hl7Decoder, Interchange};
+use connector_formats::hl7::{self, Hl7Decoder};
 use connector_formats::json::{self, JsonDecoder};
 use connector_formats::text::{self, TextPolicy};
 use connector_formats::xml::{self, XmlDecoder, XmlRules};
 use mime::Mime;
 
-use crate::multipart::{Part, parts};
 use crate::settings::{Settings, Stream};
+use connector_formats::multipart::{Part, parts};
 
 /// The format name of bytes that are no whole body. They must never be decoded as one: the
 /// beginning of a report is another report.
@@ -106,11 +107,7 @@ impl Reader {
         lists.sort_unstable();
         lists.dedup();
         let list = if let [list] = *lists { Some(list.clone()) } else { None };
-        let prefer = match text.prefer {
-            text::Prefer::Declared => hl7::Prefer::Declared,
-            text::Prefer::Configured => hl7::Prefer::Configured,
-        };
-        let hl7 = Hl7Decoder::new(CharsetPolicy { default: text.default, prefer });
+        let hl7 = Hl7Decoder::new(text);
         let xml = XmlDecoder::new(text, rules.clone());
         Reader { text, json: JsonDecoder::new(text), xml, rules, hl7, usual, list }
     }
@@ -177,28 +174,18 @@ impl Reader {
 
     /// The messages of a body, and what it holds beside them.
     fn messages(&self, body: Bytes) -> Vec<Record> {
-        let Interchange { messages, envelope, stray } = Interchange::split(&body);
-        let hold = |body, code, detail| {
+        let found = self.hl7.take_apart(&body);
+        if found.is_foreign {
             let raw = Raw { format: hl7::FORMAT.to_owned(), charset: None, body };
-            record((raw, Err(DecodeFailure::new(code, detail))))
+            let failure = DecodeFailure::new("hl7-no-header", "the body holds no message");
+            return vec![record((raw, Err(failure)))];
+        }
+        let message = |message: hl7::Message| Record {
+            resend_key: message.header.as_ref().and_then(hl7::Header::resend_key),
+            ..record((message.raw, message.document))
         };
-        if messages.is_empty() && envelope.is_none() {
-            return vec![hold(body, "hl7-no-header", "the body holds no message".to_owned())];
-        }
-        let default = self.hl7.default_charset();
-        let mut records: Vec<Record> = Vec::with_capacity(messages.len());
-        for message in messages {
-            let resend_key = Header::read(&message, default).ok().and_then(|header| control_id(&header));
-            records.push(Record { resend_key, ..record(self.hl7.receive(message)) });
-        }
-        for lines in stray {
-            let detail = format!("{} bytes that belong to no message", lines.len());
-            records.push(hold(lines, "hl7-stray", detail));
-        }
-        if let Some(envelope) = envelope.filter(|envelope| !envelope.discrepancies.is_empty()) {
-            records.push(hold(envelope.segments, "hl7-batch-count", envelope.discrepancies.join("; ")));
-        }
-        records
+        let leftover = |leftover: hl7::Leftover| record((leftover.raw(), Err(leftover.failure)));
+        found.messages.into_iter().map(message).chain(found.leftovers.into_iter().map(leftover)).collect()
     }
 
     fn form(
@@ -302,12 +289,6 @@ fn encoded(charset: Charset, element: &str) -> (Charset, Bytes) {
     }
 }
 
-/// Sender and control id, which a message that is sent again repeats.
-fn control_id(header: &Header) -> Option<String> {
-    let id = header.field(10);
-    (!id.is_empty()).then(|| format!("{}|{}|{id}", header.field(3), header.field(4)))
-}
-
 fn charset_of<'a>(part: &'a Part<'_>) -> Option<&'a str> {
     part.media_type.as_ref()?.get_param(mime::CHARSET).map(|name| name.as_str())
 }
@@ -323,22 +304,14 @@ fn split<'a>(body: &'a [u8], boundary: &str, name: &str) -> Result<(Part<'a>, Ve
 }
 
 /// Adds the other parts to a document.
-fn attach(mut document: Document, others: Vec<Part<'_>>) -> Result<Document, DecodeFailure> {
-    const NAME: &str = "attachments";
-    if document.root.get(NAME).is_some() {
-        return Err(DecodeFailure::new("multipart-name", "the record has attachments of its own beside the form's"));
-    }
-    let text = |text: Option<String>| text.map_or(Value::Null, Value::Text);
-    let attachment = |part: Part<'_>| {
-        Value::Map(Map::from_iter([
-            ("name", Value::Text(part.name)),
-            ("file_name", text(part.file_name)),
-            ("media_type", text(part.media_type.map(|mime| mime.to_string()))),
-            ("bytes", Value::Bytes(part.bytes.to_vec())),
-        ]))
+fn attach(document: Document, others: Vec<Part<'_>>) -> Result<Document, DecodeFailure> {
+    let attachment = |part: Part<'_>| Attachment {
+        name: part.name,
+        file_name: part.file_name,
+        media_type: part.media_type.map(|mime| mime.to_string()),
+        bytes: part.bytes.to_vec(),
     };
-    document.root.push(NAME, others.into_iter().map(attachment).collect::<Vec<_>>());
-    Ok(document)
+    bundle::attach(document, others.into_iter().map(attachment))
 }
 
 #[cfg(test)]

@@ -1,144 +1,85 @@
-//! The sockets: accepting, encrypting, serving, stopping.
+//! The connections of a port: serving and stopping.
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use connector_api::{
-    CancellationToken, Endpoint, FaultClass, Intake, Listener, SourceError, SourceId, SourceSpec, async_trait,
+    CancellationToken, Endpoint, FaultClass, Intake, Listener, Probe, SourceError, SourceId, SourceSpec, async_trait,
 };
+use connector_listen::{Door, Opened, Port};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
 
-use crate::auth::is_allowed;
 use crate::body::STOP_WAIT;
 use crate::desk::Desk;
-use crate::settings::{Checked, Limits, Settings, Stream, Tls};
+use crate::settings::{Checked, Limits, Settings, Stream};
 
-/// A pause after the system refused a connection (no descriptors left), so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long after a stop the answer to a request that was received may still take to leave.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// The listener of one source.
 pub(crate) struct WebhookListener {
     source: SourceId,
-    address: SocketAddr,
+    port: Port,
     limits: Limits,
-    peers: Vec<IpNet>,
     desk: Arc<Desk>,
-    tls: Option<Tls>,
-    base_dir: PathBuf,
     opened: Option<Opened>,
-}
-
-/// An open port, and how what comes to it is decrypted.
-struct Opened {
-    socket: TcpListener,
-    acceptor: Option<TlsAcceptor>,
 }
 
 impl WebhookListener {
     pub(crate) fn new(source: &SourceSpec<Settings, Stream>, checked: Checked, desk: Arc<Desk>) -> WebhookListener {
-        let Checked { address, limits, peers } = checked;
-        WebhookListener {
-            source: source.id.clone(),
-            address,
-            limits,
-            peers,
-            desk,
-            tls: source.settings.tls.clone(),
-            base_dir: source.base_dir.clone(),
-            opened: None,
-        }
+        let Checked { address, limits, peers, connections } = checked;
+        let (tls, base_dir) = (source.settings.tls.clone(), source.base_dir.clone());
+        let port = Port { address, tls, base_dir, protocol: Some("http/1.1"), peers, connections };
+        WebhookListener { source: source.id.clone(), port, limits, desk, opened: None }
     }
 
-    /// Reads the secret and the certificate, so that their absence shows now and not at the first
-    /// request, and binds the port.
-    async fn bind(&self) -> Result<Opened, SourceError> {
+    /// Reads the secret, so that its absence shows now and not at the first request.
+    fn check_secret(&self) -> Result<(), SourceError> {
         self.desk.guard.try_secret().map_err(|error| {
             SourceError::retry(FaultClass::Login, "read the secret that senders must know").because(error)
-        })?;
-        let acceptor = self.tls.as_ref().map(|tls| crate::tls::acceptor(tls, &self.base_dir)).transpose()?;
-        let socket = TcpListener::bind(self.address).await.map_err(|error| {
-            let operation = format!("listen on {}", self.address);
-            let fault = match error.kind() {
-                io::ErrorKind::PermissionDenied => SourceError::stop(FaultClass::Bind, operation)
-                    .hint("ports below 1024 need a privilege; choose another port"),
-                io::ErrorKind::AddrInUse => SourceError::retry(FaultClass::Bind, operation)
-                    .hint("another program, or another source, listens on this port"),
-                _ => SourceError::retry(FaultClass::Bind, operation).hint("the address must be one of this machine"),
-            };
-            fault.because(error)
-        })?;
-        Ok(Opened { socket, acceptor })
+        })
+    }
+
+    async fn bind(&self) -> Result<Opened, SourceError> {
+        self.check_secret()?;
+        self.port.open(&self.source, Arc::clone(&self.desk.gripes)).await
     }
 }
 
 #[async_trait]
 impl Listener for WebhookListener {
+    async fn probe(&mut self) -> Result<Probe, SourceError> {
+        self.check_secret()?;
+        self.port.probe(&self.source).await
+    }
+
     async fn open(&mut self) -> Result<Endpoint, SourceError> {
         let opened = self.bind().await?;
-        let address = opened.socket.local_addr().unwrap_or(self.address);
-        let scheme = if opened.acceptor.is_some() { "https" } else { "http" };
+        let scheme = if self.port.tls.is_some() { "https" } else { "http" };
+        let endpoint = Endpoint(format!("{scheme}://{}", opened.address));
         self.opened = Some(opened);
-        Ok(Endpoint(format!("{scheme}://{address}")))
+        Ok(endpoint)
     }
 
     async fn serve(mut self: Box<Self>, intake: Arc<dyn Intake>, stop: CancellationToken) -> Result<(), SourceError> {
-        let Opened { socket, acceptor } = match self.opened.take() {
+        let opened = match self.opened.take() {
             Some(opened) => opened,
             None => self.bind().await?,
         };
-        let WebhookListener { source, limits, peers, desk, .. } = *self;
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some(ended) = connections.join_next() => report(&source, ended),
-                accepted = socket.accept() => match accepted {
-                    Ok((_, peer)) if !is_allowed(&peers, peer.ip()) => {
-                        desk.gripes.warn("peer", peer.ip(), "a peer outside of allowed_peers was turned away");
-                    }
-                    Ok((_, peer)) if connections.len() >= limits.connections => {
-                        desk.gripes.warn("connections", peer.ip(), "too many connections");
-                    }
-                    Ok((stream, peer)) => {
-                        let connection =
-                            Connection { desk: Arc::clone(&desk), intake: Arc::clone(&intake), limits, peer };
-                        connections.spawn(connection.serve(stream, acceptor.clone(), stop.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%source, %error, "accept a connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-        // The port is free at once, for whoever comes next.
-        drop(socket);
-        while let Some(ended) = connections.join_next().await {
-            report(&source, ended);
-        }
+        let WebhookListener { limits, desk, .. } = *self;
+        let serve = |door, stream, peer| {
+            let connection = Connection { desk: Arc::clone(&desk), intake: Arc::clone(&intake), limits, peer };
+            connection.serve(door, stream, stop.clone())
+        };
+        opened.serve(&stop, serve).await;
         Ok(())
-    }
-}
-
-/// One connection's panic is not another's.
-fn report(source: &SourceId, ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%source, "a connection's task panicked; the other connections go on");
     }
 }
 
@@ -150,18 +91,12 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, acceptor: Option<TlsAcceptor>, stop: CancellationToken) {
-        // An answer must not wait for the next one to fill a packet.
-        let _ = stream.set_nodelay(true);
-        let Some(acceptor) = acceptor else { return self.converse(stream, stop).await };
-        let shaken = tokio::select! {
-            () = stop.cancelled() => return,
-            shaken = tokio::time::timeout(self.limits.header, acceptor.accept(stream)) => shaken,
-        };
-        match shaken {
-            Ok(Ok(stream)) => self.converse(stream, stop).await,
-            Ok(Err(error)) => self.desk.gripes.warn("tls", self.peer.ip(), &format!("no TLS handshake: {error}")),
-            Err(_) => self.desk.gripes.warn("tls", self.peer.ip(), "no TLS handshake in time"),
+    async fn serve(self, door: Arc<Door>, stream: TcpStream, stop: CancellationToken) {
+        if !door.is_encrypted() {
+            return self.converse(stream, stop).await;
+        }
+        if let Some(stream) = door.encrypted(stream, self.peer, self.limits.header, &stop).await {
+            self.converse(stream, stop).await;
         }
     }
 
@@ -181,7 +116,7 @@ impl Connection {
             ended = connection.as_mut() => ended,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(STOP_WAIT + ACCEPT_PAUSE, connection.as_mut()).await {
+                match tokio::time::timeout(STOP_WAIT + FAREWELL, connection.as_mut()).await {
                     Ok(ended) => ended,
                     // The agent bounds how long storing may take; then comes the answer.
                     Err(_) if storing.load(Ordering::SeqCst) => connection.await,

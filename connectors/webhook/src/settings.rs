@@ -1,13 +1,13 @@
 //! The settings of a `webhook` source and of its streams, and their checks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use connector_api::{Mode, Secret, SettingsProblem, StreamSpec};
 use connector_formats::text::TextPolicy;
 use connector_formats::xml::XmlRules;
+use connector_listen::{Peers, Tls};
 use hyper::header::{HeaderName, HeaderValue};
-use ipnet::IpNet;
 use mime::Mime;
 
 use crate::reading::Format;
@@ -138,19 +138,6 @@ pub enum Encoding {
     Base64,
 }
 
-/// The files of an HTTPS port, in PEM form; relative to the configuration file.
-#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// The certificate and those that lead from it to its authority.
-    pub certificate: std::path::PathBuf,
-    /// The certificate's private key.
-    pub key: std::path::PathBuf,
-    /// The authorities of senders' certificates. A sender must show one where this is set.
-    #[serde(default)]
-    pub client_ca: Option<std::path::PathBuf>,
-}
-
 /// What the table of a `webhook` source's stream holds beside the common keys.
 #[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -258,7 +245,6 @@ impl Default for Answer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) body_bytes: usize,
-    pub(crate) connections: usize,
     pub(crate) header: Duration,
     pub(crate) body: Duration,
 }
@@ -267,7 +253,9 @@ pub(crate) struct Limits {
 pub(crate) struct Checked {
     pub(crate) address: SocketAddr,
     pub(crate) limits: Limits,
-    pub(crate) peers: Vec<IpNet>,
+    pub(crate) peers: Peers,
+    /// How many connections may be open at once.
+    pub(crate) connections: usize,
 }
 
 impl Settings {
@@ -296,19 +284,8 @@ impl Settings {
             }
             None => {}
         }
-        let mut peers = Vec::with_capacity(self.allowed_peers.len());
-        for (at, text) in self.allowed_peers.iter().enumerate() {
-            match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
-                Ok(net) => peers.push(net),
-                Err(_) => problems.push(
-                    SettingsProblem::new(
-                        format!("settings.allowed_peers[{at}]"),
-                        "is neither an address nor a network",
-                    )
-                    .hint("write `10.2.3.4` or `10.2.0.0/16`"),
-                ),
-            }
-        }
+        let peers = Peers::check(&self.allowed_peers, &mut problems);
+        self.tls.iter().for_each(|tls| tls.check(&mut problems));
         if !self.charset.default.extends_ascii() {
             problems.push(
                 SettingsProblem::new("settings.charset.default", "UTF-16 can't be a default: HL7 has ASCII delimiters")
@@ -333,9 +310,9 @@ impl Settings {
             Ok(address) if problems.is_empty() => Ok(Checked {
                 address,
                 peers,
+                connections: self.max_connections,
                 limits: Limits {
                     body_bytes: self.max_body_bytes,
-                    connections: self.max_connections,
                     header: Duration::from_secs(self.header_timeout_secs),
                     body: Duration::from_secs(self.body_timeout_secs),
                 },

@@ -140,33 +140,10 @@ async fn a_python_sender_is_answered_and_its_records_are_kept() {
     running.stopped().await;
 }
 
-/// An authority with a certificate for 127.0.0.1 and one for a sender, as PEM files.
-fn certificates(folder: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "authority");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    write("ca.pem", &params.self_signed(&key).unwrap().pem());
-    let issuer = Issuer::new(params, key);
-    for (name, host, usage) in [
-        ("server", "127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth),
-        ("sender", "his.example", ExtendedKeyUsagePurpose::ClientAuth),
-    ] {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages.push(usage);
-        write(&format!("{name}.pem"), &params.signed_by(&key, &issuer).unwrap().pem());
-        write(&format!("{name}.key"), &key.serialize_pem());
-    }
-}
-
 #[tokio::test]
 async fn curl_sends_over_https_with_its_own_certificate_and_not_without() {
     let folder = tempfile::tempdir().unwrap();
-    certificates(folder.path());
+    connector_testkit::certificates(folder.path());
     let intake = Kept::all();
     let settings = "tls = { certificate = \"server.pem\", key = \"server.key\", client_ca = \"ca.pem\" }";
     let running = Running::start_in(&config(settings, ""), folder.path(), intake.clone()).await;
@@ -191,5 +168,5 @@ async fn a_certificate_that_can_not_be_read_shows_when_the_port_is_opened() {
     let Flow::Listen(mut listener) = connector.flow else { panic!("not a listener") };
     let error = listener.open().await.unwrap_err();
     assert_eq!(error.class, FaultClass::Tls);
-    assert!(error.chain().starts_with("set up HTTPS with the file none.pem: "), "{}", error.chain());
+    assert!(error.chain().starts_with("set up TLS with the file none.pem: "), "{}", error.chain());
 }

@@ -13,6 +13,10 @@ mod online;
 /// Reports every problem of the configuration and its mappings at once, then connects to each source
 /// and to upstream.
 ///
+/// All are asked at the same time, and each answer is shown as it comes. Failures are told apart: name-resolution,
+/// unreachable (refused), tls, login, permission, missing (view or column), charset, timeout, protocol, data, bind,
+/// clock; each with what to do next.
+///
 /// Nothing is changed anywhere: sources are probed, addresses to listen at are opened and closed, upstream is
 /// sent an empty batch.
 #[derive(Debug, clap::Args)]
@@ -51,7 +55,19 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     let (sources, upstream) = match args.offline {
         true => (Vec::new(), None),
         false => {
-            let (sources, upstream) = tokio::join!(online::sources(&config), online::upstream(&config));
+            let tell = |text: String| {
+                if !args.json {
+                    terminal.data(&text)
+                }
+            };
+            tell(summary(&config));
+            let upstream = async {
+                let upstream = online::upstream(&config).await;
+                tell(upstream.to_string());
+                upstream
+            };
+            let sources = online::sources(&config, |looked| tell(looked.to_string()));
+            let (sources, upstream) = tokio::join!(sources, upstream);
             (sources, Some(upstream))
         }
     };
@@ -62,10 +78,8 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
             "sources": sources,
             "upstream": upstream,
         }));
-    } else {
+    } else if args.offline {
         terminal.data(&summary(&config));
-        sources.iter().for_each(|source| terminal.data(&source.to_string()));
-        upstream.iter().for_each(|upstream| terminal.data(&upstream.to_string()));
     }
     let exits = sources.iter().map(online::Looked::exit).chain(upstream.iter().map(online::Upstream::exit));
     exits.max().unwrap_or(Exit::Fine)

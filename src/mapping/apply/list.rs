@@ -9,6 +9,9 @@ use crate::mapping::rules;
 use crate::mapping::source::{Found, Row, Scope};
 use crate::model::entity::Excluded;
 
+/// Why a row of attachments is none.
+const NO_FILE: &str = "no file";
+
 impl<'a> Run<'a> {
     pub(super) fn list(&mut self, plan: &'a ListPlan, scope: &Scope<'_, 'a>) -> Vec<Node<'a>> {
         let Some(rows) = plan.each.rows(scope) else {
@@ -31,8 +34,13 @@ impl<'a> Run<'a> {
             if let Some(rows) = &rows {
                 self.agree(&plan.object, rows, scope);
             }
-            let node = Node::Map(self.object(&plan.object, &inner));
+            let node = self.object(&plan.object, &inner);
+            let node = Node::Map(node);
             self.path.pop();
+            if plan.object.shape == "Attachment" {
+                self.file_rows(node, &mut nodes);
+                continue;
+            }
             if plan.leaf {
                 self.manifest.rows_read += 1;
                 if nodes.contains(&node) {
@@ -53,6 +61,26 @@ impl<'a> Run<'a> {
             }
         }
         nodes
+    }
+
+    /// The files of one row: none, one, or as many as it names. A row without a file is counted as such.
+    fn file_rows(&mut self, first: Node<'a>, nodes: &mut Vec<Node<'a>>) {
+        let more = std::mem::take(&mut self.more_files).into_iter().map(Node::Map);
+        for node in std::iter::once(first).chain(more) {
+            self.manifest.rows_read += 1;
+            let is_file = matches!(&node, Node::Map(fields) if node::field(fields, "digest").is_some());
+            if !is_file {
+                match self.manifest.excluded.iter_mut().find(|part| part.reason == NO_FILE) {
+                    Some(part) => part.count += 1,
+                    None => self.manifest.excluded.push(Excluded { reason: NO_FILE.to_owned(), count: 1 }),
+                }
+            } else if nodes.contains(&node) {
+                self.manifest.duplicates += 1;
+            } else {
+                self.manifest.mapped += 1;
+                nodes.push(node);
+            }
+        }
     }
 
     /// The rows that the list's condition keeps; the others are counted with their reason.

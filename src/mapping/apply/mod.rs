@@ -2,32 +2,72 @@
 //!
 //! Here is the entity as a whole; `take` gets single values, `list` the rows.
 
+mod file;
 mod list;
 mod take;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use connector_api::Value;
 use serde::Deserialize as _;
 
 use self::take::plain;
+use super::lines::Made;
 use super::node::{self, Fields, Node};
 use super::plan::*;
+use super::readers::reference::Person;
 use super::readers::text;
 use super::rules::{self, Findings, Rule};
 use super::source::{Found, Row, Scope, SourcePath};
-use super::{Context, Input};
+use super::{Context, Input, critical};
 use crate::model::entity::{Envelope, Manifest, Provenance, Sex};
 use crate::model::{
-    Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, Finding, Held, Lifecycle, Mapped,
-    Outcome, Severity, Wish, canonical,
+    CriticalValue, Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamPackage, ExamReport, File, Finding,
+    Held, Lifecycle, Mapped, Outcome, Severity, Wish, canonical,
 };
 
 /// One outcome for each entity in the document.
 pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: Input<'_>) -> Vec<Outcome> {
+    follow(plan, entity, context, input, || None)
+}
+
+/// The same, each outcome with the values that were taken for it.
+pub(super) fn explain(
+    plan: &Plan,
+    entity: EntityType,
+    context: &Context,
+    input: Input<'_>,
+) -> Vec<(Outcome, Vec<Made>)> {
+    let taken: RefCell<Vec<Rc<RefCell<Vec<Made>>>>> = RefCell::default();
+    let outcomes = follow(plan, entity, context, input, || {
+        let trace = Rc::default();
+        taken.borrow_mut().push(Rc::clone(&trace));
+        Some(trace)
+    });
+    let mut taken = taken.into_inner().into_iter().map(|trace| trace.take());
+    outcomes.into_iter().map(|outcome| (outcome, taken.next().unwrap_or_default())).collect()
+}
+
+/// Where the values that are taken are noted.
+type Trace = Option<Rc<RefCell<Vec<Made>>>>;
+
+fn follow(
+    plan: &Plan,
+    entity: EntityType,
+    context: &Context,
+    input: Input<'_>,
+    trace: impl Fn() -> Trace,
+) -> Vec<Outcome> {
     let top = Scope { row: Row::Map(&input.document.root), up: None, rows: None };
-    let Some(each) = &plan.each else { return vec![Run::new(plan, context).entity(entity, input, &top)] };
+    let mut raised = Vec::new();
+    let Some(each) = &plan.each else {
+        let mut outcomes = vec![Run::new(plan, context, trace()).entity(entity, input, &top, &mut raised)];
+        outcomes.append(&mut raised);
+        return outcomes;
+    };
     let rows = each.rows(&top).unwrap_or_default();
     if rows.is_empty() {
         let mut findings = Findings::new(&plan.weights);
@@ -35,8 +75,11 @@ pub(super) fn apply(plan: &Plan, entity: EntityType, context: &Context, input: I
         return vec![held(entity, None, findings.list, Vec::new())];
     }
     let scopes = rows.into_iter().map(|row| Scope { row, up: Some(&top), rows: None });
-    let outcomes = scopes.map(|scope| Run::new(plan, context).entity(entity, input, &scope)).collect();
-    once_each(plan, entity, outcomes)
+    let outcomes =
+        scopes.map(|scope| Run::new(plan, context, trace()).entity(entity, input, &scope, &mut raised)).collect();
+    let mut outcomes = once_each(plan, entity, outcomes);
+    outcomes.append(&mut raised);
+    outcomes
 }
 
 /// Holds the entities that a record holds twice with different content: the second would take the
@@ -94,8 +137,19 @@ pub(super) struct Run<'a> {
     missing: Vec<&'a str>,
     /// How often a name was missing, told or not.
     misses: usize,
-    /// The person's sex, as soon as it is known.
-    pub(super) sex: Option<Sex>,
+    /// Whose report it is, as soon as that is known.
+    pub(super) person: Person,
+    /// The person's key and the exam number, as soon as they are known.
+    examinee: Option<String>,
+    exam_no: Option<String>,
+    /// Files of the row that is being read, and those of its rows that hold several.
+    pending: Vec<file::Pending>,
+    more_files: Vec<Fields<'a>>,
+    /// The files of the entity.
+    files: Vec<File>,
+    /// The name under which the last value was found.
+    pub(super) found: &'a str,
+    trace: Trace,
 }
 
 /// A value as the source wrote it, trimmed at the ends.
@@ -109,7 +163,7 @@ pub(super) struct Literal<'a> {
 pub(super) type Taken<'a> = (Option<Cow<'a, str>>, Option<Node<'a>>);
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, context: &'a Context) -> Run<'a> {
+    fn new(plan: &'a Plan, context: &'a Context, trace: Trace) -> Run<'a> {
         let findings = Findings::new(&plan.weights);
         Run {
             plan,
@@ -119,11 +173,25 @@ impl<'a> Run<'a> {
             manifest: Manifest::default(),
             missing: Vec::new(),
             misses: 0,
-            sex: None,
+            person: Person::default(),
+            examinee: None,
+            exam_no: None,
+            pending: Vec::new(),
+            more_files: Vec::new(),
+            files: Vec::new(),
+            found: "",
+            trace,
         }
     }
 
-    fn entity(mut self, entity: EntityType, input: Input<'_>, scope: &Scope<'_, 'a>) -> Outcome
+    /// The entity; its critical values are added to `raised`.
+    fn entity(
+        mut self,
+        entity: EntityType,
+        input: Input<'_>,
+        scope: &Scope<'_, 'a>,
+        raised: &mut Vec<Outcome>,
+    ) -> Outcome
     where
         Self: 'a,
     {
@@ -158,6 +226,9 @@ impl<'a> Run<'a> {
         if !envelope.manifest.adds_up() {
             self.findings.add(&rules::MANIFEST_MISMATCH, "envelope.manifest", "rows read and rows mapped differ");
         }
+        if entity == EntityType::ExamReport && self.plan.raises_critical {
+            raised.extend(critical::raise(&fields, &envelope, &wish, &self.findings.list, &search));
+        }
         let typed = typed(entity, fields);
         if let Wish::Absent { .. } = wish {
             // What is taken back must go at once, whatever else is wrong with it; but not where it
@@ -175,7 +246,7 @@ impl<'a> Run<'a> {
                     }
                     Err(_) => canonical::to_vec(&serde_json::json!({ "envelope": envelope })),
                 };
-                return finish(key, wish, data, search, self.findings);
+                return self.finish(key, wish, data, search);
             }
             return held(entity, Some(key), self.findings.list, search);
         }
@@ -191,13 +262,39 @@ impl<'a> Run<'a> {
             }
         };
         rules::settle(&mut typed, &mut self.findings);
+        if self.plan.assembly.is_some() {
+            // What this part lacks may be in another one: the whole is judged when it is composed.
+            self.findings.list.retain(|finding| !rules::report::is_of_the_whole(&finding.code));
+        }
         if self.findings.list.iter().any(|finding| finding.severity >= Severity::Hold) {
             return held(entity, Some(key), self.findings.list, search);
         }
         envelope.issues = std::mem::take(&mut self.findings.list);
         *typed.envelope_mut() = envelope;
         let data = typed.to_canonical_json();
-        finish(key, wish, data, search, self.findings)
+        self.finish(key, wish, data, search)
+    }
+
+    fn finish(
+        mut self,
+        key: EntityKey,
+        wish: Wish,
+        data: Result<Vec<u8>, serde_json::Error>,
+        search: Vec<String>,
+    ) -> Outcome {
+        match data {
+            Ok(data) => {
+                // What is taken back names no files.
+                let files = if wish == Wish::Present { self.files } else { Vec::new() };
+                let assembly = self.plan.assembly.clone().map(Box::new);
+                Outcome::Mapped(Mapped { key, wish, data, search, files, assembly })
+            }
+            Err(error) => {
+                let message = "the entity can't be written";
+                self.findings.add_value(&rules::MODEL_MISMATCH, "", message, &error.to_string());
+                held(key.entity, Some(key), self.findings.list, search)
+            }
+        }
     }
 
     fn key(&mut self, entity: EntityType, scope: &Scope<'_, 'a>) -> Option<EntityKey> {
@@ -269,6 +366,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Notes a value that was taken for the field that is being read.
+    pub(super) fn note(&self, literal: Option<&Literal<'_>>) {
+        if let (Some(trace), Some(literal)) = (&self.trace, literal) {
+            let made = Made { path: self.at(), from: self.found.to_owned(), raw: literal.text.clone().into_owned() };
+            trace.borrow_mut().push(made);
+        }
+    }
+
     /// The path of the field that is being read.
     pub(super) fn at(&self) -> String {
         let mut path = String::new();
@@ -287,16 +392,22 @@ impl<'a> Run<'a> {
     }
 
     fn missing(&mut self, path: &'a SourcePath) {
+        self.missing_name(&path.text);
+    }
+
+    /// Tells that the source has no column of that name.
+    fn missing_name(&mut self, name: &'a str) {
         self.misses += 1;
-        if !self.missing.contains(&&*path.text) {
-            self.missing.push(&path.text);
-            let message = format!("the source has no {}", path.text);
+        if !self.missing.contains(&name) {
+            self.missing.push(name);
+            let message = format!("the source has no {name}");
             self.find(&rules::MISSING_COLUMN, &message, None);
         }
     }
 
     fn object(&mut self, plan: &'a ObjectPlan, scope: &Scope<'_, 'a>) -> Fields<'a> {
-        let mut fields: Fields<'a> = Vec::with_capacity(plan.fields.len() + 4);
+        // A line fills up to three fields.
+        let mut fields: Fields<'a> = Vec::with_capacity(plan.fields.len() * 2 + 4);
         for field in &plan.fields {
             self.path.push(Step::Field(field.name));
             let before = (self.findings.list.len() + self.misses, fields.len());
@@ -313,6 +424,15 @@ impl<'a> Run<'a> {
     /// What hisync fills where the mapping does not.
     fn complete(&mut self, shape: &str, fields: &mut Fields<'a>) {
         let lacks = |fields: &Fields<'a>, name: &str| node::field(fields, name).is_none();
+        if shape == "ExamVisit" {
+            self.exam_no = node::text_of(fields, "exam_no").map(str::to_owned);
+            let day = node::text_of(fields, "exam_date").or_else(|| node::text_of(fields, "registered_at")?.get(..10));
+            self.person.on = day.and_then(|day| day.parse().ok());
+            self.person.stated_age = match node::field(fields, "stated_age") {
+                Some(Node::Integer(age)) => Some(*age),
+                _ => None,
+            };
+        }
         match shape {
             "ExamVisit" if lacks(fields, "visit_key") => {
                 let Some(number) = node::text_of(fields, "exam_no") else { return };
@@ -324,6 +444,7 @@ impl<'a> Run<'a> {
                 }
                 fields.push(("visit_key", Node::Text(key.into())));
             }
+            "Attachment" => self.look_at_files(fields),
             "ResultItem" => {
                 // An empty flag may mean "normal", but not of a result that is not there.
                 let absent = node::text_of(fields, "value_kind") == Some("absent");
@@ -338,11 +459,13 @@ impl<'a> Run<'a> {
                 }
             }
             "Examinee" => {
-                self.sex = match node::text_of(fields, "sex") {
+                self.examinee = node::text_of(fields, "examinee_key").map(str::to_owned);
+                self.person.sex = match node::text_of(fields, "sex") {
                     Some("male") => Some(Sex::Male),
                     Some("female") => Some(Sex::Female),
                     _ => None,
                 };
+                self.person.birth = node::text_of(fields, "birth_date").and_then(|day| day.parse().ok());
             }
             _ => {}
         }
@@ -378,6 +501,7 @@ impl<'a> Run<'a> {
                 }
             }
             Read::Enabled(switches, empty_is_off) => self.switches(switches, *empty_is_off, scope, fields),
+            Read::Composite(Composite::Content, alternatives) => self.content(alternatives, scope),
             Read::Composite(composite, alternatives) => self.composite(*composite, alternatives, scope, fields),
         }
     }
@@ -438,22 +562,6 @@ impl<'a> Run<'a> {
     }
 }
 
-fn finish(
-    key: EntityKey,
-    wish: Wish,
-    data: Result<Vec<u8>, serde_json::Error>,
-    search: Vec<String>,
-    mut findings: Findings<'_>,
-) -> Outcome {
-    match data {
-        Ok(data) => Outcome::Mapped(Mapped { key, wish, data, search }),
-        Err(error) => {
-            findings.add_value(&rules::MODEL_MISMATCH, "", "the entity can't be written", &error.to_string());
-            held(key.entity, Some(key), findings.list, search)
-        }
-    }
-}
-
 /// The words by which a person looks for the entity.
 fn search_words(fields: &Fields<'_>, key: Option<&EntityKey>) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
@@ -505,5 +613,6 @@ fn typed(entity: EntityType, mut fields: Fields<'_>) -> Result<Entity, serde_jso
         EntityType::ExamItemGroup => Entity::ExamItemGroup(Box::new(ExamItemGroup::deserialize(node)?)),
         EntityType::ExamPackage => Entity::ExamPackage(Box::new(ExamPackage::deserialize(node)?)),
         EntityType::ExamReport => Entity::ExamReport(Box::new(ExamReport::deserialize(node)?)),
+        EntityType::CriticalValue => Entity::CriticalValue(Box::new(CriticalValue::deserialize(node)?)),
     })
 }

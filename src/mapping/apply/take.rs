@@ -29,7 +29,7 @@ impl<'a> Run<'a> {
             };
             if let Some(literal) = literal {
                 let listed = alternative.codes.as_ref().is_some_and(|codes| codes.codes.contains_key(&*literal.text));
-                if listed || !(literal.text.is_empty() || alternative.none.iter().any(|none| *none == *literal.text)) {
+                if listed || !(literal.text.is_empty() || read::means_none(alternative, &literal)) {
                     let node = read::scalar(self, kind, alternative, &literal);
                     return (Some(literal.text), node);
                 }
@@ -65,6 +65,7 @@ impl<'a> Run<'a> {
             })),
             Source::From(paths) => {
                 let literal = self.first(paths, alternative.optional, scope);
+                self.note(literal.as_ref());
                 match (&alternative.time, literal) {
                     (Some(time), Some(date)) if !date.text.is_empty() => {
                         let time = self.first(std::slice::from_ref(time), alternative.optional, scope);
@@ -113,6 +114,7 @@ impl<'a> Run<'a> {
                 },
             };
             exists = true;
+            self.found = &path.text;
             if !literal.text.is_empty() {
                 return Some(literal);
             }
@@ -123,7 +125,7 @@ impl<'a> Run<'a> {
             && !self.plan.missing_is_null
             && let Some(path) = paths.first()
         {
-            self.missing(path);
+            self.missing_name(path.asked(scope));
         }
         empty
     }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Compiler, ENVIRONMENT, TEXT, Target, did_you_mean};
+use super::{Compiler, ENVIRONMENT, TEXT, Target, did_you_mean, nearest};
 use crate::diagnose::Problem;
 use crate::mapping::node::Node;
 use crate::mapping::plan::*;
 use crate::mapping::readers::date::Grammar;
 use crate::mapping::readers::number::Scale;
 use crate::mapping::readers::result;
+use crate::mapping::rules::concepts;
 use crate::mapping::shape::Kind;
 use crate::mapping::source::SourcePath;
 use crate::mapping::tree::{Entry, Leaf, Table, Tree};
@@ -27,6 +28,7 @@ impl Compiler<'_> {
             source: Source::Nothing,
             when: None,
             none: Vec::new(),
+            none_days: Vec::new(),
             optional: false,
             codes: None,
             grammars: Vec::new(),
@@ -36,6 +38,7 @@ impl Compiler<'_> {
             absent: HashMap::new(),
             empty: None,
             split: Vec::new(),
+            named: None,
             default: None,
         };
         let empty = Table::new();
@@ -62,7 +65,7 @@ impl Compiler<'_> {
     fn source(&mut self, table: &Table, tree: &Tree, target: Target, plan: &mut Alternative) {
         const KNOWN: &[&str] = &[
             "from", "const", "expr", "with", "low", "high", "default", "reason", "when", "codes", "format", "zone",
-            "time", "none", "scale", "absent", "empty", "optional", "split",
+            "time", "none", "scale", "absent", "empty", "optional", "split", "named",
         ];
         self.keys(table, KNOWN, "unknown-key", "key of a field");
         let ways = ["from", "const", "expr"].into_iter().filter(|way| table.contains_key(*way)).count();
@@ -102,7 +105,20 @@ impl Compiler<'_> {
         plan.when = self.condition(table);
         plan.optional = self.truth(table.get("optional"));
         plan.none = self.plain_texts(table.get("none"));
+        if matches!(target, Target::Kind(Kind::Date | Kind::Time)) {
+            plan.none_days = plan.none.iter().filter_map(|none| none.parse().ok()).collect();
+        }
         plan.split = self.plain_texts(table.get("split"));
+        plan.named = self.path_entry(table.get("named"));
+        if let Some(entry) = table.get("named")
+            && !matches!(target, Target::Composite(Composite::Content))
+        {
+            self.problem(entry.key.problem("useless-key", "`named` is for the `content` of attachments only"));
+        }
+        if matches!(target, Target::Composite(Composite::Content)) && !matches!(plan.source, Source::From(_)) {
+            let problem = tree.spot.problem("wrong-type", "the content of a file comes from the record");
+            self.problem(problem.hint("write: { from = \"COLUMN\" }"));
+        }
     }
 
     fn reading(&mut self, table: &Table, tree: &Tree, target: Target, plan: &mut Alternative) {
@@ -217,6 +233,9 @@ impl Compiler<'_> {
             return;
         };
         plan.codes = Some(Arc::clone(&loaded.table));
+        if matches!(target, Target::Kind(Kind::Concept)) {
+            return self.check_concepts(&name);
+        }
         let words: Vec<&str> = match target {
             Target::Kind(Kind::Enum(words)) => words.iter().map(String::as_str).collect(),
             Target::Kind(Kind::Bool) | Target::Composite(Composite::Critical) => vec!["true", "false"],
@@ -249,6 +268,25 @@ impl Compiler<'_> {
         wrong.into_iter().for_each(|problem| self.problem(problem));
     }
 
+    /// The standard codes of a table that says what items are: hisync's own words, or LOINC.
+    fn check_concepts(&mut self, name: &str) {
+        if !self.told.insert((name.to_owned(), "concepts".to_owned())) {
+            return;
+        }
+        let Some(loaded) = self.codes.get(name) else { return };
+        let wrong = loaded.places.iter().filter(|(standard, _)| !concepts::is_code(standard));
+        let wrong: Vec<Problem> = wrong
+            .map(|(standard, spot)| {
+                let problem = spot.problem("unknown-word", format!("{standard:?} is neither a concept nor LOINC"));
+                problem.hint(match nearest(standard, concepts::words()) {
+                    Some(word) => format!("did you mean `{word}`?"),
+                    None => "docs/rules.md lists the words; a LOINC code is written 14749-6".to_owned(),
+                })
+            })
+            .collect();
+        wrong.into_iter().for_each(|problem| self.problem(problem));
+    }
+
     /// A value that is written in the file, in the model's own words.
     fn constant(&mut self, tree: &Tree, target: Target) -> Option<Node<'static>> {
         let owned = |text: &str| Some(Node::Text(text.to_owned().into()));
@@ -262,6 +300,14 @@ impl Compiler<'_> {
                 if !words.contains(text) {
                     let problem = tree.spot.problem("unknown-word", format!("{text:?} is no value of this field"));
                     self.problem(did_you_mean(problem, text, words.iter().map(String::as_str)));
+                    return None;
+                }
+                (owned(text), "")
+            }
+            (Kind::Concept, Leaf::Text(text)) => {
+                if !concepts::is_code(text) {
+                    let problem = tree.spot.problem("unknown-word", format!("{text:?} names no concept"));
+                    self.problem(did_you_mean(problem, text, concepts::words()));
                     return None;
                 }
                 (owned(text), "")

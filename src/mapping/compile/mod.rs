@@ -4,6 +4,7 @@
 
 mod line;
 mod object;
+mod report;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -13,6 +14,7 @@ use minijinja::{Environment, UndefinedBehavior};
 
 use super::Files;
 use super::codes;
+use super::lines::{self, Line};
 use super::plan::*;
 use super::rules::{self, Weights};
 use super::shape::{self, Kind};
@@ -37,6 +39,13 @@ pub(super) struct Compiled {
     pub(super) base: String,
     pub(super) tables: BTreeMap<String, std::sync::Arc<CodeTable>>,
     pub(super) files: Vec<std::path::PathBuf>,
+    pub(super) lines: Vec<Line>,
+}
+
+/// The entity that a file says it makes, what it extends merged.
+pub(super) fn entity_of(path: &Path, files: &dyn Files) -> Option<EntityType> {
+    let root = Loader::new(files).load(path)?;
+    section(root.table()?, "mapping")?.get("entity")?.tree.text()?.parse().ok()
 }
 
 pub(super) fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Compiled, Vec<Problem>> {
@@ -63,7 +72,8 @@ pub(super) fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Res
     // belong to what the mapping does.
     let silent = super::usage::silent(&plan, &tables);
     let base = format!("{name}@{}", compiler.loader.base(silent.iter().map(String::as_str)));
-    Ok(Compiled { plan, version, base, tables, files: compiler.loader.read })
+    let lines = lines::collect(table, files);
+    Ok(Compiled { plan, version, base, tables, files: compiler.loader.read, lines })
 }
 
 /// `mappings/tj2000/exam_report.toml` is `tj2000/exam_report`.
@@ -217,12 +227,27 @@ impl Compiler<'_> {
         self.keys(root, &["mapping", "key", "codes", "rules", "fields"], "unknown-section", "section of a mapping");
         let empty = Table::new();
         let mapping = self.expect_table(root.get("mapping")).unwrap_or(&empty);
-        let known = ["entity", "name", "extends", "each", "absent_when", "hospital", "campus", "missing"];
+        let known = [
+            "entity",
+            "name",
+            "extends",
+            "each",
+            "absent_when",
+            "hospital",
+            "campus",
+            "missing",
+            "text_limits",
+            "attachment_max_bytes",
+            "critical_values",
+            "part",
+            "waits_for",
+            "wait_hours",
+        ];
         self.keys(mapping, &known, "unknown-key", "key of [mapping]");
         // Fields of another entity would drown the one problem that matters.
         let right_entity = self.check_entity(mapping, spot);
         self.load_codes(root);
-        let weights = self.weights(root);
+        let weights = Weights { text_limits: self.text_limits(mapping), ..self.weights(root) };
         let missing_is_null = match self.text(mapping.get("missing")).as_deref() {
             None | Some("hold") => false,
             Some("null") => true,
@@ -254,9 +279,30 @@ impl Compiler<'_> {
             campus: self.path_entry(mapping.get("campus")),
             absent,
             missing_is_null,
+            attachment_max_bytes: self.attachment_max_bytes(mapping),
+            raises_critical: self.raises_critical(mapping),
+            assembly: self.assembly(mapping),
             weights,
             fields,
         }
+    }
+
+    /// `text_limits = [100, 255]`: how long the source's columns of text are.
+    fn text_limits(&mut self, mapping: &Table) -> Option<Vec<usize>> {
+        let entry = mapping.get("text_limits")?;
+        let Leaf::List(list) = &entry.tree.leaf else {
+            let problem = entry.tree.spot.problem("wrong-type", "a list of lengths is expected");
+            self.problem(problem.hint("for example: text_limits = [255, 2000]"));
+            return None;
+        };
+        let mut limits = Vec::with_capacity(list.len());
+        for tree in list {
+            match &tree.leaf {
+                Leaf::Integer(length) if *length > 0 => limits.extend(usize::try_from(*length).ok()),
+                _ => self.problem(tree.spot.problem("wrong-type", "a length is a whole number above 0")),
+            }
+        }
+        Some(limits)
     }
 
     fn check_entity(&mut self, mapping: &Table, spot: &Spot) -> bool {
@@ -349,7 +395,7 @@ impl Compiler<'_> {
             if rule.fixed {
                 self.problem(entry.key.problem("fixed-rule", format!("`{code}` can't be changed: {}", rule.title)));
             }
-            weights.0.push((rule.code, severity));
+            weights.changed.push((rule.code, severity));
         }
         weights
     }

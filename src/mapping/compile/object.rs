@@ -14,6 +14,9 @@ const DERIVED: &[(&str, &str)] = &[
     ("ResultItem", "instance"),
     ("ResultItem", "value_kind"),
     ("ResultItem", "is_critical"),
+    ("Attachment", "media_type"),
+    ("Attachment", "size"),
+    ("Attachment", "digest"),
 ];
 
 /// Fields of the model that a composite fills: type, field, the line to write instead.
@@ -35,10 +38,10 @@ const INSTEAD: &[(&str, &str, &str)] = &[
     ("ExamItem", "unit_raw", "unit"),
     ("ExamItem", "unit_ucum", "unit"),
     ("Examinee", "id_checksum_ok", "id_number"),
+    ("Attachment", "size", "content"),
+    ("Attachment", "digest", "content"),
+    ("Attachment", "page_count", "content"),
 ];
-
-/// Fields of the model that nothing can fill yet: type, field, why.
-const UNFED: &[(&str, &str, &str)] = &[("ExamReport", "attachments", "no connector hands over attachments yet")];
 
 fn composites(shape: &str) -> &'static [(&'static str, Composite)] {
     match shape {
@@ -49,13 +52,10 @@ fn composites(shape: &str) -> &'static [(&'static str, Composite)] {
             ("flag", Composite::Flag),
             ("critical", Composite::Critical),
         ],
+        "Attachment" => &[("content", Composite::Content)],
         "ExamItem" => &[("unit", Composite::Unit), ("reference", Composite::References)],
         _ => &[],
     }
-}
-
-fn is_unfed(shape: &Shape, name: &str) -> bool {
-    UNFED.iter().any(|(owner, field, _)| *owner == shape.name && *field == name)
 }
 
 impl Compiler<'_> {
@@ -73,20 +73,13 @@ impl Compiler<'_> {
                 self.problem(problem.hint(format!("map `{line}`")));
                 continue;
             }
-            if let Some((_, _, why)) = UNFED.iter().find(|(owner, field, _)| *owner == shape.name && field == name) {
-                let problem = entry.key.problem("unsupported-field", format!("`{name}` can't be mapped: {why}"));
-                self.problem(problem.hint("leave it out: upstream would be told of files that it never gets"));
-                continue;
-            }
             match shape.field(name).filter(|field| field.name != "envelope") {
                 Some(field) => fields.push(self.field(shape, field, table, entry)),
                 None => {
                     let problem = entry.key.problem("unknown-field", format!("{} has no field `{name}`", shape.name));
                     let known = shape.fields.iter().map(|field| field.name.as_str());
-                    let known: Vec<&str> = known
-                        .filter(|name| *name != "envelope" && !is_unfed(shape, name))
-                        .chain(extra.iter().map(|(name, _)| *name))
-                        .collect();
+                    let known: Vec<&str> =
+                        known.filter(|name| *name != "envelope").chain(extra.iter().map(|(name, _)| *name)).collect();
                     self.problem(did_you_mean(problem, name, known));
                 }
             }
@@ -97,6 +90,9 @@ impl Compiler<'_> {
             needs.map(|field| field.name.as_str()).filter(|name| !table.contains_key(*name)).collect();
         if shape.name == "ResultItem" && !table.contains_key("value") {
             missing.push("value");
+        }
+        if shape.name == "Attachment" && !table.contains_key("content") {
+            missing.push("content");
         }
         for name in missing {
             let problem = header.problem("missing-field", format!("{} needs `{name}`", shape.name));
@@ -147,7 +143,8 @@ impl Compiler<'_> {
                 Read::Scalar(kind, alternatives)
             }
         };
-        FieldPlan { name, raw, required: field.required, read }
+        let derived = DERIVED.contains(&(shape.name.as_str(), name));
+        FieldPlan { name, raw, required: field.required && !derived, read }
     }
 
     fn list(&mut self, shape: &'static Shape, entry: &Entry) -> Option<ListPlan> {

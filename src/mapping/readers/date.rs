@@ -1,7 +1,7 @@
 //! Dates and times by given grammars and zones.
 
-use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
+use chrono::format::{Item, Parsed, StrftimeItems, parse};
+use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use connector_api::SourceTime;
 
@@ -9,7 +9,7 @@ use connector_api::SourceTime;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grammar {
     /// A strftime pattern.
-    Pattern(String),
+    Pattern(Vec<Item<'static>>),
     /// Milliseconds since 1970 UTC.
     EpochMillis,
     /// Seconds since 1970 UTC.
@@ -24,17 +24,18 @@ impl Grammar {
             "epoch_s" => return Ok(Grammar::EpochSeconds),
             _ => {}
         }
-        if StrftimeItems::new(text).any(|item| matches!(item, Item::Error)) {
+        let Ok(items) = StrftimeItems::new(text).parse_to_owned() else {
             return Err("it holds a letter after % that means nothing".to_owned());
-        }
+        };
         let probe = NaiveDate::from_ymd_opt(2017, 11, 23).and_then(|date| date.and_hms_opt(14, 48, 7));
         let Some(probe) = probe.map(|probe| probe.and_utc().fixed_offset()) else { return Err(String::new()) };
         let mut written = String::new();
-        if std::fmt::Write::write_fmt(&mut written, format_args!("{}", probe.format(text))).is_err() {
+        if std::fmt::Write::write_fmt(&mut written, format_args!("{}", probe.format_with_items(items.iter()))).is_err()
+        {
             return Err("it can't be written either".to_owned());
         }
-        match pattern(&written, text) {
-            Some(read) if read.date == probe.date_naive() => Ok(Grammar::Pattern(text.to_owned())),
+        match pattern(&written, &items) {
+            Some(read) if read.date == probe.date_naive() => Ok(Grammar::Pattern(items)),
             _ => Err("it does not name year, month and day".to_owned()),
         }
     }
@@ -124,14 +125,17 @@ fn epoch(time: DateTime<Utc>) -> Option<Stamp> {
     Some(of_offset(time.fixed_offset()))
 }
 
-fn pattern(text: &str, format: &str) -> Option<Stamp> {
-    if let Ok(time) = DateTime::parse_from_str(text, format) {
+/// As much as the pattern says: a point in time, a time of day without a zone, or a day.
+fn pattern(text: &str, items: &[Item<'static>]) -> Option<Stamp> {
+    let mut parsed = Parsed::new();
+    parse(&mut parsed, text, items.iter()).ok()?;
+    if let Ok(time) = parsed.to_datetime() {
         return Some(of_offset(time));
     }
-    if let Ok(time) = NaiveDateTime::parse_from_str(text, format) {
+    if let Ok(time) = parsed.to_naive_datetime_with_offset(0) {
         return Some(Stamp { date: time.date(), time: Some(time.time()), offset: None });
     }
-    NaiveDate::parse_from_str(text, format).ok().map(|date| Stamp { date, time: None, offset: None })
+    parsed.to_naive_date().ok().map(|date| Stamp { date, time: None, offset: None })
 }
 
 /// The forms that can't be misread: `2017-11-23`, `2017/1/3`, `20171123`, each with a time after a

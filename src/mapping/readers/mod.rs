@@ -7,6 +7,7 @@ pub mod citizen;
 pub mod date;
 pub mod flag;
 pub mod number;
+pub mod phone;
 pub mod reference;
 pub mod result;
 pub mod text;

@@ -6,7 +6,9 @@ use rust_decimal::Decimal;
 /// The number of a decimal literal; `None` beyond 28 digits, where comparing would not be exact.
 pub fn decimal(literal: &str) -> Option<Decimal> {
     let plain = literal.strip_prefix('+').unwrap_or(literal);
-    Literal::parse(plain)?;
+    if !Literal::accepts(plain) {
+        return None;
+    }
     Decimal::from_str_exact(plain).or_else(|_| Decimal::from_scientific(plain)).ok()
 }
 

@@ -36,23 +36,21 @@ pub fn read(text: &str) -> Reading {
     if let Some(reason) = absence(text) {
         return Reading::Absent(Some(reason));
     }
-    if Decimal::parse(text).is_some() {
+    if Decimal::accepts(text) {
         // `+1` is a place on a scale in one laboratory and a number in another.
         let doubtful = text.len() == 2 && text.starts_with('+');
         return if doubtful { Reading::Text } else { Reading::Numeric(text.to_owned()) };
     }
     if let Some((comparator, rest)) = comparator(text) {
-        return match Decimal::parse(rest) {
-            Some(number) => Reading::Comparator(comparator, number.as_str().to_owned()),
-            None => Reading::Text,
-        };
+        return if Decimal::accepts(rest) { Reading::Comparator(comparator, rest.to_owned()) } else { Reading::Text };
     }
     if polarity(text).is_some() && !text.chars().any(char::is_alphabetic) {
         return Reading::Ordinal;
     }
     if let Some((first, second)) = text.split_once(':') {
         let whole = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        return if whole(first.trim()) && whole(second.trim()) {
+        // `1:80`; any other pair is a time of day or a ratio.
+        return if first.trim() == "1" && whole(second.trim()) {
             Reading::Titer(first.trim().to_owned(), second.trim().to_owned())
         } else {
             Reading::Text
@@ -72,20 +70,42 @@ const WORDS: &[&str] =
 
 /// The comparator at the start of a folded text, and what follows it.
 pub fn comparator(text: &str) -> Option<(&'static str, &str)> {
-    const FORMS: [(&str, &str); 8] =
-        [("<=", "<="), ("=<", "<="), ("≤", "<="), (">=", ">="), ("=>", ">="), ("≥", ">="), ("<", "<"), (">", ">")];
+    const FORMS: [(&str, &str); 16] = [
+        ("<=", "<="),
+        ("=<", "<="),
+        ("≤", "<="),
+        ("≦", "<="),
+        (">=", ">="),
+        ("=>", ">="),
+        ("≥", ">="),
+        ("≧", ">="),
+        ("<", "<"),
+        (">", ">"),
+        ("小于等于", "<="),
+        ("不大于", "<="),
+        ("小于", "<"),
+        ("大于等于", ">="),
+        ("不小于", ">="),
+        ("大于", ">"),
+    ];
+    // Most texts begin with a digit: one look is enough for them.
+    if text.bytes().next().is_none_or(|first| first.is_ascii_digit()) {
+        return None;
+    }
     FORMS.iter().find_map(|(form, word)| Some((*word, text.strip_prefix(form)?.trim_start())))
 }
 
 /// Two decimals with something between them that means "to"; both ends in the order written.
 pub fn interval(text: &str) -> Option<(&str, &str)> {
-    const SEPARATORS: [&str; 9] = ["--", "~", "-", "–", "—", "至", "to", "∼", "〜"];
+    const SEPARATORS: [&str; 11] = ["--", "~", "-", "–", "—", "−", "‐", "至", "to", "∼", "〜"];
     let end = number_end(text)?;
     let (low, rest) = (&text[..end], text[end..].trim_start());
     // `--` first, but `2--1` may also be "2 to minus 1": only one reading is a rising range.
     SEPARATORS.iter().find_map(|separator| {
         let high = rest.strip_prefix(separator)?.trim_start();
-        Decimal::parse(high)?;
+        if !Decimal::accepts(high) {
+            return None;
+        }
         if *separator == "--" && low.starts_with('-') {
             return None;
         }
@@ -99,11 +119,13 @@ pub fn number_end(text: &str) -> Option<usize> {
     let start = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
     let plain = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
     let end = start + plain;
-    Decimal::parse(&text[..end])?;
+    if !Decimal::accepts(&text[..end]) {
+        return None;
+    }
     let exponent = bytes[end..].iter().take(4).count();
-    let scientific = (end + 2..=end + exponent).rev().find(|to| {
-        matches!(bytes[end], b'e' | b'E') && text.is_char_boundary(*to) && Decimal::parse(&text[..*to]).is_some()
-    });
+    let scientific = (end + 2..=end + exponent)
+        .rev()
+        .find(|to| matches!(bytes[end], b'e' | b'E') && text.is_char_boundary(*to) && Decimal::accepts(&text[..*to]));
     Some(scientific.unwrap_or(end))
 }
 
@@ -135,11 +157,17 @@ pub enum Polarity {
 }
 
 fn absence(text: &str) -> Option<&'static str> {
+    let inner = text.strip_prefix(['(', '[', '【']).and_then(|rest| rest.strip_suffix([')', ']', '】']));
+    let text = inner.unwrap_or(text).trim_end_matches(['。', '.', '!']);
     Some(match text {
-        "拒检" | "拒查" | "拒绝检查" => "refused",
-        "弃检" | "放弃" | "放弃检查" | "自愿放弃" => "given_up",
-        "标本已退检" | "标本退检" | "退检" | "标本不合格" => "specimen_rejected",
-        "未检" | "未做" | "未查" | "待检" | "延期" => "pending",
+        "拒检" | "拒查" | "拒绝" | "拒绝检查" | "本人拒检" | "已拒检" => "refused",
+        "弃检" | "弃查" | "放弃" | "放弃检查" | "放弃体检" | "自愿放弃" | "本人放弃" => {
+            "given_up"
+        }
+        "标本已退检" | "标本退检" | "标本已退" | "退检" | "标本不合格" => "specimen_rejected",
+        "未检" | "未做" | "未查" | "未检查" | "待检" | "待查" | "延期" | "延期检查" | "迟检" | "补检" | "结果待报" => {
+            "pending"
+        }
         "不适用" => "not_applicable",
         "仪器故障" => "instrument_error",
         _ => return None,

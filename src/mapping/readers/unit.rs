@@ -5,21 +5,67 @@ use std::sync::LazyLock;
 
 use super::text::{fold, trim};
 
-/// `spelling,ucum`, one per line; a spelling that could mean two things is not in it.
+/// `spelling,ucum,certainty`, one per line. What is `doubtful` names what was probably meant, for a
+/// person; what is `uncoded` is known and has no UCUM code (a cut-off index, the word for no unit).
 const TABLE: &str = include_str!("units.csv");
 
-static UNITS: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
-    TABLE
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_once(','))
-        .map(|(spelling, ucum)| (key(spelling), ucum))
-        .collect()
+/// What is known of a spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// It has this UCUM code.
+    Certain(&'static str),
+    /// It is understood, and UCUM has no code for it.
+    Uncoded,
+    /// It may mean several things, or is misspelt; probably this one. Never used as a code.
+    Doubtful(Option<&'static str>),
+}
+
+static UNITS: LazyLock<HashMap<String, Certainty>> = LazyLock::new(|| {
+    let lines = TABLE.lines().skip(1).filter_map(|line| {
+        let (spelling, rest) = line.split_once(',')?;
+        let (code, certainty) = rest.split_once(',')?;
+        let known = match certainty {
+            "certain" => Certainty::Certain(code),
+            "uncoded" => Certainty::Uncoded,
+            _ => Certainty::Doubtful(Some(code).filter(|code| !code.is_empty())),
+        };
+        Some((key(spelling), known))
+    });
+    lines.collect()
 });
+
+/// What a unit is; `None` where its spelling is not in the table.
+pub fn read(text: &str) -> Option<Certainty> {
+    UNITS.get(trim(text)).or_else(|| UNITS.get(&key(text))).copied()
+}
 
 /// The UCUM code of a unit, only where there is no doubt.
 pub fn ucum(text: &str) -> Option<&'static str> {
-    UNITS.get(trim(text)).or_else(|| UNITS.get(&key(text))).copied()
+    match read(text)? {
+        Certainty::Certain(code) => Some(code),
+        Certainty::Uncoded | Certainty::Doubtful(_) => None,
+    }
+}
+
+/// What a doubtful or unknown spelling probably means, to be shown to a person: never a mapping.
+pub fn suggestion(text: &str) -> Option<&'static str> {
+    match read(text) {
+        Some(Certainty::Doubtful(code)) => code,
+        Some(_) => None,
+        None => {
+            // Taken from the whole table, nearest first; the order of equals does not hang on the map.
+            let text = key(text);
+            let scored = UNITS.iter().filter_map(|(spelling, known)| match known {
+                // A slip of the pen changes the length by little; most of the table is passed over.
+                Certainty::Certain(code) if spelling.len().abs_diff(text.len()) <= 2 => {
+                    Some((strsim::jaro_winkler(&text, spelling), *code))
+                }
+                _ => None,
+            });
+            let best = scored.filter(|(score, _)| *score >= 0.9);
+            best.max_by(|one, other| one.0.total_cmp(&other.0).then(other.1.cmp(one.1))).map(|(_, code)| code)
+        }
+    }
 }
 
 /// The form in which spellings are compared: blanks out, both micro signs `u`, powers with `^`.

@@ -1,9 +1,15 @@
 //! The rules that an entity is held to: one registry, so that `hisync explain CODE`, the documents
 //! and a site's own weights speak of the same things.
 
+mod clinical;
+pub(super) mod concepts;
 pub(super) mod dictionary;
 pub(super) mod package;
 pub(super) mod report;
+mod texts;
+
+#[cfg(test)]
+mod tests;
 
 use crate::model::{Entity, Finding, Severity};
 
@@ -75,6 +81,8 @@ rules! {
     PRICE_NEGATIVE "price-negative" Reject false "a price is negative" "Correct it in the source.";
     SALE_ABOVE_ORIGINAL "sale-above-original" Warn false "the price asked is above the original price"
         "The two columns may be swapped.";
+    PRICE_ZERO "price-zero" Hold false "a package costs nothing, and its items do"
+        "The price may not have been entered yet, or stand in another column.";
     PRICE_SUM "price-sum" Warn false "the prices of what is always done don't add up to the original price"
         "An item or a price may be missing, or the columns may be swapped.";
     PACKAGE_EMPTY "package-empty" Hold false "a package has no items"
@@ -82,12 +90,28 @@ rules! {
     DUPLICATE_ITEM "duplicate-item" Hold false "the same item stands twice in a list with different content"
         "A join may fan out.";
     CHOICE_IMPOSSIBLE "choice-impossible" Hold false "a choice can't be made as it is described"
-        "At most must not be below at least, nor above the number of items in the part.";
+        "At most must not be below at least, nor above the items; so many must be possible beside what is always done.";
+    ITEM_SEX "item-sex" Hold false "an item of one sex stands where only the other can have it"
+        "The sex, the item's code or the row may be another person's. `standard_code` says what an item is.";
     AGES_REVERSED "ages-reversed" Hold false "the lowest age is above the highest" "The columns may be swapped.";
     DATES_REVERSED "dates-reversed" Hold false "the last day lies before the first" "The columns may be swapped.";
     COMPANY_MISSING "company-missing" Hold false "a company's package does not say which company" "Map `org_code`.";
     RANGE_REVERSED "range-reversed" Hold false "a lower bound is above its upper bound"
         "The columns may be swapped, or the range may be read wrongly.";
+    RANGE_OVERLAP "range-overlap" Warn false "two reference ranges are for the same sex and age"
+        "Which of them counts is not known. One may be another unit's or another method's.";
+    RANGE_UNREAD "range-unread" Info false "a number has a reference range that could not be read"
+        "The literal is delivered; whether the value is inside is not judged.";
+    RANGE_SEX "range-sex" Hold false "a result's reference range is for the other sex"
+        "The sex or the range may be another person's.";
+    COLUMNS_SHIFTED "columns-shifted" Hold false "range, unit or value stand in each other's column"
+        "Labels of columns lie: see which column holds what, and name it in the mapping.";
+    UNIT_UNFIT "unit-unfit" Hold false "a result's unit is none of what is measured"
+        "See whether the unit's column is the right one, and whether `standard_code` names the right thing.";
+    MAGNITUDE "magnitude" Hold false "a value fits another unit than its own"
+        "Glucose 92 mmol/L is 92 mg/dL. Value or unit may have changed in the source.";
+    IMPLAUSIBLE_VALUE "implausible-value" Warn false "a value is outside what is seen in living people"
+        "It may be mistyped, or stand in a shifted column.";
     NO_MEMBERS "no-members" Hold false "a group has no detail items"
         "The child query may have failed to find them; a group without results of its own may weigh `warn`.";
     ID_CHECKSUM "id-checksum" Warn false "the check digit of an identity number is wrong"
@@ -98,8 +122,22 @@ rules! {
         "A date may be read by the wrong grammar.";
     AGE_DISAGREES "age-disagrees" Warn false "the stated age is more than a year off the date of birth"
         "The person or the date of birth may be wrong.";
+    AGE_IMPOSSIBLE "age-impossible" Hold false "the person would be older than 130 years"
+        "A date of birth may be read by the wrong grammar, or mean none: list it in the field's `none`.";
+    PHONE_FORM "phone-form" Warn false "a telephone number is not one"
+        "It may be masked, hold two numbers, or be another column. It is delivered as it is.";
     ISSUED_AT_MISSING "issued-at-missing" Warn false "a final report does not say when it was issued"
         "Map `issued_at`, or see why the source leaves it empty: an unissued report may look final.";
+    SIGNER_MISSING "signer-missing" Warn false "a final report of a visit names nobody who concluded or reviewed it"
+        "Map `concluded_by` or `reviewed_by`, or see why the source leaves them empty.";
+    CONCLUSION_MISSING "conclusion-missing" Warn false "a final report of a visit has neither conclusions nor files"
+        "The child query may have failed to find them. Weigh it `hold` where the hospital always concludes.";
+    CONCLUSION_DENIES "conclusion-denies" Hold false "nothing abnormal is said beside a critical value"
+        "The conclusion may have been written before the result, or be another person's.";
+    CONCLUSION_SILENT "conclusion-silent" Warn false "results are flagged, and every conclusion is calm"
+        "The doctor may call them harmless; or the conclusion may be another person's.";
+    TEXT_AT_LIMIT "text-at-limit" Warn false "a text is exactly as long as a column holds"
+        "Its end may be cut off. Name the source's real limits in [mapping] text_limits.";
     RECHECK_ITSELF "recheck-itself" Hold false "a re-check 复查 names itself as the visit before"
         "A re-check is a visit of its own with its own exam number. See which column `previous_exam_no` reads.";
     SUBSTITUTE "substitute" Hold false "someone else came to the exam 替检"
@@ -112,6 +150,26 @@ rules! {
         "Value, range or flag may come from a shifted column.";
     FLAG_DISAGREES "flag-disagrees" Warn false "either the source's flag or the range calls the value normal"
         "The hospital may judge by another range than it prints.";
+    BMI "bmi" Warn false "body mass index is not weight by height squared"
+        "Height, weight or index may stand in a shifted column.";
+    DIFFERENTIAL_SUM "differential-sum" Warn false "the shares of white cells don't add up to 98 to 102 %"
+        "One of the five may be missing, mistyped or in a shifted column.";
+    DIFFERENTIAL_COUNT "differential-count" Warn false "a count of white cells is not its share of all"
+        "Count, share or the count of all may stand in a shifted column.";
+    PROTEIN_SUM "protein-sum" Warn false "total protein is not albumin and globulin together"
+        "One of the three may stand in a shifted column.";
+    ALBUMIN_GLOBULIN "albumin-globulin" Warn false "the ratio of albumin to globulin is not theirs"
+        "One of the three may stand in a shifted column.";
+    BILIRUBIN_SUM "bilirubin-sum" Warn false "total bilirubin is not direct and indirect together"
+        "One of the three may stand in a shifted column.";
+    MCHC "mchc" Warn false "the concentration of haemoglobin in cells is not haemoglobin by haematocrit"
+        "One of the three may stand in a shifted column, or have another unit.";
+    HEMATOCRIT "hematocrit" Warn false "haematocrit is not red cells by their volume"
+        "One of the three may stand in a shifted column, or have another unit.";
+    CHOLESTEROL_SUM "cholesterol-sum" Warn false "HDL and LDL together are more than the whole cholesterol"
+        "One of the three may stand in a shifted column, or have another unit.";
+    PRESSURE_ORDER "pressure-order" Warn false "systolic pressure is not above diastolic"
+        "The two columns may be swapped.";
     GROUP_MISSING "group-missing" Hold false "an ordered group has no results and no reason for it"
         "The results may not have arrived yet, or the view hides them.";
     REPORT_EMPTY "report-empty" Hold false "a final report says nothing"
@@ -138,6 +196,32 @@ rules! {
         "It follows by itself when the dictionary arrives. See whether the stream of groups is read and complete.";
     GROUP_OFF "group-off" Hold true "a package is enabled and one of its groups is not"
         "One of the two is out of date. It follows by itself when the group is enabled again.";
+    WAITING_FOR_PARTS "waiting-for-parts" Hold true "the parts of a report have not all come yet"
+        "Nobody is called before `wait_hours` are over. It goes by itself when they have come; `hisync held show` names them.";
+    ATTACHMENT_EMPTY "attachment-empty" Hold false "a file has no bytes"
+        "The source may write the row before the file. It goes by itself when the record is read again with the file.";
+    ATTACHMENT_MISSING "attachment-missing" Hold false "a file that the record names is not there"
+        "See whether the file is where the source says, and whether the agent may read it; then have the record read again.";
+    ATTACHMENT_ENCODING "attachment-encoding" Hold false "the text of a file is no base64"
+        "The column may be cut off, or hold a path: then map `source_ref` and read the file.";
+    ATTACHMENT_TOO_LARGE "attachment-too-large" Hold false "a file is larger than allowed"
+        "Raise `attachment_max_bytes` in [mapping], where upstream takes files of that size.";
+    ATTACHMENT_UNKNOWN "attachment-unknown-type" Hold false "what a file is can't be told by its bytes"
+        "Look at its first bytes. Map `media_type` where the source knows better.";
+    ATTACHMENT_ERROR_PAGE "attachment-error-page" Hold false "a file is a web page instead of a document"
+        "The source's server answered with an error page or a login. It goes by itself when the record is read again with the file.";
+    ATTACHMENT_TRUNCATED "attachment-truncated" Hold false "a file has no end"
+        "It was cut off, or read while it was written. It goes by itself when the record is read again with the whole file.";
+    ATTACHMENT_ENCRYPTED "attachment-encrypted" Hold false "a PDF asks for a password"
+        "Upstream could not show it. Ask the hospital to print it without one.";
+    ATTACHMENT_TYPE "attachment-type-differs" Warn false "a file is another kind of file than the source says"
+        "It is delivered as what its bytes are. See which column `media_type` reads.";
+    ATTACHMENT_NUMBER "attachment-other-number" Hold false "a PDF shows another exam number"
+        "It may be another person's report. Compare it with the record before anything else.";
+    ATTACHMENT_TEXT "attachment-text-unreadable" Warn false "the text of a PDF can't be read"
+        "Whether it shows another exam number could not be checked. Open it once by hand.";
+    ATTACHMENT_SHARED "attachment-shared" Hold false "the same file belongs to two people's reports"
+        "One of them has a wrong file. Correct it in the source, or release the item. A weight below `hold` switches the check off.";
     PART_HEADER "part-header" Hold true "no part of the entity could be read"
         "A fault of hisync, or a part was written by another version.";
 }
@@ -147,18 +231,33 @@ pub fn all() -> &'static [&'static Rule] {
     ALL
 }
 
+/// What hisync knows items to be: its own word for each, and the name in Chinese.
+pub fn concepts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    concepts::all().iter().map(|concept| (concept.word, concept.name))
+}
+
 /// The rule of that code.
 pub fn find(code: &str) -> Option<&'static Rule> {
     ALL.iter().copied().find(|rule| rule.code == code)
 }
 
-/// The weights that a mapping gives to rules.
+/// What a mapping says about the rules.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Weights(pub(super) Vec<(&'static str, Severity)>);
+pub(super) struct Weights {
+    /// The rules that weigh something else than usual.
+    pub(super) changed: Vec<(&'static str, Severity)>,
+    /// How long the source's columns of text are, in characters or bytes; `None` where nobody said.
+    pub(super) text_limits: Option<Vec<usize>>,
+}
 
 impl Weights {
+    /// Every rule at its usual weight.
+    pub(super) const fn usual() -> Weights {
+        Weights { changed: Vec::new(), text_limits: None }
+    }
+
     pub(super) fn of(&self, rule: &Rule) -> Severity {
-        self.0.iter().find(|(code, _)| *code == rule.code).map_or(rule.severity, |(_, severity)| *severity)
+        self.changed.iter().find(|(code, _)| *code == rule.code).map_or(rule.severity, |(_, severity)| *severity)
     }
 }
 
@@ -190,6 +289,7 @@ pub(super) fn settle(entity: &mut Entity, findings: &mut Findings<'_>) {
         Entity::ExamItemGroup(group) => dictionary::group(group, findings),
         Entity::ExamPackage(package) => package::settle(package, findings),
         Entity::ExamReport(report) => report::settle(report, findings),
+        Entity::CriticalValue(_) => {}
     }
 }
 

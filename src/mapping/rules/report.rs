@@ -1,35 +1,43 @@
 //! Rules of reports, and what hisync derives in them.
 
-use chrono::{Datelike as _, NaiveDate};
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use super::dictionary::is_reversed;
 use super::{
-    AGE_DISAGREES, DATE_ORDER, DUPLICATE_RESULT, EMPTY_VALUE, FLAG_DISAGREES, FLAG_OPPOSITE, Findings, GROUP_MISSING,
-    GROUP_UNORDERED, ID_CHECKSUM, ID_DISAGREES, ISSUED_AT_MISSING, RANGE_REVERSED, RECHECK_ITSELF, REPORT_EMPTY,
-    SUBSTITUTE, repeated,
+    AGE_DISAGREES, AGE_IMPOSSIBLE, COLUMNS_SHIFTED, CONCLUSION_DENIES, CONCLUSION_MISSING, CONCLUSION_SILENT,
+    DATE_ORDER, DUPLICATE_RESULT, EMPTY_VALUE, FLAG_DISAGREES, FLAG_OPPOSITE, Findings, GROUP_MISSING, GROUP_UNORDERED,
+    ID_CHECKSUM, ID_DISAGREES, ISSUED_AT_MISSING, PHONE_FORM, RANGE_REVERSED, RANGE_SEX, RANGE_UNREAD, RECHECK_ITSELF,
+    REPORT_EMPTY, Rule, SIGNER_MISSING, SUBSTITUTE, clinical, repeated, texts,
 };
-use crate::mapping::readers::citizen;
 use crate::mapping::readers::number::decimal;
+use crate::mapping::readers::reference::{is_range, years};
 use crate::mapping::readers::result::{Polarity, polarity};
 use crate::mapping::readers::text::fold;
+use crate::mapping::readers::{citizen, phone, unit};
 use crate::model::ExamReport;
 use crate::model::entity::{
-    AbnormalFlag, Comparator, DecimalText, Examinee, IdType, OrderState, ReferenceRange, ReportKind, ReportStatus,
-    ResultItem, ResultStatus, Sex, ValueKind,
+    AbnormalFlag, ApplicableSex, Comparator, DecimalText, Examinee, IdType, OrderState, ReferenceRange, ReportKind,
+    ReportStatus, ResultItem, ResultStatus, Sex, ValueKind,
 };
 
 pub(super) fn settle(report: &mut ExamReport, findings: &mut Findings<'_>) {
     identity(&mut report.examinee, findings);
+    let sex = report.examinee.sex;
     for (at, group) in report.groups.iter_mut().enumerate() {
         for (index, item) in group.items.iter_mut().enumerate() {
-            item.flag_derived = derive_flag(item);
+            item.flag_derived = derive_flag(item, sex);
             let critical = [Some(AbnormalFlag::CriticalLow), Some(AbnormalFlag::CriticalHigh)];
             item.is_critical |= critical.contains(&item.flag_source);
-            if let Some((rule, message)) = check_item(item) {
-                let path = format!("groups[{at}].items[{index}].{}", rule.1);
-                findings.add_value(rule.0, path, message, item.value_raw.as_deref().unwrap_or_default());
+            let path = |field: &str| format!("groups[{at}].items[{index}].{field}");
+            check_item(item, |rule, field, message, value| {
+                findings.add_value(rule, path(field), message, value);
+            });
+            if is_for_another(item, sex) {
+                let range = item.reference_raw.as_deref().unwrap_or_default();
+                findings.add_value(&RANGE_SEX, path("reference_raw"), "the range is for the other sex", range);
             }
+            clinical::item(item, sex, path, findings);
         }
         for index in repeated(group.items.iter().map(|item| (&item.item_code, &item.instance))) {
             let path = format!("groups[{at}].items[{index}].item_code");
@@ -50,21 +58,32 @@ pub(super) fn settle(report: &mut ExamReport, findings: &mut Findings<'_>) {
             &report.groups[at].group_code,
         );
     }
+    texts::lengths(report, findings);
     whole(report, findings);
 }
 
-/// The rules that [`whole`] applies.
-pub(in crate::mapping) static OF_THE_WHOLE: [&super::Rule; 9] = [
+/// The rules that [`whole`] applies, beside those of arithmetic.
+static OF_THE_WHOLE: [&Rule; 14] = [
     &EMPTY_VALUE,
     &REPORT_EMPTY,
     &GROUP_MISSING,
     &GROUP_UNORDERED,
     &DATE_ORDER,
     &AGE_DISAGREES,
+    &AGE_IMPOSSIBLE,
     &ISSUED_AT_MISSING,
+    &SIGNER_MISSING,
+    &CONCLUSION_MISSING,
+    &CONCLUSION_DENIES,
+    &CONCLUSION_SILENT,
     &RECHECK_ITSELF,
     &SUBSTITUTE,
 ];
+
+/// Whether a rule speaks of a report as a whole, so that what it said of a part counts no more.
+pub(in crate::mapping) fn is_of_the_whole(code: &str) -> bool {
+    OF_THE_WHOLE.iter().chain(&clinical::ARITHMETIC).any(|rule| rule.code == code)
+}
 
 /// The rules that concern a report as a whole; they run again when it is composed of parts.
 pub(in crate::mapping) fn whole(report: &ExamReport, findings: &mut Findings<'_>) {
@@ -76,9 +95,15 @@ pub(in crate::mapping) fn whole(report: &ExamReport, findings: &mut Findings<'_>
         if report.issued_at.is_none() {
             findings.add(&ISSUED_AT_MISSING, "issued_at", "final, and nothing says since when");
         }
+        let of_the_visit = matches!(report.report_kind, ReportKind::Health | ReportKind::Occupational);
+        if of_the_visit && report.concluded_by.is_none() && report.reviewed_by.is_none() {
+            findings.add(&SIGNER_MISSING, "concluded_by", "final, and nothing says by whom");
+        }
+        texts::conclusions(report, findings);
         completeness(report, findings);
     }
     dates(report, findings);
+    clinical::arithmetic(report, findings);
     if report.visit.previous_exam_no.as_ref() == Some(&report.visit.exam_no) {
         findings.add(&RECHECK_ITSELF, "visit.previous_exam_no", "the same number as the visit's own");
     }
@@ -88,6 +113,9 @@ pub(in crate::mapping) fn whole(report: &ExamReport, findings: &mut Findings<'_>
 }
 
 fn identity(examinee: &mut Examinee, findings: &mut Findings<'_>) {
+    if examinee.phone.as_deref().is_some_and(|number| !phone::is_phone(number)) {
+        findings.add(&PHONE_FORM, "examinee.phone", "this is no single complete telephone number");
+    }
     let Some(number) = &examinee.id_number else { return };
     let read = match examinee.id_type {
         None | Some(IdType::CitizenId) => citizen::read(number),
@@ -116,12 +144,67 @@ fn identity(examinee: &mut Examinee, findings: &mut Findings<'_>) {
     }
 }
 
-fn check_item(item: &ResultItem) -> Option<((&'static super::Rule, &'static str), &'static str)> {
-    use AbnormalFlag::{CriticalHigh, CriticalLow, High, Low, Negative, Normal, Positive};
+/// Whether a result's range says that it is for the other sex.
+fn is_for_another(item: &ResultItem, sex: Sex) -> bool {
+    let range = item.reference.as_ref().and_then(|range| range.sex);
+    matches!((range, sex), (Some(ApplicableSex::Male), Sex::Female) | (Some(ApplicableSex::Female), Sex::Male))
+}
+
+/// Tells what value, unit, range and flag of one result say against each other: rule, field, message
+/// and the source's value.
+fn check_item(item: &ResultItem, mut tell: impl FnMut(&'static Rule, &str, &str, &str)) {
+    let value = item.value_raw.as_deref().unwrap_or_default();
     if item.reference.as_ref().is_some_and(is_reversed) {
-        return Some(((&RANGE_REVERSED, "reference"), "low is above high"));
+        tell(&RANGE_REVERSED, "reference", "low is above high", item.reference_raw.as_deref().unwrap_or_default());
+        return;
     }
-    let (source, derived) = (item.flag_source?, item.flag_derived?);
+    shifted(item, &mut tell);
+    if let Some((rule, message)) = check_flag(item) {
+        tell(rule, "flag_source", message, value);
+    }
+}
+
+/// A range in the unit's column, a unit in the range's or the value's; and a range that nobody can read.
+fn shifted(item: &ResultItem, tell: &mut impl FnMut(&'static Rule, &str, &str, &str)) {
+    if let Some(text) = item.unit_raw.as_deref()
+        && item.unit_ucum.is_none()
+        && is_range(text)
+    {
+        tell(&COLUMNS_SHIFTED, "unit_raw", "the unit's column holds a range", text);
+    }
+    if let Some(value) = item.value_raw.as_deref()
+        && item.value_kind == ValueKind::Text
+        && value.len() <= 16
+        && value.contains('/')
+        && unit::ucum(value).is_some()
+    {
+        tell(&COLUMNS_SHIFTED, "value_raw", "the value's column holds a unit", value);
+    }
+    if let Some(text) = item.reference.as_ref().and_then(|range| range.text.as_deref()) {
+        let counted = matches!(item.value_kind, ValueKind::Numeric | ValueKind::Comparator | ValueKind::Range);
+        if unit::ucum(text).is_some() {
+            tell(&COLUMNS_SHIFTED, "reference_raw", "the range's column holds a unit", text);
+        } else if counted && polarity(&fold(text)).is_none() {
+            tell(&RANGE_UNREAD, "reference_raw", "this range could not be read", text);
+        }
+    }
+}
+
+fn check_flag(item: &ResultItem) -> Option<(&'static Rule, &'static str)> {
+    use AbnormalFlag::{CriticalHigh, CriticalLow, High, Low, Negative, Normal, Positive};
+    let source = item.flag_source?;
+    if matches!(item.value_kind, ValueKind::Coded | ValueKind::Ordinal) {
+        let said = item.value_raw.as_deref().and_then(|value| polarity(&fold(value)));
+        let contradicts = match said {
+            Some(Polarity::Negative) => matches!(source, High | CriticalHigh | Positive),
+            Some(Polarity::Positive) => source == Negative,
+            _ => false,
+        };
+        if contradicts {
+            return Some((&FLAG_OPPOSITE, "the flag contradicts the word"));
+        }
+    }
+    let derived = item.flag_derived?;
     let opposite = matches!(
         (source, derived),
         (Low | CriticalLow, High)
@@ -130,19 +213,22 @@ fn check_item(item: &ResultItem) -> Option<((&'static super::Rule, &'static str)
             | (Negative, Positive)
     );
     if opposite {
-        return Some(((&FLAG_OPPOSITE, "flag_source"), "flag and value point to opposite sides"));
+        return Some((&FLAG_OPPOSITE, "flag and value point to opposite sides"));
     }
     let calm = |flag| matches!(flag, Normal | Negative);
     let told = |flag| matches!(flag, Low | High | CriticalLow | CriticalHigh | Positive);
     if (calm(source) && told(derived)) || (told(source) && calm(derived)) {
-        return Some(((&FLAG_DISAGREES, "flag_source"), "only one of flag and range calls the value normal"));
+        return Some((&FLAG_DISAGREES, "only one of flag and range calls the value normal"));
     }
     None
 }
 
 /// What value and range say by themselves; `None` where either could not be read.
-fn derive_flag(item: &ResultItem) -> Option<AbnormalFlag> {
+fn derive_flag(item: &ResultItem, sex: Sex) -> Option<AbnormalFlag> {
     let reference = item.reference.as_ref()?;
+    if is_for_another(item, sex) {
+        return None;
+    }
     if let Some(expected) = &reference.text {
         let said = polarity(&fold(item.value_raw.as_deref()?))?;
         return (polarity(&fold(expected))? == Polarity::Negative).then_some(match said {
@@ -216,7 +302,9 @@ fn empty_values(report: &ExamReport, findings: &mut Findings<'_>) {
 
 /// No results and nothing instead of them: what is seen while a source deletes and inserts anew.
 fn says_nothing(report: &ExamReport) -> bool {
-    let told = report.groups.iter().any(|group| !group.items.is_empty() || group.summary.is_some());
+    // A laboratory's remark on a specimen is no result.
+    let words_count = report.report_kind != ReportKind::Lab;
+    let told = report.groups.iter().any(|group| !group.items.is_empty() || (words_count && group.summary.is_some()));
     !told && report.conclusions.is_empty() && report.attachments.is_empty()
 }
 
@@ -258,11 +346,12 @@ fn dates(report: &ExamReport, findings: &mut Findings<'_>) {
         }
     }
     let on = visit.exam_date.or(visit.registered_at.map(|time| time.date_naive()));
-    if let (Some(birth), Some(on), Some(stated)) = (report.examinee.birth_date, on, visit.stated_age) {
-        let before = (on.month(), on.day()) < (birth.month(), birth.day());
-        let age = i64::from(on.year() - birth.year()) - i64::from(before);
-        if (age - stated).abs() > 1 {
-            findings.add(&AGE_DISAGREES, "visit.stated_age", "more than a year off the date of birth");
-        }
+    let on = on.or(report.issued_at.map(|time| time.date_naive()));
+    let Some(age) = report.examinee.birth_date.zip(on).map(|(birth, on)| years(birth, on)) else { return };
+    if age > 130 {
+        findings.add(&AGE_IMPOSSIBLE, "examinee.birth_date", "the person would be older than 130 years");
+    }
+    if visit.stated_age.is_some_and(|stated| (age - stated).abs() > 1) {
+        findings.add(&AGE_DISAGREES, "visit.stated_age", "more than a year off the date of birth");
     }
 }

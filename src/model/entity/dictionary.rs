@@ -14,7 +14,12 @@ pub struct ExamItem {
     /// The source's code, as text with its leading zeros.
     pub item_code: String,
     /// The name.
+    #[schemars(extend("x-hisync-reader" = "name"))]
     pub item_name: String,
+    /// What the item is, in hisync's own word or in LOINC, where the mapping tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-hisync-reader" = "concept"))]
+    pub standard_code: Option<String>,
     /// What kind of result it has.
     pub value_type: ValueType,
     /// For whom it is meant.
@@ -114,6 +119,7 @@ pub struct ExamItemGroup {
     /// The source's code.
     pub group_code: String,
     /// The name.
+    #[schemars(extend("x-hisync-reader" = "name"))]
     pub group_name: String,
     /// The detail items in it.
     pub members: Vec<GroupMember>,

@@ -15,6 +15,7 @@ pub struct ExamPackage {
     /// The source's code.
     pub package_code: String,
     /// The name.
+    #[schemars(extend("x-hisync-reader" = "name"))]
     pub name: String,
     /// What it is for.
     pub exam_kind: ExamKind,
@@ -141,9 +142,13 @@ pub struct PackageItem {
     pub group_code: String,
     /// The group item's name, where the source repeats it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-hisync-reader" = "name"))]
     pub group_name: Option<String>,
     /// Whether it is done in any case.
     pub role: PackageRole,
+    /// For whom it is meant, where the source's package says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applicable_sex: Option<ApplicableSex>,
     /// Its price inside the package, in fen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-hisync-reader" = "money"))]

@@ -13,6 +13,7 @@ pub struct ResultGroup {
     /// The group item's code.
     pub group_code: String,
     /// The group item's name.
+    #[schemars(extend("x-hisync-reader" = "name"))]
     pub group_name: String,
     /// How far it is, where the source tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,7 +67,13 @@ pub struct ResultItem {
     /// The detail item's code.
     pub item_code: String,
     /// The detail item's name.
+    #[schemars(extend("x-hisync-reader" = "name"))]
     pub item_name: String,
+    /// What the item is, in hisync's own word or in LOINC, where the mapping tells. Rules that need to
+    /// know what is measured speak only of items that have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-hisync-reader" = "concept"))]
+    pub standard_code: Option<String>,
     /// What tells two results of the same item in one group apart: side, time point, specimen.
     pub instance: String,
     /// The result, verbatim; absent where the source has null.

@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 
 use chrono::{Duration, NaiveDate, NaiveDateTime};
 
-use super::catalogue::{GROUPS, PACKAGES, items};
+use super::catalogue::{GROUPS, Item, PACKAGES, items};
 use super::lab::{Declared, LabMessage, Letter, Verified, oru};
 use super::ledger::{Flaw, Ledger};
 use super::peis::{Desk, Peis, PeisError, ReportState};
 use super::people::Sex;
-use super::visit::{Order, Visit};
+use super::visit::{Mark, Order, Visit};
 use crate::model::EntityType;
 
 /// The campus in the demo's configuration, and the first part of each business key.
@@ -242,7 +242,7 @@ impl Day {
                         (_, Sex::Female) => "2",
                     };
                     desk.register(&visit, code)?;
-                    report_version(produced, index, &visit, false);
+                    report_version(produced, index, &visit, Entered::Nothing);
                 }
             }
             Phase::FirstResults => {
@@ -253,7 +253,7 @@ impl Day {
                     }
                     desk.visit_state(&visit, "3")?;
                     desk.touch(&visit, self.at(phase, index))?;
-                    report_version(produced, index, &visit, false);
+                    report_version(produced, index, &visit, Entered::First);
                 }
             }
             Phase::Laboratory => {
@@ -265,7 +265,7 @@ impl Day {
                     }
                     desk.visit_state(&visit, "3")?;
                     desk.touch(&visit, self.at(phase, index))?;
-                    report_version(produced, index, &visit, true);
+                    report_version(produced, index, &visit, Entered::All);
                 }
             }
             Phase::Conclusions | Phase::Outage => {
@@ -276,7 +276,7 @@ impl Day {
                     let at = self.at(phase, index);
                     desk.conclude(&visit, ReportState::Concluded, at)?;
                     desk.touch(&visit, at)?;
-                    report_version(produced, index, &visit, true);
+                    report_version(produced, index, &visit, Entered::All);
                 }
             }
             Phase::CatalogueChange => {
@@ -295,7 +295,7 @@ impl Day {
                 let at = self.at(phase, CORRECTED);
                 desk.conclude(&visit, ReportState::Revised, at)?;
                 desk.touch(&visit, at)?;
-                report_version(produced, CORRECTED, &visit, true);
+                report_version(produced, CORRECTED, &visit, Entered::All);
                 changed.insert(CORRECTED, visit);
             }
             Phase::Reversal | Phase::Recovery => {
@@ -303,7 +303,8 @@ impl Day {
                 let taken_back = phase == Phase::Reversal;
                 desk.set_state(&visit, if taken_back { ReportState::Reversed } else { ReportState::Concluded })?;
                 desk.touch(&visit, self.at(phase, REVERSED))?;
-                report_version(produced, REVERSED, &visit, true);
+                let entered = if taken_back { Entered::TakenBack } else { Entered::All };
+                report_version(produced, REVERSED, &visit, entered);
             }
         }
         Ok(())
@@ -336,8 +337,9 @@ impl Day {
             // Nobody can tell how many reports are in what can't be read: it is one.
             UNDECODABLE => produced.flawed(EntityType::ExamReport, lab_key(&letter.report_no), Flaw::Undecodable),
             _ => {
-                for (place, report_no) in message.report_nos.iter().enumerate() {
+                for (place, (report_no, order)) in message.report_nos.iter().zip(visit.laboratory()).enumerate() {
                     let key = lab_key(report_no);
+                    critical_versions(produced, &key, [order], |item| item.short);
                     match (index, place) {
                         (UNKNOWN_LAB_FLAG, 0) => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownLabFlag),
                         _ => produced.version(EntityType::ExamReport, key),
@@ -353,7 +355,10 @@ impl Day {
         // A correction brings the corrected report alone.
         let concerned = |order: &&Order| verified != Verified::Corrected || order.group.code == CORRECTED_GROUP;
         let message = oru(&visit, visit.laboratory().filter(concerned), &self.letter(phase, index, verified));
-        message.report_nos.iter().for_each(|report_no| produced.version(EntityType::ExamReport, lab_key(report_no)));
+        for (report_no, order) in message.report_nos.iter().zip(visit.laboratory().filter(concerned)) {
+            critical_versions(produced, &lab_key(report_no), [order], |item| item.short);
+            produced.version(EntityType::ExamReport, lab_key(report_no));
+        }
         message
     }
 
@@ -388,13 +393,46 @@ fn lab_key(report_no: &str) -> String {
     format!("{CAMPUS}:{LAB_SOURCE}:{report_no}")
 }
 
-/// Counts a report's version; `results` says whether all results are in it.
-fn report_version(produced: &mut Ledger, index: usize, visit: &Visit, results: bool) {
+/// How much of a visit is in its report.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entered {
+    Nothing,
+    /// What the laboratory has no part in.
+    First,
+    All,
+    /// All of it, and nobody stands by it.
+    TakenBack,
+}
+
+/// Counts a report's version with the critical values in it.
+fn report_version(produced: &mut Ledger, index: usize, visit: &Visit, entered: Entered) {
     let key = peis_key(&visit.exam_no);
+    let results = matches!(entered, Entered::All | Entered::TakenBack);
+    let orders = visit.orders.iter().filter(|order| match entered {
+        Entered::Nothing | Entered::TakenBack => false,
+        Entered::First => order.group.specimen.is_none(),
+        Entered::All => true,
+    });
+    critical_versions(produced, &key, orders, |item| item.code);
     match index {
         UNKNOWN_SEX => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownSex),
         UNKNOWN_FLAG if results => produced.flawed(EntityType::ExamReport, key, Flaw::UnknownFlag),
         _ => produced.version(EntityType::ExamReport, key),
+    }
+}
+
+/// Counts the critical values in the results of orders that a report holds, by the system's code of an item.
+fn critical_versions<'o>(
+    produced: &mut Ledger,
+    report: &str,
+    orders: impl IntoIterator<Item = &'o Order>,
+    code: fn(&'static Item) -> &'static str,
+) {
+    for order in orders {
+        for row in order.results.iter().filter(|row| row.mark == Mark::VeryHigh) {
+            let key = format!("{report}/{}/{}/1", order.group.code, code(row.item));
+            produced.version(EntityType::CriticalValue, key);
+        }
     }
 }
 

@@ -199,9 +199,10 @@ async fn read_day(seed: u64, people: usize) {
             let mark = marks.entry(poller.stream.clone()).or_default();
             for record in poll(poller.poller.as_mut(), mode, mark).await {
                 let outcomes = mappings.map(&poller.stream, &record);
-                assert_eq!(outcomes.len(), 1);
-                assert_eq!(key_of(&outcomes[0]).entity, mappings.0[&poller.stream].entity());
-                sight.see(key_of(&outcomes[0]), &record.raw.body, &outcomes[0]);
+                let (first, alarms) = outcomes.split_first().unwrap();
+                assert_eq!(key_of(first).entity, mappings.0[&poller.stream].entity());
+                assert!(alarms.iter().all(|alarm| key_of(alarm).entity == EntityType::CriticalValue));
+                outcomes.iter().for_each(|outcome| sight.see(key_of(outcome), &record.raw.body, outcome));
             }
         }
         for message in &step.letters {

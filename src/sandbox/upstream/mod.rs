@@ -11,6 +11,7 @@
 //! | `GET /v1/received?attempts=1` | the same for each event of each request |
 //! | `GET /v1/entities/{type}` | JSON lines: the latest event of each entity that is not withdrawn |
 //! | `GET /v1/entities/{type}?withdrawn=1` | the same with the withdrawn ones |
+//! | `GET /v1/attachments`, `GET /v1/attachments/{sha256}` | JSON lines of what was put; the bytes, where a folder is given |
 //! | `GET /v1/heartbeats` | the latest heartbeat of each hospital |
 //! | `GET`, `PUT`, `DELETE /faults` | what goes wrong ([`Fault`]) |
 //!
@@ -191,6 +192,16 @@ impl Upstream {
         lock(&self.state.0.ledger).latest().cloned().collect()
     }
 
+    /// The SHA-256 (hex) and the size in bytes of each attachment.
+    pub fn attachments(&self) -> BTreeMap<String, usize> {
+        lock(&self.state.0.attachments).clone()
+    }
+
+    /// Loses an attachment, as an upstream may: an event that names it is answered `retry`.
+    pub fn lose_attachment(&self, sha256: &str) {
+        lock(&self.state.0.attachments).remove(sha256);
+    }
+
     /// The latest heartbeat of each hospital.
     pub fn heartbeats(&self) -> Vec<Json> {
         lock(&self.state.0.heartbeats).values().cloned().collect()
@@ -215,7 +226,8 @@ fn router(state: Shared) -> Router {
         .route("/v1/received", get(page::received))
         .route("/v1/entities/{entity}", get(page::entities))
         .route("/v1/heartbeats", post(receive::heartbeat).get(page::heartbeats))
-        .route("/v1/attachments/{sha256}", put(receive::attachment))
+        .route("/v1/attachments", get(page::attachments))
+        .route("/v1/attachments/{sha256}", put(receive::attachment).get(page::attachment))
         .route("/faults", get(page::faults).put(page::put_faults).delete(page::delete_faults))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(state)

@@ -44,6 +44,27 @@ pub(super) async fn heartbeats(State(state): State<Shared>) -> Response {
     axum::Json(latest).into_response()
 }
 
+/// JSON lines: the digest and the size of each attachment.
+pub(super) async fn attachments(State(state): State<Shared>) -> Response {
+    let stored = lock(&state.0.attachments);
+    json_lines(stored.iter().map(|(sha256, size)| json!({ "sha256": sha256, "size": size })))
+}
+
+/// The bytes of an attachment that is kept on disk.
+pub(super) async fn attachment(State(state): State<Shared>, Path(sha256): Path<String>) -> Response {
+    if !lock(&state.0.attachments).contains_key(&sha256) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    // Known digests only: no path is made of what a request says.
+    let Some(path) = state.0.dir.as_ref().map(|dir| dir.join("attachments").join(&sha256)) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match tokio::fs::read(path).await {
+        Ok(bytes) => ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
 pub(super) async fn faults(State(state): State<Shared>) -> Response {
     axum::Json(lock(&state.0.faults).list()).into_response()
 }
@@ -131,7 +152,10 @@ pub(super) async fn page(State(state): State<Shared>) -> Html<String> {
         );
     }
     let attachments = lock(&state.0.attachments).len();
-    let _ = write!(html, "<div class=tile><b>{attachments}</b>附件 <small>attachments</small></div></div>");
+    let _ = write!(
+        html,
+        "<div class=tile><b>{attachments}</b><a href=\"/v1/attachments\">附件 <small>attachments</small></a></div></div>"
+    );
     let beats: Vec<Json> = lock(&state.0.heartbeats).values().cloned().collect();
     html.push_str("<h2>心跳 <small>heartbeats</small></h2>");
     if beats.is_empty() {
@@ -178,6 +202,7 @@ fn label(entity: EntityType) -> (&'static str, &'static str) {
         EntityType::ExamItemGroup => ("group items", "组合项目"),
         EntityType::ExamPackage => ("packages", "体检套餐"),
         EntityType::ExamReport => ("reports", "体检报告"),
+        EntityType::CriticalValue => ("critical values", "危急值"),
     }
 }
 

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::cut::Scissors;
 use super::faults::{Change, Fault, Target, When};
 use super::ledger::{Line, Verdict};
+use super::validate::files_of;
 use super::{BODY_MAX_BYTES, Error, Shared, lock};
 use crate::delivery::BATCH_MEDIA_TYPE;
 use crate::delivery::heartbeat::Heartbeat;
@@ -116,6 +117,7 @@ pub(super) async fn attachment(
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
             lock(&state.0.attachments).insert(sha256, size);
+            state.0.received.send_modify(|count| *count += 1);
         }
     }
     fault.and_then(|fault| disturb(&fault, &scissors)).unwrap_or_else(|| answer.into_response())
@@ -174,6 +176,12 @@ impl Shared {
         Ok(plain)
     }
 
+    /// Whether an event names a file that has not been received.
+    fn lacks_files(&self, event: &Json) -> bool {
+        let stored = lock(&self.0.attachments);
+        files_of(event).any(|sha256| !stored.contains_key(sha256))
+    }
+
     /// Judges a batch and keeps it, with fsync, before anything is answered.
     fn take(&self, id: &str, batch: Vec<Json>, fault: Option<&Fault>, before: bool) -> Result<Receipts, Error> {
         let mut ledger = lock(&self.0.ledger);
@@ -187,6 +195,13 @@ impl Shared {
                 Some(Change::Retry) => (ReceiptStatus::Retry, Verdict::because("fault", "told to")),
                 Some(Change::Reject) => (ReceiptStatus::Rejected, Verdict::because("fault", "told to")),
                 Some(Change::Omit) | None => ledger.judge(&lines, &self.0.validator, &event),
+            };
+            let (status, verdict) = match status {
+                ReceiptStatus::Accepted if self.lacks_files(&event) => {
+                    let message = "it names a file that is not here";
+                    (ReceiptStatus::Retry, Verdict::because("attachment-unknown", message))
+                }
+                status => (status, verdict),
             };
             let event_id = event.get("id").and_then(Json::as_str).unwrap_or_default().to_owned();
             lines.push(Line {

@@ -13,7 +13,9 @@ use uuid::Uuid;
 use super::Error;
 use crate::model::event::Withdrawal;
 use crate::model::schema::{entity_schema, event_schema, schema_uri, withdrawal_schema, withdrawal_schema_uri};
-use crate::model::{CloudEvent, EntityKey, EntityType, EventKind, ExamItem, ExamItemGroup, ExamPackage, ExamReport};
+use crate::model::{
+    CloudEvent, CriticalValue, EntityKey, EntityType, EventKind, ExamItem, ExamItemGroup, ExamPackage, ExamReport,
+};
 
 /// The compiled schemas.
 pub(super) struct Validator {
@@ -75,9 +77,9 @@ impl Validator {
         must(fixed, "sequence", "sequence is not twenty digits")?;
         must(is_traceparent(attribute("traceparent")), "traceparent", "traceparent is not W3C trace context")?;
         let kind = attribute("type");
-        let schema = if kind == EventKind::Upserted.event_type(key.entity) {
+        let schema = if kind == EventKind::telling(key.entity).event_type(key.entity) {
             schema_uri(key.entity)
-        } else if kind == EventKind::Withdrawn.event_type(key.entity) {
+        } else if kind == EventKind::Withdrawn.event_type(key.entity) && key.entity != EntityType::CriticalValue {
             withdrawal_schema_uri()
         } else {
             return Err(Refusal { code: "type", message: "type does not fit the subject".to_owned() });
@@ -93,6 +95,7 @@ impl Validator {
             EntityType::ExamItemGroup => model::<ExamItemGroup>(data, "data-schema")?,
             EntityType::ExamPackage => model::<ExamPackage>(data, "data-schema")?,
             EntityType::ExamReport => model::<ExamReport>(data, "data-schema")?,
+            EntityType::CriticalValue => model::<CriticalValue>(data, "data-schema")?,
         }
         must(has_exact_numbers(data), "number", "data holds a number that is no integer of 53 bits")?;
         let inside = if kind.ends_with("withdrawn") { data.get("key") } else { data.pointer("/envelope/business_key") };
@@ -122,6 +125,12 @@ fn against(validator: &jsonschema::Validator, value: &Json, code: &'static str) 
     // Paths, not values: the message of a receipt is read by people who may not see the data.
     let message = format!("at {:?}: {}", error.instance_path().to_string(), error.schema_path());
     Err(Refusal { code, message })
+}
+
+/// The SHA-256 (hex) of each file that an event names.
+pub(super) fn files_of(event: &Json) -> impl Iterator<Item = &str> {
+    let named = event.pointer("/data/attachments").and_then(Json::as_array);
+    named.into_iter().flatten().filter_map(|file| file["digest"].as_str()?.strip_prefix("sha256-"))
 }
 
 /// Holds a value to a type of the model, which knows all its members.

@@ -7,7 +7,7 @@ use super::{Reader, time};
 use crate::store::{AuditEntry, Error, HeldDetail, HeldFilter, HeldSummary};
 
 const COLUMNS: &str = "h.id, h.leg, h.state, h.reason, s.name, h.type, n.key, h.archive_id, h.event_id, m.version,
-    h.opened_at, h.closed_at, h.closed_by, h.note
+    h.opened_at, h.closed_at, h.closed_by, h.note, h.until
     FROM held h JOIN stream s ON s.id = h.stream_id LEFT JOIN entity n ON n.id = h.entity_id
     LEFT JOIN mapping m ON m.id = h.mapping_id";
 
@@ -27,6 +27,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<HeldSummary> {
         closed_at: row.get::<_, Option<i64>>(11)?.map(time),
         closed_by: row.get(12)?,
         note: row.get(13)?,
+        waits_until: row.get::<_, Option<i64>>(14)?.map(time),
     })
 }
 

@@ -11,7 +11,7 @@ async fn states(world: &World) -> Vec<String> {
     items.into_iter().map(|item| item.state).collect()
 }
 
-async fn totals(world: &World) -> Totals {
+pub(super) async fn totals(world: &World) -> Totals {
     let totals = world.store.read(Reader::totals).await.unwrap()["exam_report"];
     assert!(totals.adds_up, "{totals:?}");
     totals

@@ -8,12 +8,8 @@ use super::*;
 pub(super) const GUARDED: &str = "peis/guarded";
 
 fn entity(kind: EntityType, name: &str, data: &str) -> Incoming {
-    let mapped = Mapped {
-        key: EntityKey::new(kind, format!("main:peis:{name}")),
-        wish: Wish::Present,
-        data: data.as_bytes().to_vec(),
-        search: vec![name.to_owned()],
-    };
+    let key = EntityKey::new(kind, format!("main:peis:{name}"));
+    let mapped = Mapped::new(key, Wish::Present, data.as_bytes().to_vec(), vec![name.to_owned()]);
     record(&format!("{name}={data}"), vec![Outcome::Mapped(mapped)])
 }
 

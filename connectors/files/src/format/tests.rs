@@ -2,6 +2,7 @@ use connector_formats::delimited::{Column, Delimited, Fixed, Measure, Quoting, S
 use proptest::prelude::*;
 
 use super::*;
+use crate::settings::StrayRows;
 
 fn csv(header: bool) -> Layout {
     let columns = if header { Vec::new() } else { vec!["a".to_owned(), "b".to_owned()] };
@@ -15,7 +16,7 @@ fn csv(header: bool) -> Layout {
     })
 }
 
-fn shapes(default: Charset) -> Vec<Shape> {
+fn shapes() -> Vec<Shape> {
     let column = |name: &str, start| Column { name: name.to_owned(), start, width: 2 };
     let fixed = Layout::Fixed(Fixed {
         columns: vec![column("a", 1), column("b", 3)],
@@ -40,16 +41,16 @@ fn shapes(default: Charset) -> Vec<Shape> {
         Shape::JsonLines,
         xml("", Some("a")),
         xml("a.a", None),
-        Shape::Hl7(CharsetPolicy { default, prefer: hl7::Prefer::Declared }),
+        Shape::Hl7,
     ]
 }
 
 /// Reads a file in every shape: no panic, and what is archived says again what it said.
 fn check(bytes: Vec<u8>, default: Charset) {
     let bytes = Bytes::from(bytes);
-    for (at, shape) in shapes(default).into_iter().enumerate() {
+    for (at, shape) in shapes().into_iter().enumerate() {
         let format = FileFormat { shape, charset: TextPolicy { default, ..TextPolicy::default() } };
-        for piece in format.read(&bytes).unwrap_or_default() {
+        for piece in format.read(&bytes, None).unwrap_or_default() {
             let again = format.decode(&piece.raw);
             match &piece.document {
                 Ok(document) => assert_eq!(again.as_ref(), Ok(document), "shape {at}, {}", piece.place),
@@ -89,7 +90,7 @@ proptest! {
         let unit = Some(Unit { key: vec!["a".to_owned()], stray_rows: StrayRows::Hold });
         let shape = Shape::Table { layout: csv(false), unit };
         let format = FileFormat { shape, charset: TextPolicy::default() };
-        let pieces = format.read(&Bytes::from(lines.concat())).unwrap();
+        let pieces = format.read(&Bytes::from(lines.concat()), None).unwrap();
         let mut found: Vec<String> = pieces
             .iter()
             .flat_map(|piece| std::str::from_utf8(&piece.raw.body).unwrap().split_inclusive('\n').map(str::to_owned))
@@ -107,7 +108,10 @@ fn a_body_is_decoded_by_its_own_streams_settings() {
         id: connector_api::StreamId::new(&connector_api::SourceId::new("s"), name),
         files: globset::GlobSet::empty(),
         label: "*".to_owned(),
-        format: FileFormat { shape: Shape::Table { layout, unit: None }, charset: TextPolicy::default() },
+        reading: Reading {
+            format: FileFormat { shape: Shape::Table { layout, unit: None }, charset: TextPolicy::default() },
+            attachments: None,
+        },
     };
     let streams = [stream("one", csv(true)), stream("two", csv(false))];
     let decoder = FilesDecoder::new(&streams);

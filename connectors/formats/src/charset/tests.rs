@@ -72,3 +72,20 @@ fn gbk_that_happens_to_be_valid_utf8_is_doubted() {
         assert!(!may_be_misread_gbk(text), "{text}");
     }
 }
+
+#[test]
+fn damaged_bytes_are_marked_and_come_back_as_they_were() {
+    for (charset, bytes) in [
+        (Charset::Gb18030, &b"<a>\xd5\xc5</a><a>\xd5\xc5\xc8</a><a>\xff\xff</a>"[..]),
+        (Charset::Utf8, &b"{\"a\":\"\xe5\xbc\xa0\",\"b\":\"\xe5\xbc\"}"[..]),
+        (Charset::UsAscii, &b"a\x80b"[..]),
+    ] {
+        let text = charset.decode_marked(bytes).unwrap();
+        assert!(is_marked(&text), "{text:?}");
+        assert_eq!(charset.encode_marked(&text).unwrap(), bytes, "{text:?}");
+    }
+    let text = Charset::Gb18030.decode_marked(b"<a>\xd5\xc5</a><a>\xd5\xc5\xc8</a>").unwrap();
+    assert!(text.starts_with("<a>张</a><a>张") && text.ends_with("</a>"), "{text:?}");
+    assert!(!is_marked(&Charset::Utf8.decode_marked("张".as_bytes()).unwrap()));
+    assert!(Charset::Utf8.decode_marked(&[0xff; 2000]).is_err());
+}

@@ -104,6 +104,21 @@ impl Header {
         }
     }
 
+    /// MSH-9 for references and logs. Anything that is not shaped like a message type is left out: it
+    /// is not ours to repeat.
+    pub fn type_name(&self) -> String {
+        let name = self.message_type();
+        let shaped = name.len() <= 16 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'^' | b'_'));
+        if shaped && !name.is_empty() { name } else { "unknown type".to_owned() }
+    }
+
+    /// What a message, or a batch, that is sent again repeats: its sender and control id.
+    pub fn resend_key(&self) -> Option<String> {
+        let (prefix, id) = if self.text.starts_with("MSH") { ("", 10) } else { ("batch|", 11) };
+        let id = self.field(id);
+        (!id.is_empty()).then(|| format!("{prefix}{}|{}|{id}", self.field(3), self.field(4)))
+    }
+
     /// The first repetition of MSH-18: the message's declared character set.
     pub fn charset_name(&self) -> &str {
         let declared = self.field(18);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use connector_api::{DecodeFailure, Document, Map, Value};
 
 use super::syntax::Syntax;
-use super::{Delimiters, Header};
+use super::{Delimiters, Header, embedded};
 use crate::charset::Charset;
 
 /// Parses the decoded text of one message; `charset` is what `\X..\` escapes are written in.
@@ -28,7 +28,12 @@ pub(super) fn parse(text: &str, charset: Charset) -> Result<Document, DecodeFail
         if name == "MSH" {
             return Err(DecodeFailure::new("hl7-several-messages", format!("line {number} begins another message")));
         }
-        segments.push((name, syntax.segment(line)));
+        let mut segment = syntax.segment(line);
+        if name == "OBX" {
+            embedded::decode(&mut segment)
+                .map_err(|what| DecodeFailure::new("hl7-embedded", format!("line {number}: {what}")))?;
+        }
+        segments.push((name, segment));
     }
 
     let mut root = Map::with_capacity(8);
@@ -36,6 +41,8 @@ pub(super) fn parse(text: &str, charset: Charset) -> Result<Document, DecodeFail
     let ordered = segments.iter().any(|(name, _)| *name == "OBR");
     if header.component(9, 1) == "ORU" || (header.component(9, 2) == "R01" && ordered) {
         results(&mut root, segments)?;
+    } else if header.component(9, 1) == "MFN" {
+        entries(&mut root, segments);
     } else {
         root.push("MSH", segments[0].1.clone());
         root.push("segments", segments.into_iter().map(|(_, segment)| segment).collect::<Vec<_>>());
@@ -137,4 +144,31 @@ fn results(root: &mut Map, segments: Vec<(&str, Value)>) -> Result<(), DecodeFai
         root.push("segments", others);
     }
     Ok(())
+}
+
+/// The entries of a master file, each from its `MFE` to the next.
+fn entries(root: &mut Map, segments: Vec<(&str, Value)>) {
+    let mut entries: Vec<Map> = Vec::new();
+    let mut others: Vec<Vec<Value>> = vec![Vec::new()];
+    for (name, segment) in segments {
+        if name == "MFE" {
+            entries.push(Map::new());
+            others.push(Vec::new());
+        }
+        let place = entries.last_mut().unwrap_or(root);
+        if place.get(name).is_none() {
+            place.push(name, segment);
+        } else if let Some(others) = others.last_mut() {
+            others.push(segment);
+        }
+    }
+    let mut others = others.into_iter();
+    let before = others.next().unwrap_or_default();
+    for (entry, others) in entries.iter_mut().zip(others).filter(|(_, others)| !others.is_empty()) {
+        entry.push("segments", others);
+    }
+    root.push("entries", entries.into_iter().map(Value::Map).collect::<Vec<_>>());
+    if !before.is_empty() {
+        root.push("segments", before);
+    }
 }

@@ -6,7 +6,7 @@ use super::*;
 
 const MSH: &str = "MSH|^~\\&|LIS|HOSP|HISYNC|AGENT|20261122080000||ORU^R01^ORU_R01|1|P|2.5.1";
 
-fn decode(policy: CharsetPolicy, body: &[u8]) -> Result<Document, DecodeFailure> {
+fn decode(policy: TextPolicy, body: &[u8]) -> Result<Document, DecodeFailure> {
     let decoder = Hl7Decoder::new(policy);
     let (raw, document) = decoder.receive(Bytes::copy_from_slice(body));
     // What is archived reads back to the same document, or fails the same way.
@@ -15,7 +15,7 @@ fn decode(policy: CharsetPolicy, body: &[u8]) -> Result<Document, DecodeFailure>
 }
 
 fn root(text: &str) -> Json {
-    let document = decode(CharsetPolicy::default(), text.as_bytes()).unwrap();
+    let document = decode(TextPolicy::default(), text.as_bytes()).unwrap();
     Json::from(&Value::Map(document.root))
 }
 
@@ -25,12 +25,12 @@ fn check_field(field: &str, expected: Json) {
     assert_eq!(root["segments"][1], json!(["ZZZ", expected, "end"]), "{field}");
 }
 
-fn check_failure(policy: CharsetPolicy, body: &[u8], code: &str) {
+fn check_failure(policy: TextPolicy, body: &[u8], code: &str) {
     assert_eq!(decode(policy, body).map_err(|failure| failure.code), Err(code));
 }
 
-fn policy(default: Charset, prefer: Prefer) -> CharsetPolicy {
-    CharsetPolicy { default, prefer }
+fn policy(default: Charset, prefer: Prefer) -> TextPolicy {
+    TextPolicy { default, prefer }
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn results_are_grouped_by_order_and_notes_follow_what_they_annotate() {
 
 #[test]
 fn a_message_of_another_type_keeps_its_segments_in_order() {
-    let root = root("MSH*:~\\&*LIS****20261122**MFN:M10*7\nMFI*OMC\nOM1*1*TP01:套餐\n");
-    assert_eq!(root["type"], "MFN^M10");
+    let root = root("MSH*:~\\&*LIS****20261122**ADT:M10*7\nMFI*OMC\nOM1*1*TP01:套餐\n");
+    assert_eq!(root["type"], "ADT^M10");
     assert_eq!(root["segments"][0][0], "MSH");
     assert_eq!(root["segments"][2], json!(["OM1", "1", [["TP01", "套餐"]]]));
     assert_eq!(root.as_object().map(|map| map.len()), Some(3));
@@ -132,7 +132,7 @@ fn a_message_of_another_type_keeps_its_segments_in_order() {
 
 #[test]
 fn what_is_not_one_sound_message_is_refused() {
-    let utf8 = CharsetPolicy::default();
+    let utf8 = TextPolicy::default();
     check_failure(utf8, b"", "hl7-no-header");
     check_failure(utf8, b"PID|1", "hl7-no-header");
     check_failure(utf8, b"MSH", "hl7-delimiters");
@@ -238,7 +238,7 @@ fn count_segments(value: &Value) -> usize {
 proptest! {
     #[test]
     fn any_text_is_parsed_or_refused(text in "(MSH[|^~&\\\\*]{0,6})?(\\PC|[|^~&\\\\\r\n]){0,200}") {
-        let _ = decode(CharsetPolicy::default(), text.as_bytes());
+        let _ = decode(TextPolicy::default(), text.as_bytes());
     }
 
     #[test]
@@ -254,7 +254,7 @@ proptest! {
         names in prop::collection::vec("ORC|OBR|OBX|NTE|PV1|SPM|ZXX", 0..40)
     ) {
         let lines: String = names.iter().map(|name| format!("\r{name}|1")).collect();
-        let document = decode(CharsetPolicy::default(), format!("{MSH}{lines}").as_bytes()).unwrap();
+        let document = decode(TextPolicy::default(), format!("{MSH}{lines}").as_bytes()).unwrap();
         prop_assert_eq!(count_segments(&Value::Map(document.root)), names.len() + 1);
     }
 
@@ -264,5 +264,60 @@ proptest! {
         let lines = |text: &str| text.split(['\r', '\n']).filter(|l| !l.is_empty() && !l.starts_with('B')).count();
         let kept: usize = messages.iter().chain(&stray).map(|piece| lines(piece)).sum();
         prop_assert_eq!(kept, lines(&text));
+    }
+}
+
+#[test]
+fn a_master_file_is_its_entries() {
+    let text = "MSH|^~\\&|LIS||||||MFN^M10|1|P|2.5\rMFI|OMA||REP|||AL\rMFE|MAD|1||LP01\rOM1|1|LP01\r\
+                OM5|2|TG~TC\rMFE|MDC|2||LP02\rOM1|1|LP02\rOM4|1\rOM4|2\rZZZ|1\r";
+    let root = root(text);
+    assert_eq!(root["MFI"], json!(["MFI", "OMA", null, "REP", null, null, "AL"]));
+    assert_eq!(
+        root["entries"],
+        json!([
+            { "MFE": ["MFE", "MAD", "1", null, "LP01"], "OM1": ["OM1", "1", "LP01"], "OM5": ["OM5", "2", ["TG", "TC"]] },
+            {
+                "MFE": ["MFE", "MDC", "2", null, "LP02"],
+                "OM1": ["OM1", "1", "LP02"],
+                "OM4": ["OM4", "1"],
+                "ZZZ": ["ZZZ", "1"],
+                "segments": [["OM4", "2"]],
+            },
+        ])
+    );
+    assert_eq!(root.get("segments"), None);
+}
+
+#[test]
+fn an_embedded_document_is_decoded_once_and_a_damaged_one_is_held() {
+    let message = |obx: &str| format!("{MSH}\rOBR|1\rOBX|1|{obx}||||||F|||20261122\r");
+    let field = |obx: &str| {
+        let document = decode(TextPolicy::default(), message(obx).as_bytes()).unwrap();
+        let results = document.root.get("results").unwrap().as_list().unwrap()[0].as_map().unwrap();
+        let observation = results.get("observations").unwrap().as_list().unwrap()[0].as_map().unwrap();
+        let fields = observation.get("OBX").unwrap().as_list().unwrap();
+        assert_eq!(fields[11].as_text(), Some("F"));
+        fields[5].clone()
+    };
+    let last = |obx: &str| match field(obx) {
+        Value::List(repetitions) => repetitions[0].as_list().unwrap()[4].clone(),
+        other => other,
+    };
+    assert_eq!(last("ED|PDF||^^PDF^Base64^JVBERg=="), Value::Bytes(b"%PDF".to_vec()));
+    // Once: what it holds may be Base64 again.
+    assert_eq!(last("ED|PDF||LIS^AP^PDF^base64^SlZCRVJnPT0="), Value::Bytes(b"JVBERg==".to_vec()));
+    assert_eq!(last("ED|PDF||^^PDF^Base64^JVBE\\.br\\Rg"), Value::Bytes(b"%PDF".to_vec()));
+    assert_eq!(last("ED|PDF||^^PDF^Hex^25504446"), Value::Bytes(b"%PDF".to_vec()));
+    assert_eq!(last("ED|PDF||^^PDF^A^JVBERg=="), Value::from("JVBERg=="));
+    assert_eq!(last("TX|PDF||^^PDF^Base64^JVBERg=="), Value::from("JVBERg=="));
+    assert_eq!(last("ED|PDF||^^PDF^Base64^"), Value::Null);
+    assert_eq!(field("ED|PDF||JVBERg=="), Value::from("JVBERg=="));
+    for damaged in ["JVBERg=x", "JVBER", "JV?ERg=="] {
+        check_failure(
+            TextPolicy::default(),
+            message(&format!("ED|PDF||^^PDF^Base64^{damaged}")).as_bytes(),
+            "hl7-embedded",
+        );
     }
 }

@@ -138,3 +138,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn values_are_found_through_any_name_and_through_texts_that_hold_json() {
+    let texts = |text: &str, path: &str| {
+        at(text, path).unwrap().into_iter().map(|found| found.into_owned()).collect::<Vec<_>>()
+    };
+    let text = r#"{"1":"{\"item\":[{\"id\":1234567890123456789}]}","2":{"item":[{"id":2},{"id":3}]},"n":null}"#;
+    assert_eq!(texts(text, "*.item.*.id"), ["1234567890123456789", "2", "3"]);
+    assert_eq!(texts(text, "1.item"), [r#"[{"id":1234567890123456789}]"#]);
+    assert_eq!(texts(text, "n"), ["null"]);
+    assert_eq!(texts(text, "absent.item"), [""; 0]);
+    assert_eq!(texts(r#""plain""#, ""), [r#""plain""#]);
+    assert_eq!(elements(r#"[1,"{\"a\":2}"]"#).unwrap(), ["1", r#"{"a":2}"#]);
+    assert!(at("{", "a").is_err());
+}

@@ -48,6 +48,9 @@ fn text_is_joined_from_its_pieces() {
             "#name": "r", "a": "1 < 2 & 3中\nx"
         }),
     );
+    // What ends a CDATA section is written in two of them, or escaped outside.
+    check("<r><![CDATA[a]]]]><![CDATA[>b]]></r>", json!({"#name": "r", "#text": "a]]>b"}));
+    check("<r>a]]&gt;b</r>", json!({"#name": "r", "#text": "a]]>b"}));
     check("\u{feff}\n<?xml version='1.0' encoding='GBK'?><?pi x?><!-- c --><r/>\n<!-- d -->\n", json!({"#name": "r"}));
 }
 
@@ -148,6 +151,19 @@ fn a_body_decodes_again_from_the_archive() {
         XmlDecoder::new(TextPolicy { prefer: Prefer::Configured, ..TextPolicy::default() }, XmlRules::default());
     let (_, document) = configured.receive(Bytes::from("<?xml version='1.0' encoding='utf-16'?><r>张</r>"), None);
     assert!(document.is_ok());
+}
+
+#[test]
+fn fields_are_found_beside_what_cannot_be_read() {
+    let rules = XmlRules::default();
+    let text = "<s:R code='7'><c>0</c><d a='x'>y</d><e/><bad>&nbsp;</bad></s:R>";
+    assert_eq!(field(text, "R.c", &rules).unwrap(), Some(Value::from("0")));
+    assert_eq!(field(text, "R.@code", &rules).unwrap(), Some(Value::from("7")));
+    assert_eq!(field(text, "R.e", &rules).unwrap(), Some(Value::from("")));
+    assert_eq!(field(text, "R.absent", &rules).unwrap(), None);
+    assert_eq!(field(text, "Other.c", &rules).unwrap(), None);
+    assert_eq!(records(text, "*.*", &rules).unwrap().len(), 4);
+    assert_eq!(name_of("<s:R code='7'>", &rules), "R");
 }
 
 /// An element with children of two names, as XML and as the value expected.

@@ -3,81 +3,14 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "tests; each test binary uses its own part")]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use connector_api::{
-    CancellationToken, ConnectorKind as _, Flow, Intake, Receipt, Record, Refusal, SourceError, StreamId, async_trait,
-};
+use connector_api::{CancellationToken, ConnectorKind as _, Flow, SourceError};
 use connector_mllp::Mllp;
+pub(crate) use connector_testkit::Kept;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
-
-/// One `accept` call.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) stream: Option<StreamId>,
-    pub(crate) records: Vec<Record>,
-}
-
-type Judge = dyn Fn(&[Record]) -> Option<Refusal> + Send + Sync;
-
-/// Keeps records in memory; may refuse, wait or panic as a test wishes.
-pub(crate) struct Kept {
-    calls: Mutex<Vec<Call>>,
-    judge: Box<Judge>,
-    /// A call takes one permit before it returns.
-    pub(crate) gate: Semaphore,
-    /// Told each time a call has come to the gate.
-    pub(crate) arrived: Notify,
-}
-
-impl Kept {
-    pub(crate) fn all() -> Arc<Kept> {
-        Kept::unless(|_| None)
-    }
-
-    /// Refuses what the judge refuses.
-    pub(crate) fn unless(judge: impl Fn(&[Record]) -> Option<Refusal> + Send + Sync + 'static) -> Arc<Kept> {
-        Kept::gated(Semaphore::MAX_PERMITS, judge)
-    }
-
-    /// Lets so many calls return.
-    pub(crate) fn gated(
-        permits: usize,
-        judge: impl Fn(&[Record]) -> Option<Refusal> + Send + Sync + 'static,
-    ) -> Arc<Kept> {
-        Arc::new(Kept {
-            calls: Mutex::default(),
-            judge: Box::new(judge),
-            gate: Semaphore::new(permits),
-            arrived: Notify::new(),
-        })
-    }
-
-    pub(crate) fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    pub(crate) fn records(&self) -> Vec<Record> {
-        self.calls().into_iter().flat_map(|call| call.records).collect()
-    }
-}
-
-#[async_trait]
-impl Intake for Kept {
-    async fn accept(&self, stream: Option<&StreamId>, records: Vec<Record>) -> Result<Vec<Receipt>, Refusal> {
-        self.arrived.notify_one();
-        self.gate.acquire().await.unwrap().forget();
-        if let Some(refusal) = (self.judge)(&records) {
-            return Err(refusal);
-        }
-        let receipts = vec![Receipt::Stored; records.len()];
-        self.calls.lock().unwrap().push(Call { stream: stream.cloned(), records });
-        Ok(receipts)
-    }
-}
 
 /// A running listener.
 pub(crate) struct Running {
@@ -89,7 +22,12 @@ pub(crate) struct Running {
 impl Running {
     /// Builds and starts the source of a configuration text.
     pub(crate) async fn start(config: &str, intake: Arc<Kept>) -> Running {
-        let spec = connector_testkit::source_spec::<Mllp>(config, Path::new("."));
+        Running::start_in(config, Path::new("."), intake).await
+    }
+
+    /// The same with a folder for the files that the configuration names.
+    pub(crate) async fn start_in(config: &str, folder: &Path, intake: Arc<Kept>) -> Running {
+        let spec = connector_testkit::source_spec::<Mllp>(config, folder);
         let connector = Mllp::build(spec).map_err(|problems| format!("{problems:?}")).unwrap();
         let Flow::Listen(mut listener) = connector.flow else { panic!("not a listener") };
         let address = listener.open().await.unwrap().0;

@@ -1,93 +1,16 @@
-//! A listener on a real socket, an intake that keeps what it takes in memory, and a peer.
+//! A listener on a real socket, and a peer.
 
 #![allow(dead_code, clippy::unwrap_used, reason = "tests; each test binary uses its own part")]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use connector_api::{
-    CancellationToken, ConnectorKind as _, Decoder, Flow, Intake, Receipt, Record, Refusal, SourceError, StreamId,
-    async_trait,
-};
+use connector_api::{CancellationToken, ConnectorKind as _, Decoder, Flow, SourceError};
+pub(crate) use connector_testkit::Kept;
 use connector_webhook::Webhook;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
-
-/// One `accept` call.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) stream: Option<StreamId>,
-    pub(crate) records: Vec<Record>,
-}
-
-type Judge = dyn Fn(&[Record]) -> Option<Refusal> + Send + Sync;
-
-/// Keeps records in memory, and knows one again by resend key and content as the store does; may
-/// refuse or wait as a test wishes.
-pub(crate) struct Kept {
-    calls: Mutex<Vec<Call>>,
-    judge: Box<Judge>,
-    /// A call takes one permit before it returns.
-    pub(crate) gate: Semaphore,
-    /// Told each time a call has come to the gate.
-    pub(crate) arrived: Notify,
-}
-
-impl Kept {
-    pub(crate) fn all() -> Arc<Kept> {
-        Kept::unless(|_| None)
-    }
-
-    /// Refuses what the judge refuses.
-    pub(crate) fn unless(judge: impl Fn(&[Record]) -> Option<Refusal> + Send + Sync + 'static) -> Arc<Kept> {
-        Kept::gated(Semaphore::MAX_PERMITS, judge)
-    }
-
-    /// Lets so many calls return.
-    pub(crate) fn gated(
-        permits: usize,
-        judge: impl Fn(&[Record]) -> Option<Refusal> + Send + Sync + 'static,
-    ) -> Arc<Kept> {
-        Arc::new(Kept {
-            calls: Mutex::default(),
-            judge: Box::new(judge),
-            gate: Semaphore::new(permits),
-            arrived: Notify::new(),
-        })
-    }
-
-    pub(crate) fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    pub(crate) fn records(&self) -> Vec<Record> {
-        self.calls().into_iter().flat_map(|call| call.records).collect()
-    }
-}
-
-#[async_trait]
-impl Intake for Kept {
-    async fn accept(&self, stream: Option<&StreamId>, records: Vec<Record>) -> Result<Vec<Receipt>, Refusal> {
-        self.arrived.notify_one();
-        self.gate.acquire().await.unwrap().forget();
-        if let Some(refusal) = (self.judge)(&records) {
-            return Err(refusal);
-        }
-        let mut calls = self.calls.lock().unwrap();
-        let known = |record: &Record| {
-            let same = |other: &Record| other.resend_key == record.resend_key && other.raw.body == record.raw.body;
-            record.resend_key.is_some() && calls.iter().flat_map(|call| &call.records).any(same)
-        };
-        let receipt = |record| if known(record) { Receipt::Duplicate } else { Receipt::Stored };
-        let receipts: Vec<Receipt> = records.iter().map(receipt).collect();
-        let new = records.into_iter().zip(&receipts).filter(|(_, receipt)| **receipt == Receipt::Stored);
-        let records: Vec<Record> = new.map(|(record, _)| record).collect();
-        calls.push(Call { stream: stream.cloned(), records });
-        Ok(receipts)
-    }
-}
 
 /// A running listener.
 pub(crate) struct Running {

@@ -1,0 +1,85 @@
+//! The suite that every polled connector passes, on private servers read through their drivers.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use connector_api::async_trait;
+use connector_odbc::Odbc;
+use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
+
+use support::{FETCH, Mariadb, Postgres, bad_settings, source};
+
+/// What fills the suite's tables, in the SQL that both products speak.
+fn statements(rows: &[FixtureRow]) -> String {
+    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let mut sql = String::new();
+    for row in rows {
+        let (key, name) = (text(&row.key), text(&row.name));
+        let stamp = row.stamp.as_deref().map_or("NULL".to_owned(), text);
+        sql += &format!("DELETE FROM parent WHERE key_no = {key}; DELETE FROM child WHERE key_no = {key};");
+        sql += &format!("INSERT INTO parent VALUES ({key}, {stamp}, {name});");
+        for item in &row.items {
+            sql += &format!("INSERT INTO child VALUES ({key}, {});", text(item));
+        }
+    }
+    format!("BEGIN;{sql}COMMIT;")
+}
+
+const TABLES: &str = "DROP TABLE IF EXISTS parent; DROP TABLE IF EXISTS child;
+    CREATE TABLE parent (key_no VARCHAR(20) PRIMARY KEY, stamp VARCHAR(30), name VARCHAR(40));
+    CREATE TABLE child (key_no VARCHAR(20), item VARCHAR(40));";
+
+struct Served<S> {
+    server: Arc<S>,
+    settings: String,
+    sql: fn(&S, &str),
+}
+
+#[async_trait]
+impl<S: Send + Sync> PollerFixture for Served<S> {
+    type Kind = Odbc;
+
+    async fn put(&self, rows: &[FixtureRow]) {
+        (self.sql)(&self.server, &statements(rows));
+    }
+
+    fn source(&self) -> String {
+        source(&self.settings, FETCH)
+    }
+
+    fn unreachable(&self) -> String {
+        let gone = self.settings.replace("Port=5432", "Port=5433").replace("/socket;", "/absent;");
+        source(&gone, FETCH)
+    }
+
+    fn bad_settings(&self) -> Vec<(String, &'static str)> {
+        bad_settings()
+    }
+
+    fn base_dir(&self) -> PathBuf {
+        PathBuf::from("/")
+    }
+}
+
+#[tokio::test]
+async fn postgresql_conforms() {
+    let server = Arc::new(Postgres::start());
+    poller_suite(|| {
+        server.sql(TABLES);
+        Served { settings: server.settings("postgres"), server: Arc::clone(&server), sql: Postgres::sql }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn mariadb_conforms() {
+    let server = Arc::new(Mariadb::start(&[]));
+    let sql: fn(&Mariadb, &str) = |server, sql| server.sql(&format!("USE peis; {sql}"));
+    poller_suite(|| {
+        sql(&server, TABLES);
+        Served { settings: server.settings(), server: Arc::clone(&server), sql }
+    })
+    .await;
+}

@@ -1,0 +1,97 @@
+//! The server of these tests: spyne, in a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use connector_api::Poller;
+use connector_soap::Soap;
+use connector_testkit::conformance::{FixtureRow, poller};
+use serde_json::{Value as Json, json};
+
+/// The server's process. It ends when its input is closed, which the end of this process does.
+struct Server {
+    port: u16,
+    _process: Child,
+}
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let python = std::env::var_os("HISYNC_PYTHON")
+            .expect("HISYNC_PYTHON names no Python interpreter with spyne: run the project's test command `just test`");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/soap_server.py");
+        let mut process = Command::new(python)
+            .arg(script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Server { port: line.trim().parse().expect("the server says its port"), _process: process }
+    })
+}
+
+/// A space of its own on the server.
+pub(crate) struct Site {
+    pub(crate) name: String,
+    pub(crate) folder: tempfile::TempDir,
+    client: reqwest::Client,
+}
+
+pub(crate) fn site() -> Site {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "open sesame\n").unwrap();
+    Site { name, folder, client: reqwest::Client::builder().no_proxy().build().unwrap() }
+}
+
+impl Site {
+    /// A URL of the server, e.g. of `soap11`.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", server().port)
+    }
+
+    pub(crate) async fn put(&self, rows: &[FixtureRow]) {
+        let row =
+            |row: &FixtureRow| json!({"key_no": row.key, "stamp": row.stamp, "name": row.name, "items": row.items});
+        self.post("put", &rows.iter().map(row).collect()).await;
+    }
+
+    pub(crate) async fn set(&self, flags: Json) {
+        self.post("set", &flags).await;
+    }
+
+    async fn post(&self, path: &str, body: &Json) {
+        let url = self.url(&format!("{path}/{}", self.name));
+        let request = self.client.post(url).header("Content-Type", "application/json");
+        let reply = request.body(body.to_string()).send().await.unwrap();
+        assert!(reply.status().is_success(), "{path}: {}", reply.status());
+    }
+
+    /// What the operations were asked.
+    pub(crate) async fn log(&self) -> Vec<String> {
+        let reply = self.client.get(self.url(&format!("log/{}", self.name))).send().await.unwrap();
+        serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap()
+    }
+
+    pub(crate) fn base_dir(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The poller of a stream; `settings` are added to the source's, `stream` is its table.
+    pub(crate) fn poller(&self, settings: &str, mode: &str, stream: &str) -> Box<dyn Poller> {
+        let text = format!(
+            "[[sources]]\nid = \"s\"\n[sources.settings]\nurl = \"{}\"\n{settings}\n\
+             [[sources.streams]]\nid = \"it\"\nmode = \"{mode}\"\n{}\n",
+            self.url("soap11/"),
+            stream.replace("SPACE", &self.name)
+        );
+        poller::<Soap>(&text, self.folder.path(), "it")
+    }
+}

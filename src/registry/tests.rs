@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use super::{all, find};
 
 /// What is no connector, but shared by connectors.
-const SHARED: [&str; 5] = ["api", "formats", "http", "sql", "testkit"];
+const SHARED: [&str; 7] = ["api", "formats", "http", "listen", "sql", "tds-testkit", "testkit"];
 
 fn folders(path: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path).map(|entries| entries.flatten().map(|entry| entry.path()).collect());

@@ -218,7 +218,7 @@ async fn a_preview_shows_what_would_be_sent_and_stores_nothing() {
     let (code, shown) = hisync_json(&site.config, &["preview", "--stream", "peis/reports"]);
     assert_eq!((code, shown.as_array().unwrap().len()), (1, 1), "{shown}");
     let outcome = &shown[0]["outcomes"][0];
-    assert_eq!(names(outcome), ["entity", "fate", "findings", "key", "normalised", "reason"]);
+    assert_eq!(names(outcome), ["entity", "fate", "findings", "key", "lines", "normalised", "reason"]);
     assert_eq!((&outcome["fate"], &outcome["reason"]), (&json!("held"), &json!("unknown-code")));
     assert!(!shown.to_string().contains(&visit(0).person.name), "{shown}");
     let (code, packages) = hisync_json(&site.config, &["preview", "--stream", "peis/packages", "--limit", "2"]);

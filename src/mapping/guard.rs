@@ -356,4 +356,32 @@ mod tests {
         assert!(issue["source_value"].as_str().unwrap().contains(code), "{issue}");
         assert!(Composer.told_by_release(&key, after, before).is_none());
     }
+
+    #[test]
+    fn a_package_is_held_for_groups_that_are_unknown_or_off() {
+        let package = data("package-three-levels/expected.json");
+        let key = EntityKey::new(EntityType::ExamPackage, "main:peis:1".to_owned());
+        let text = package.to_string();
+        let site = Site::default().reading([EntityType::ExamItemGroup]);
+        assert!(Site::default().named_groups(&key, text.as_bytes()).is_empty(), "no dictionary, no doubt");
+        let named = site.named_groups(&key, text.as_bytes());
+        assert_eq!(named.len(), package["items"].as_array().unwrap().len());
+
+        let group = |enabled: bool| {
+            let mut group = data("group-dictionary/expected.json");
+            group["enabled"] = json!(enabled);
+            Some(group.to_string().into_bytes())
+        };
+        let doubt = |known: Option<Vec<u8>>| {
+            let held = site.doubt_groups(&key, &[("G1".to_owned(), group(true)), ("G2".to_owned(), known)])?;
+            Some((held.reason, held.findings[0].source_value.clone()))
+        };
+        assert_eq!(doubt(None), Some(("group-unknown".to_owned(), Some("G2".to_owned()))));
+        assert_eq!(doubt(group(false)), Some(("group-off".to_owned(), Some("G2".to_owned()))));
+        assert_eq!(doubt(group(true)), None);
+        // What is disabled itself may name what it likes.
+        let mut off = package.clone();
+        off["enabled"] = json!(false);
+        assert!(site.named_groups(&key, off.to_string().as_bytes()).is_empty());
+    }
 }

@@ -5,7 +5,6 @@
 //! named with the test that has them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use serde_json::{Value as Json, json};
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::alarms::alarm;
+use super::attachments::{settle, with_files};
 use super::*;
 
 /// The stream whose changes the test's composer guards.
@@ -211,6 +213,28 @@ async fn a_stream_whose_sexes_contradict_identity_numbers_waits_for_a_person_or_
     world.give(vec![report("1", "male"), report("2", "male")]).await;
     judge(&world, Moment::Round).await;
     assert_eq!((world.deliver().await.len(), items(&world).await), (4, vec![item("onboarding", "released")]));
+}
+
+#[tokio::test]
+async fn an_alarm_waits_for_no_judgement_of_its_stream_and_an_event_still_for_its_file() {
+    let world = judged(30).await;
+    world.give(vec![record("1=a", vec![mapped("1", "a"), alarm("1/K", "7.1")])]).await;
+    world.give(vec![with_files("2", "a", &[("pdf", None)])]).await;
+    let alarms = world.deliver().await;
+    assert_eq!(alarms.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["hisync.critical_value.raised"]);
+    world.give(vec![record("1=b", vec![mapped("1", "a"), alarm("1/K", "7.9")])]).await;
+    assert_eq!(world.deliver().await.len(), 1, "the next value of it is told too");
+    judge(&world, Moment::Round).await;
+    assert_eq!(world.deliver().await.len(), 1, "the report without a file");
+    settle(&world, "pdf", FileVerdict::Stored).await;
+    assert_eq!(world.deliver().await.len(), 1);
+
+    let world = judged(30).await;
+    world.give(vec![with_files("2", "a", &[("pdf", None)])]).await;
+    settle(&world, "pdf", FileVerdict::Stored).await;
+    assert_eq!(world.deliver().await.len(), 0, "the file is there, the judgement is not");
+    judge(&world, Moment::Round).await;
+    assert_eq!(world.deliver().await.len(), 1);
 }
 
 #[tokio::test]

@@ -103,6 +103,7 @@ pub struct Agent {
     sources: Vec<Task>,
     deliverers: Vec<Task>,
     servers: Vec<Task>,
+    reload: Arc<ops::codes::Reload>,
     clock: Clock,
 }
 
@@ -137,8 +138,9 @@ impl Agent {
             agent_version: VERSION.to_owned(),
             lane: config.agent.lane.clone(),
         };
-        let store = Store::open(&data_dir, options, Arc::new(sources::composer(&config)), clock.clone())
-            .map_err(StartError::Store)?;
+        let composer = Arc::new(sources::site(&config));
+        let store = Store::open(&data_dir, options, composer, clock.clone()).map_err(StartError::Store)?;
+        store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
         let listener = TcpListener::bind(config.admin.listen)
             .await
             .map_err(|cause| StartError::Admin { address: config.admin.listen, cause })?;
@@ -165,7 +167,9 @@ impl Agent {
         };
         let (mut source_tasks, rounds) = sources::start(&shared, &supervisor, &stop_sources);
         source_tasks.push(renormalise(&supervisor, &stop_sources, again.clone()));
+        source_tasks.push(watch(&supervisor, &stop_sources, &shared));
 
+        let reload = Arc::new(ops::codes::Reload::default());
         let state = ops::State {
             about: ops::About {
                 hospital: config.agent.hospital.clone(),
@@ -177,11 +181,13 @@ impl Agent {
             },
             run: run.clone(),
             zone: config.agent.timezone,
+            watched: watched(&config),
             expectations: expectations(&config),
             store: store.clone(),
             board: board.clone(),
             gate,
             again,
+            reload: reload.clone(),
             delivery: {
                 let slot = slot.clone();
                 Arc::new(move || slot.get())
@@ -211,6 +217,7 @@ impl Agent {
             sources: source_tasks,
             deliverers,
             servers,
+            reload,
             clock,
         })
     }
@@ -223,6 +230,11 @@ impl Agent {
     /// The statuses of all streams.
     pub fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// Returns when the agent is asked, over its admin API, to load its configuration again.
+    pub async fn reload_asked(&self) {
+        self.reload.asked().await;
     }
 
     /// The store, for reading beside the agent.
@@ -275,6 +287,57 @@ impl Agent {
         // A file that stays behind only makes commands try an address where nobody answers.
         let _ = std::fs::remove_file(self.config.agent.data_dir.join(AGENT_FILE));
     }
+}
+
+fn streams(config: &Config) -> impl Iterator<Item = &crate::config::StreamConfig> {
+    config.sources.iter().flat_map(|source| &source.streams)
+}
+
+/// How new streams are judged before they deliver.
+fn starts(config: &Config) -> std::collections::HashMap<String, store::StartPolicy> {
+    streams(config).filter_map(|stream| Some((stream.id.to_string(), stream.onboarding?))).collect()
+}
+
+/// The streams whose daily figures are watched.
+fn watched(config: &Config) -> ops::canary::Watched {
+    streams(config).filter_map(|stream| Some((stream.id.to_string(), stream.canaries?))).collect()
+}
+
+/// Counts daily figures, tells the log of shares that jump, and judges new streams that have no rounds.
+fn watch(supervisor: &Supervisor, stop: &CancellationToken, shared: &Shared) -> Task {
+    let (shared, stop_task) = (shared.clone(), stop.clone());
+    supervisor.spawn("canaries", stop.clone(), move || {
+        let (Shared { config, store, clock, .. }, stop) = (shared.clone(), stop_task.clone());
+        async move {
+            let (watched, zone) = (watched(&config), config.agent.timezone);
+            let mut told: Vec<(String, String)> = Vec::new();
+            loop {
+                while store.count_figures(zone).await.map_err(|error| error.to_string())? && !stop.is_cancelled() {}
+                for stream in streams(&config) {
+                    let judged = store.judge(&stream.id, store::Moment::Tick).await;
+                    judged.map_err(|error| error.to_string())?;
+                }
+                let (asked, now) = (watched.clone(), clock.now());
+                let days = store.read(move |reader| ops::canary::read(reader, &asked, zone, now)).await;
+                let reasons = ops::canary::reasons(&days.map_err(|error| error.to_string())?, &watched, zone, now);
+                let day = now.with_timezone(&zone).date_naive().to_string();
+                told.retain(|(of, _)| *of == day);
+                for reason in reasons {
+                    // Once a day for each share; its figures move all day.
+                    let what = reason.text.split(" % ").nth(1).and_then(|rest| rest.split(" today").next());
+                    let key = (day.clone(), format!("{}: {}", reason.subject, what.unwrap_or_default()));
+                    if !told.contains(&key) {
+                        tracing::warn!(subject = reason.subject, "a daily share jumps: {}", reason.text);
+                        told.push(key);
+                    }
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(ops::canary::EVERY) => {}
+                }
+            }
+        }
+    })
 }
 
 /// When silence is a failure, stream by stream.

@@ -15,7 +15,8 @@ use crate::intake::{
     Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, StreamFailure,
     StreamState,
 };
-use crate::mapping::{Context, SiteComposer};
+use crate::mapping::{Context, Site};
+use crate::model::EntityType;
 use crate::store::Store;
 
 /// What the sources' tasks share.
@@ -68,10 +69,13 @@ impl Rounds {
     }
 }
 
-/// Composes entities of several streams under the rules of their mappings.
-pub fn composer(config: &Config) -> SiteComposer {
-    let streams = config.sources.iter().flat_map(|source| &source.streams);
-    SiteComposer::new(streams.map(|stream| (stream.id.to_string(), &*stream.mapping)))
+/// What the composer knows of the configuration: the rules of the mappings, guards and dictionaries.
+pub fn site(config: &Config) -> Site {
+    let streams = || config.sources.iter().flat_map(|source| &source.streams);
+    let mappings = Site::new(streams().map(|stream| (stream.id.to_string(), &*stream.mapping)));
+    let guards = streams().filter_map(|stream| Some((stream.id.to_string(), stream.guards?)));
+    let dictionaries = streams().filter(|stream| stream.mode == connector_api::Mode::Snapshot);
+    mappings.guarded(guards).reading(dictionaries.map(|stream| stream.entity))
 }
 
 /// The facts of the configuration that a source's mappings know.
@@ -154,10 +158,42 @@ fn poll(
                 board: shared.board.clone(),
                 clock: shared.clock.clone(),
             };
+            dictionaries_read(&shared, stream, &stop).await;
             let mut requests = receiver.lock().await;
             task.run(poller.poller.as_mut(), &mut requests, &stop).await.map_err(|error| error.to_string())
         }
     })
+}
+
+/// How long packages wait for the dictionaries of groups to be read once.
+const DICTIONARY_FIRST: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Waits until the dictionaries of groups were asked once, where the stream yields packages: read before them, every
+/// package would be held for a moment. Whether they could be read, and what else is missing, the store looks after.
+async fn dictionaries_read(shared: &Shared, stream: &StreamConfig, stop: &CancellationToken) {
+    if stream.entity != EntityType::ExamPackage {
+        return;
+    }
+    let unread = || {
+        let pending = [StreamState::Starting, StreamState::Reading];
+        let of_groups = |status: &crate::intake::StreamStatus| {
+            status.entity == EntityType::ExamItemGroup && status.mode == connector_api::Mode::Snapshot
+        };
+        shared
+            .board
+            .all()
+            .iter()
+            .any(|status| of_groups(status) && status.rounds == 0 && pending.contains(&status.state))
+    };
+    let read = async {
+        while unread() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = tokio::time::timeout(DICTIONARY_FIRST, read) => {}
+    }
 }
 
 /// Builds a source anew and picks the poller of one of its streams.

@@ -76,6 +76,8 @@ pub(super) enum Error {
     BadConfig(PathBuf),
     #[error("{}", chain(.0))]
     Store(#[from] store::Error),
+    #[error("{}", chain(&**.0))]
+    Codes(Box<crate::ops::codes::MapError>),
     #[error("{}", chain(.0))]
     Agent(#[from] client::Error),
 }
@@ -87,7 +89,7 @@ impl Error {
         match self {
             Error::NoConfig | Error::ConfigNeeded | Error::NoDataDir { .. } | Error::BadConfig(_) => Exit::Usage,
             Error::NoStore(_) | Error::Agent(client::Error::Unreachable(_)) => Exit::Unreachable,
-            Error::Agent(client::Error::Refused(_)) => Exit::NotFine,
+            Error::Agent(client::Error::Refused(_)) | Error::Codes(_) => Exit::NotFine,
             Error::Store(error) => match error {
                 store::Error::NotFound { .. } | store::Error::Superseded | store::Error::Refused(_) => Exit::NotFine,
                 _ => Exit::Unreachable,
@@ -165,7 +167,7 @@ impl Which {
             lane: config.agent.lane.clone(),
         };
         let store =
-            Store::open(&config.agent.data_dir, options, Arc::new(agent::sources::composer(&config)), Clock::system())?;
+            Store::open(&config.agent.data_dir, options, Arc::new(agent::sources::site(&config)), Clock::system())?;
         let again = intake::Again::new(store.clone(), agent::sources::decoders(&config));
         Ok((store, again))
     }

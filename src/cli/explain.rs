@@ -39,6 +39,16 @@ const REASONS: &[(&str, &str, &str)] = &[
         "Ask the hospital. Release the item if it is right; dismiss it if the catalogue was read in a bad moment.",
     ),
     (
+        "mass-change",
+        "a catalogue changed so much at once that nothing of it was sent; upstream keeps what it has",
+        "Its findings say what. Release it if the hospital means it; an equal snapshot some time later releases it too.",
+    ),
+    (
+        "onboarding",
+        "a new stream's first sample is not in order, or not judged yet: its events wait",
+        "Its findings say what. Correct the mapping or a code table, and it is judged again; or release it.",
+    ),
+    (
         "unreadable-event",
         "an event, or the version before one, can't be read from the store",
         "The store's file is damaged: see to the disk and its backup. A later version of the entity can be released.",

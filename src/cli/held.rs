@@ -43,7 +43,10 @@ enum Verb {
   hisync held retry --reason unknown-code
   hisync held retry --all")]
     Retry(ActArgs),
-    /// Lets what was held back happen: a bulk withdrawal.
+    /// Lets what was held back happen: a bulk withdrawal, a changed catalogue, a doubted version, a new stream.
+    #[command(after_help = "Examples:
+  hisync held release 23
+  hisync held release --reason mass-change")]
     Release(ActArgs),
     /// Closes items without doing what they ask for.
     #[command(after_help = "Examples:

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 mod access;
 mod check;
 mod client;
+mod codes;
 mod completions;
 mod connectors;
 mod demo;
@@ -117,6 +118,7 @@ enum Command {
     Preview(preview::Args),
     Status(status::Args),
     Held(held::Args),
+    Codes(codes::Args),
     Outbox(outbox::Args),
     Explain(explain::Args),
     Connectors(connectors::Args),
@@ -147,6 +149,7 @@ impl Command {
             | Command::Preview(_)
             | Command::Status(_)
             | Command::Held(_)
+            | Command::Codes(_)
             | Command::Outbox(_)
             | Command::Explain(_)
             | Command::Connectors(_)
@@ -174,6 +177,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Preview(args) => preview::run(args, &terminal).await.into(),
         Command::Status(args) => status::run(args, &terminal).await.into(),
         Command::Held(args) => held::run(args, &terminal).await.into(),
+        Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Connectors(args) => connectors::run(&args, &terminal).into(),

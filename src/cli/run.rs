@@ -65,7 +65,7 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         };
         tracing::info!(version = VERSION, admin = %agent.admin_address(), "hisync runs");
         told(&[NotifyState::Ready]);
-        let mut next = live(&mut signals, &args.config).await;
+        let mut next = live(&mut signals, &args.config, &agent).await;
         // Under a reload the process goes on: systemd would end a service that says it stops.
         if next.is_none() {
             told(&[NotifyState::Stopping]);
@@ -96,24 +96,35 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
 }
 
 /// Waits until the agent is to stop (`None`) or to go on under a new configuration.
-async fn live(signals: &mut Signals, path: &std::path::Path) -> Option<Arc<Config>> {
+async fn live(signals: &mut Signals, path: &std::path::Path, agent: &Agent) -> Option<Arc<Config>> {
     let beat = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     let mut ticks = tokio::time::interval(beat.unwrap_or(std::time::Duration::from_secs(3600)));
     loop {
         tokio::select! {
             () = signals.stop.asked() => return None,
             _ = ticks.tick() => if beat.is_some() { told(&[NotifyState::Watchdog]) },
-            _ = signals.hangup.recv() => match load(path) {
-                Ok(config) => {
-                    tracing::info!(digest = &config.digest[..12.min(config.digest.len())], "the configuration is good: going on under it");
-                    if let Ok(now) = NotifyState::monotonic_usec_now() {
-                        told(&[NotifyState::Reloading, now]);
-                    }
-                    return Some(Arc::new(config));
-                }
-                // P10: the running one goes on.
-                Err(problems) => tracing::error!("the new configuration is refused, the old one goes on:\n{}", diagnose::render(&problems, false)),
-            },
+            _ = signals.hangup.recv() => if let Some(config) = reload(path) { return Some(config) },
+            () = agent.reload_asked() => if let Some(config) = reload(path) { return Some(config) },
+        }
+    }
+}
+
+/// The configuration to go on under; `None` where it has problems, which are told.
+fn reload(path: &std::path::Path) -> Option<Arc<Config>> {
+    match load(path) {
+        Ok(config) => {
+            let digest = &config.digest[..12.min(config.digest.len())];
+            tracing::info!(digest, "the configuration is good: going on under it");
+            if let Ok(now) = NotifyState::monotonic_usec_now() {
+                told(&[NotifyState::Reloading, now]);
+            }
+            Some(Arc::new(config))
+        }
+        // P10: the running one goes on.
+        Err(problems) => {
+            let text = diagnose::render(&problems, false);
+            tracing::error!("the new configuration is refused, the old one goes on:\n{text}");
+            None
         }
     }
 }

@@ -7,7 +7,9 @@ use serde_json::Value as Json;
 
 use super::grammar::{Cron, Days, Hours, Id, Lasting, Zone};
 use crate::model::EntityType;
-use crate::store::SnapshotPolicy;
+use crate::model::guard::Guards;
+use crate::ops::canary::CanaryPolicy;
+use crate::store::{SnapshotPolicy, StartPolicy};
 use connector_api::Mode;
 
 /// Who and where this agent is.
@@ -87,6 +89,154 @@ pub(crate) struct StreamTable {
     pub(crate) batch_size: usize,
     /// When entities that a complete snapshot lacks may be withdrawn. Only with `snapshot`.
     pub(crate) snapshot: Option<SnapshotTable>,
+    /// Which changes of packages and dictionaries are so large that a person looks first. Not for reports.
+    pub(crate) guards: Option<GuardsTable>,
+    /// When the first sample of a new stream is in order, so that it delivers.
+    pub(crate) onboarding: Option<OnboardingTable>,
+    /// When a jump of a daily share is worth a look.
+    pub(crate) canaries: Option<CanariesTable>,
+}
+
+/// Which changes of a catalogue are held as one item. Shares are in percent.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GuardsTable {
+    /// `false` lets every change through.
+    pub(crate) enabled: bool,
+    /// A package or group that loses more than this share of its members at once is held.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) members_dropped_percent: u32,
+    /// A price that grows to more than this share of itself, or shrinks by as much, is held: 200 is "twice or half".
+    #[schemars(range(min = 101, max = 100_000))]
+    pub(crate) price_factor_percent: u32,
+    /// More than this share of the catalogue turned off or taken back at once is held.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) disabled_percent: u32,
+    /// So few turned off or taken back are never held, whatever their share.
+    pub(crate) min_disabled: u32,
+    /// Two equal snapshots so long apart release what is held without a person.
+    #[schemars(with = "Lasting", extend("default" = "1h"))]
+    pub(crate) confirm_after: Lasting,
+}
+
+impl Default for GuardsTable {
+    fn default() -> GuardsTable {
+        let Guards { members_dropped, price_factor, disabled, min_disabled, confirm_after } = Guards::default();
+        GuardsTable {
+            enabled: true,
+            members_dropped_percent: members_dropped,
+            price_factor_percent: price_factor,
+            disabled_percent: disabled,
+            min_disabled,
+            confirm_after: Lasting(confirm_after),
+        }
+    }
+}
+
+impl GuardsTable {
+    pub(crate) fn policy(self) -> Option<Guards> {
+        self.enabled.then_some(Guards {
+            members_dropped: self.members_dropped_percent,
+            price_factor: self.price_factor_percent,
+            disabled: self.disabled_percent,
+            min_disabled: self.min_disabled,
+            confirm_after: self.confirm_after.0,
+        })
+    }
+}
+
+/// When the first sample of a new stream is in order. Shares are in percent.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OnboardingTable {
+    /// `false` delivers from the first record on.
+    pub(crate) enabled: bool,
+    /// It is judged once there are so many entities, or after the first complete round.
+    #[schemars(range(min = 1, max = 500))]
+    pub(crate) records: u32,
+    /// With `push`, which has no rounds: it is judged this long after the first record at the latest.
+    #[schemars(with = "Lasting", extend("default" = "10m"))]
+    pub(crate) settle: Lasting,
+    /// Fewer entities say nothing about shares; two people whose sex contradicts their citizen ID always do.
+    pub(crate) min_sample: u32,
+    /// At least so many valid citizen IDs agree with the sex.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) sex_agrees_percent: u32,
+    /// At most so many values are empty.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) empty_percent: u32,
+    /// At most so many values are abnormal by the source's flag.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) flagged_percent: u32,
+    /// At most so many entities hold an unknown code.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) unknown_percent: u32,
+}
+
+impl Default for OnboardingTable {
+    fn default() -> OnboardingTable {
+        let policy = StartPolicy::default();
+        OnboardingTable {
+            enabled: true,
+            records: policy.records,
+            settle: Lasting(policy.settle),
+            min_sample: policy.min_sample,
+            sex_agrees_percent: policy.sex_agrees,
+            empty_percent: policy.empty,
+            flagged_percent: policy.flagged,
+            unknown_percent: policy.unknown,
+        }
+    }
+}
+
+impl OnboardingTable {
+    pub(crate) fn policy(self) -> Option<StartPolicy> {
+        self.enabled.then_some(StartPolicy {
+            records: self.records,
+            settle: self.settle.0,
+            min_sample: self.min_sample,
+            sex_agrees: self.sex_agrees_percent,
+            empty: self.empty_percent,
+            flagged: self.flagged_percent,
+            unknown: self.unknown_percent,
+        })
+    }
+}
+
+/// When a daily share jumps: of empty values, abnormal values, unknown codes, held entities, each sex.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CanariesTable {
+    /// `false` watches nothing.
+    pub(crate) enabled: bool,
+    /// A day with fewer entities (or values) says nothing.
+    pub(crate) min_sample: u32,
+    /// So many days before with enough of them are needed.
+    #[schemars(range(min = 1, max = 60))]
+    pub(crate) min_days: u32,
+    /// The median of so many days before is what is usual.
+    #[schemars(range(min = 1, max = 60))]
+    pub(crate) days: u32,
+    /// It differs from the median by more than this many points of a hundred …
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) points: u32,
+    /// … and is more than this share of the median, or below it by as much: 200 is "twice or half".
+    #[schemars(range(min = 100, max = 100_000))]
+    pub(crate) factor_percent: u32,
+}
+
+impl Default for CanariesTable {
+    fn default() -> CanariesTable {
+        let CanaryPolicy { min_sample, min_days, days, points, factor } = CanaryPolicy::default();
+        CanariesTable { enabled: true, min_sample, min_days, days, points, factor_percent: factor }
+    }
+}
+
+impl CanariesTable {
+    pub(crate) fn policy(self) -> Option<CanaryPolicy> {
+        let CanariesTable { enabled, min_sample, min_days, days, points, factor_percent } = self;
+        enabled.then_some(CanaryPolicy { min_sample, min_days, days, points, factor: factor_percent })
+    }
 }
 
 /// When silence is a failure.

@@ -24,8 +24,20 @@ use crate::{delivery, ops};
 /// The keys at the top of the file.
 const TOP: [&str; 5] = ["include", "agent", "upstream", "admin", "sources"];
 /// The keys of a stream's table that every connector's streams have.
-pub(super) const STREAM_KEYS: [&str; 9] =
-    ["id", "entity", "mode", "schedule", "mapping", "expect", "sweep", "batch_size", "snapshot"];
+pub(super) const STREAM_KEYS: [&str; 12] = [
+    "id",
+    "entity",
+    "mode",
+    "schedule",
+    "mapping",
+    "expect",
+    "sweep",
+    "batch_size",
+    "snapshot",
+    "guards",
+    "onboarding",
+    "canaries",
+];
 
 /// How a mapping file is compiled: [`Mapping::compile`], except in tests of what surrounds it.
 pub(super) type Compile = fn(&Path, EntityType, &dyn Files) -> Result<Mapping, Vec<Problem>>;
@@ -380,6 +392,9 @@ impl Loader {
             sweep: table.sweep.map(|sweep| Sweep { schedule: sweep.schedule.0, window: sweep.window.0 }),
             batch_size: table.batch_size,
             snapshot: table.snapshot.map(SnapshotPolicy::from).unwrap_or_default(),
+            guards: table.guards.unwrap_or_default().policy().filter(|_| table.entity != EntityType::ExamReport),
+            onboarding: table.onboarding.unwrap_or_default().policy(),
+            canaries: table.canaries.unwrap_or_default().policy(),
             settings: own.to_json(),
         })
     }

@@ -24,8 +24,10 @@ use connector_api::{Connector, Mode, SettingsProblem, SourceId, SourceSpec, Stre
 use crate::diagnose::Problem;
 use crate::mapping::Mapping;
 use crate::model::EntityType;
+use crate::model::guard::Guards;
+use crate::ops::canary::CanaryPolicy;
 use crate::registry::Kind;
-use crate::store::SnapshotPolicy;
+use crate::store::{SnapshotPolicy, StartPolicy};
 use crate::{delivery, ops};
 
 pub use schema::SecretUse;
@@ -119,6 +121,12 @@ pub struct StreamConfig {
     pub batch_size: usize,
     /// When a snapshot's missing entities may be withdrawn.
     pub snapshot: SnapshotPolicy,
+    /// Which changes of its catalogue are held; `None` for reports, or where none are.
+    pub guards: Option<Guards>,
+    /// When its first sample is in order; `None` where it delivers at once.
+    pub onboarding: Option<StartPolicy>,
+    /// When a daily share jumps; `None` where nobody watches.
+    pub canaries: Option<CanaryPolicy>,
     /// The connector's own keys of the table, checked.
     pub settings: serde_json::Value,
 }

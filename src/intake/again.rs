@@ -3,7 +3,7 @@
 //! The same decoder, the same mapping, the same commit as at receipt; only the record comes from
 //! the archive. The store refuses to let an old record overwrite a newer one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use connector_api::{Decoder, StreamId};
@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::custody::UNROUTED;
 use super::normalise::Normaliser;
-use crate::store::{ArchivedRecord, Error, HeldFilter, IncomingBatch, Store};
+use crate::model::Outcome;
+use crate::store::{ArchivedRecord, Codes, Error, HeldFilter, IncomingBatch, Store};
 
 /// Records that are committed together: few enough that live records wait only a moment.
 const BATCH: usize = 50;
@@ -35,12 +36,19 @@ pub struct Retried {
     pub still_held: u64,
     /// Records whose stream is no longer configured; nothing was done with them.
     pub without_stream: u64,
+    /// Records that fit none of their source's streams, or more than one; nothing was done with them.
+    pub unrouted: u64,
 }
 
 impl Again {
     /// Knows the decoder and the mapping in force of each configured stream.
     pub fn new(store: Store, streams: Readers) -> Again {
         Again { store, streams: Arc::new(streams) }
+    }
+
+    /// The decoder and mapping of each stream.
+    pub fn readers(&self) -> &Readers {
+        &self.streams
     }
 
     /// The decoder and mapping of a stream.
@@ -68,11 +76,19 @@ impl Again {
         Ok(report)
     }
 
-    /// Maps again whatever another version of its mapping held or made. Interrupted, it goes on
-    /// where it is: what was done is under the new version.
+    /// Maps again what the mapping in force concerns: whatever a version of it that reads differently held or made;
+    /// where it only knows more codes, the records that hold one of these. Interrupted, it goes on where it is: what
+    /// was done is under the new version.
     pub async fn catch_up(&self, stop: &CancellationToken) -> Result<(), Error> {
         for (stream, (normaliser, _)) in self.streams.iter() {
+            let mapping = normaliser.mapping();
             let version = normaliser.version().to_owned();
+            let owned = |(name, pairs): (&str, BTreeMap<&str, &str>)| {
+                let pairs = pairs.into_iter().map(|(local, standard)| (local.to_owned(), standard.to_owned()));
+                (name.to_owned(), pairs.collect())
+            };
+            let codes: Codes = mapping.codes().into_iter().map(owned).collect();
+            self.store.remember_codes(&version, mapping.base(), codes).await?;
             let mut report = Retried::default();
             for held in [true, false] {
                 let mut after = 0;
@@ -90,9 +106,38 @@ impl Again {
                     self.commit(records, &mut report).await?;
                 }
             }
+            self.newly_known(stream, normaliser, stop, &mut report).await?;
             if report.mapped > 0 {
                 tracing::info!(%stream, mapping = version, records = report.mapped, "mapped again under the mapping in force");
             }
+        }
+        Ok(())
+    }
+
+    /// Maps the records again that hold a code which the mapping in force has come to know.
+    async fn newly_known(
+        &self,
+        stream: &StreamId,
+        normaliser: &Normaliser,
+        stop: &CancellationToken,
+        report: &mut Retried,
+    ) -> Result<(), Error> {
+        let asked = stream.clone();
+        let unknown = self.store.read(move |reader| reader.unknown_codes_of(&asked)).await?;
+        for code in unknown {
+            let uses = normaliser.mapping().codes_of(&code.path);
+            let Some(known) = uses.iter().find(|used| used.knows(&code.value)) else { continue };
+            let before = report.mapped;
+            let mut after = 0;
+            while !stop.is_cancelled() {
+                let id = code.id;
+                let records = self.store.read(move |reader| reader.records_with_code(id, after, BATCH)).await?;
+                let Some(last) = records.last() else { break };
+                after = last.cursor;
+                self.commit(records, report).await?;
+            }
+            let detail = format!("table {}: {} records mapped again", known.table(), report.mapped - before);
+            self.store.audit("hisync", "codes-applied", &format!("stream {stream}"), &detail).await?;
         }
         Ok(())
     }
@@ -102,7 +147,7 @@ impl Again {
         let mut batches: Vec<IncomingBatch> = Vec::new();
         for record in records {
             let Some(stream) = self.route(&record) else {
-                report.without_stream += 1;
+                report.unrouted += 1;
                 continue;
             };
             let Some((normaliser, decoder)) = self.streams.get(&stream) else {
@@ -123,15 +168,23 @@ impl Again {
         Ok(())
     }
 
-    /// The stream whose mapping applies: the record's own. What fitted no stream when it came is
-    /// tried with the only stream of its source, where there is just one.
+    /// The stream whose mapping applies: the record's own. What fitted no stream when it came goes to the only stream
+    /// of its source, where there is just one; else to the only one whose mapping vouches for all that it makes of it.
     fn route(&self, record: &ArchivedRecord) -> Option<StreamId> {
         let source = record.stream.source();
         if record.stream != StreamId::new(&source, UNROUTED) {
             return Some(record.stream.clone());
         }
-        let mut of_source = self.streams.keys().filter(|stream| stream.source() == source);
-        let only = of_source.next()?;
-        of_source.next().is_none().then(|| only.clone())
+        let of_source: Vec<_> = self.streams.iter().filter(|(stream, _)| stream.source() == source).collect();
+        if let [(only, _)] = of_source.as_slice() {
+            return Some((*only).clone());
+        }
+        let mut fits = of_source.into_iter().filter(|(_, (normaliser, decoder))| {
+            let outcomes =
+                normaliser.outcomes(&decoder.decode(&record.raw), &record.source_ref, record.raw.charset.as_deref());
+            outcomes.iter().all(|outcome| matches!(outcome, Outcome::Mapped(_)))
+        });
+        let (first, _) = fits.next()?;
+        fits.next().is_none().then(|| first.clone())
     }
 }

@@ -10,7 +10,7 @@ use super::board::Board;
 use super::gate::Gate;
 use super::normalise::{Normaliser, unrouted};
 use crate::clock::Clock;
-use crate::store::{IncomingBatch, RecordReceipt, Store};
+use crate::store::{IncomingBatch, Moment, RecordReceipt, Store};
 
 /// The stream's half of the id under which records that fit no stream are kept.
 pub const UNROUTED: &str = "unrouted";
@@ -57,6 +57,10 @@ impl Intake for Custody {
             tracing::error!(%stream, error = &error as &dyn std::error::Error, "could not commit received records");
             Refusal::Failed { reason: error.to_string() }
         })?;
+        // The records are in custody whatever comes of this.
+        if let Err(error) = self.store.judge(&stream, Moment::Batch).await {
+            tracing::warn!(%stream, error = &error as &dyn std::error::Error, "could not judge the first sample");
+        }
         let now = self.clock.now();
         let receipts: Vec<Receipt> = committed.receipts.iter().map(receipt).collect();
         let new = receipts.iter().filter(|receipt| **receipt == Receipt::Stored).count() as u64;

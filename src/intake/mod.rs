@@ -6,6 +6,7 @@
 
 pub mod again;
 pub mod board;
+pub mod codes;
 pub mod custody;
 pub mod gate;
 pub mod normalise;

@@ -22,6 +22,11 @@ impl Normaliser {
         Normaliser { mapping, context }
     }
 
+    /// The mapping in force.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
     /// Name and version of the mapping in force.
     pub fn version(&self) -> &str {
         self.mapping.version()

@@ -15,7 +15,7 @@ use super::normalise::Normaliser;
 use super::schedule::Schedule;
 use crate::clock::Clock;
 use crate::retry::Backoff;
-use crate::store::{self, IncomingBatch, RecordReceipt, SnapshotPolicy, Store};
+use crate::store::{self, IncomingBatch, Moment, RecordReceipt, SnapshotPolicy, Store};
 
 /// Longer than any sane query, short enough that a hung driver is noticed the same hour.
 const FETCH_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -203,6 +203,9 @@ impl PollStream {
             (Round::Regular, Mode::Snapshot) => self.catalogue(poller, stop).await?,
             (Round::Regular, _) => self.changes(poller, stop).await?,
         };
+        if round == Round::Regular && !stop.is_cancelled() {
+            self.store.judge(&self.id, Moment::Round).await.map_err(RoundError::Store)?;
+        }
         let ended = self.clock.now();
         self.board.update(&self.id, |status| {
             status.state = StreamState::Waiting;
@@ -308,6 +311,7 @@ impl PollStream {
         let batch = IncomingBatch { stream: self.id.clone(), records, advance: batch.advance, snapshot: None };
         let committed = self.store.commit(batch).await.map_err(RoundError::Store)?;
         report.new += new_records(&committed.receipts);
+        self.store.judge(&self.id, Moment::Batch).await.map_err(RoundError::Store)?;
         self.told(poller).await
     }
 

@@ -20,11 +20,13 @@ pub(super) struct Loaded {
 pub(super) fn load(name: &str, table: &Table, flag: bool, loader: &mut Loader<'_>) -> Loaded {
     let mut codes = HashMap::new();
     let mut places = Vec::new();
+    let mut from = None;
     if let Some(entry) = table.get("file") {
         match entry.tree.text() {
             Some(file) => {
                 let path = beside(&entry.tree.spot.file, file);
-                if let Some(text) = loader.text(&path, Some(&entry.tree.spot)) {
+                if let Some(text) = loader.codes(&path, Some(&entry.tree.spot)) {
+                    from = Some(path.clone());
                     read_csv(&text, Arc::from(path.as_path()), loader, &mut codes, &mut places);
                 }
             }
@@ -40,7 +42,7 @@ pub(super) fn load(name: &str, table: &Table, flag: bool, loader: &mut Loader<'_
             None => loader.problems.push(entry.tree.spot.problem("wrong-type", "a standard code is text in quotes")),
         }
     }
-    Loaded { table: Arc::new(CodeTable { name: name.to_owned(), codes, flag }), places }
+    Loaded { table: Arc::new(CodeTable { name: name.to_owned(), file: from, codes, flag }), places }
 }
 
 /// Loads the dictionary of a wide table: `column,item_code,item_name,unit,reference`, and whatever
@@ -148,5 +150,130 @@ fn read_csv(
                 .push(place.problem("duplicate-code", format!("the code {local:?} stands here a second time")));
         }
         places.push((standard.to_owned(), place));
+    }
+}
+
+/// Why a code can't be written into a table's file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// The file does not say which columns hold the codes.
+    #[error("the first line does not name the columns local_code and standard_code")]
+    NoColumns,
+    /// A line can't be read, so that what it says of the code is not known.
+    #[error("line {0} can't be read as CSV: correct it first")]
+    Unreadable(u64),
+    /// The table has the code already.
+    #[error("line {line} says already that this code is {standard:?}; where that is wrong, correct the line")]
+    Known {
+        /// Where, counted from 1.
+        line: u64,
+        /// What it is mapped to.
+        standard: String,
+    },
+    /// One of the texts can't stand in a table.
+    #[error("{0} must not be empty, nor begin or end with a blank, nor contain a line break")]
+    Unwritable(&'static str),
+}
+
+/// The text of a code table's file with one more code; all else stays as it is, byte for byte: a code that is listed
+/// without a standard code is completed in its line, any other is added at the end.
+pub fn add_code(text: &str, local: &str, standard: &str, name: Option<&str>) -> Result<String, EditError> {
+    let fit = |text: &str| !text.is_empty() && trim(text) == text && !text.contains(['\r', '\n']);
+    for (what, written) in [("the local code", Some(local)), ("the standard code", Some(standard)), ("the name", name)]
+    {
+        if written.is_some_and(|text| !fit(text)) {
+            return Err(EditError::Unwritable(what));
+        }
+    }
+    let body = text.trim_start_matches('\u{feff}');
+    let skipped = text.len() - body.len();
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body.as_bytes());
+    let headers = reader.headers().cloned().unwrap_or_default();
+    let column = |name: &str| headers.iter().position(|header| header.trim() == name);
+    let (Some(at_local), Some(at_standard)) = (column("local_code"), column("standard_code")) else {
+        return Err(EditError::NoColumns);
+    };
+    let at_name = column("local_name");
+    let ending = if body.contains("\r\n") { "\r\n" } else { "\n" };
+    for record in reader.records() {
+        let record = record.map_err(|error| EditError::Unreadable(error.position().map_or(0, csv::Position::line)))?;
+        if record.get(at_local).map(trim) != Some(local) {
+            continue;
+        }
+        let position = record.position().cloned().unwrap_or_else(csv::Position::new);
+        let known = record.get(at_standard).map(trim).unwrap_or_default();
+        if !known.is_empty() {
+            return Err(EditError::Known { line: position.line(), standard: known.to_owned() });
+        }
+        let mut cells: Vec<&str> = record.iter().collect();
+        cells.resize(cells.len().max(at_standard + 1), "");
+        cells[at_standard] = standard;
+        if let (Some(at), Some(name)) = (at_name, name) {
+            cells.resize(cells.len().max(at + 1), "");
+            cells[at] = name;
+        }
+        let from = usize::try_from(position.byte()).unwrap_or(0);
+        // The reader counts the line's end of the record before as this one's beginning where it is CRLF.
+        let from = from + body[from..].len() - body[from..].trim_start_matches(['\r', '\n']).len();
+        let to = from + line_length(&body[from..]);
+        return Ok(format!("{}{}{}", &text[..skipped + from], written(&cells), &body[to..]));
+    }
+    let mut cells = vec![""; headers.len()];
+    (cells[at_local], cells[at_standard]) = (local, standard);
+    if let (Some(at), Some(name)) = (at_name, name) {
+        cells[at] = name;
+    }
+    let between = if body.ends_with(['\n', '\r']) { "" } else { ending };
+    Ok(format!("{text}{between}{}{ending}", written(&cells)))
+}
+
+/// How long the first record of a text is, without its line end: a quoted cell may hold line breaks.
+fn line_length(text: &str) -> usize {
+    let mut quoted = false;
+    let end = text.char_indices().find(|(_, c)| {
+        quoted ^= *c == '"';
+        !quoted && matches!(c, '\r' | '\n')
+    });
+    end.map_or(text.len(), |(at, _)| at)
+}
+
+/// Cells as one line of CSV.
+fn written(cells: &[&str]) -> String {
+    let quote = |cell: &&str| match cell.contains([',', '"', '\r', '\n']) || trim(cell) != *cell {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => (*cell).to_owned(),
+    };
+    cells.iter().map(quote).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EditError, add_code};
+
+    const TABLE: &str = "local_code,local_name,standard_code,standard_name\n1,男,male,\n2,女,,\n";
+
+    #[test]
+    fn a_code_is_added_at_the_end_and_all_else_stays() {
+        assert_eq!(add_code(TABLE, "9", "unknown", None), Ok(format!("{TABLE}9,,unknown,\n")));
+        let crlf = "\u{feff}standard_code,local_code\r\nmale,1";
+        let added = add_code(crlf, "a,\"b", "female", Some("女")).unwrap();
+        assert_eq!(added, format!("{crlf}\r\nfemale,\"a,\"\"b\"\r\n"));
+    }
+
+    #[test]
+    fn a_code_that_nobody_had_decided_is_completed_in_its_line() {
+        let expected = "local_code,local_name,standard_code,standard_name\n1,男,male,\n2,女,female,\n";
+        assert_eq!(add_code(TABLE, "2", "female", None).as_deref(), Ok(expected));
+        let crlf = TABLE.replace('\n', "\r\n");
+        assert_eq!(add_code(&crlf, "2", "female", None), Ok(expected.replace('\n', "\r\n")));
+    }
+
+    #[test]
+    fn a_code_that_is_decided_is_left_alone() {
+        let known = EditError::Known { line: 2, standard: "male".to_owned() };
+        assert_eq!(add_code(TABLE, "1", "female", None), Err(known));
+        assert_eq!(add_code("a,b\n", "1", "female", None), Err(EditError::NoColumns));
+        assert_eq!(add_code(TABLE, " 3", "female", None), Err(EditError::Unwritable("the local code")));
+        assert_eq!(add_code(TABLE, "3", "fe\nmale", None), Err(EditError::Unwritable("the standard code")));
     }
 }

@@ -12,6 +12,7 @@ mod codes;
 mod compile;
 mod compose;
 mod critical;
+mod guard;
 mod lines;
 mod node;
 mod plan;
@@ -22,12 +23,14 @@ mod shape;
 mod shown;
 mod source;
 mod tree;
+mod usage;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -38,6 +41,10 @@ pub use lines::{Line, Made, paths_of, without_places};
 pub use shown::expectation;
 
 use crate::model::{Compose, EntityKey, EntityType, Held, Outcome, Part};
+
+pub use codes::{EditError, add_code};
+pub use guard::Site;
+pub use usage::CodeUse;
 
 /// Reads the files that mappings consist of, so that the engine itself touches no disk.
 pub trait Files {
@@ -50,6 +57,8 @@ pub trait Files {
 pub struct Mapping {
     entity: EntityType,
     version: String,
+    base: String,
+    tables: BTreeMap<String, Arc<plan::CodeTable>>,
     files: Vec<PathBuf>,
     plan: plan::Plan,
     lines: Vec<Line>,
@@ -85,13 +94,8 @@ impl Mapping {
     /// Compiles a mapping file with all that it names; every problem at once.
     pub fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Result<Mapping, Vec<Problem>> {
         let compiled = compile::compile(path, entity, files)?;
-        Ok(Mapping {
-            entity,
-            version: compiled.version,
-            files: compiled.files,
-            plan: compiled.plan,
-            lines: compiled.lines,
-        })
+        let compile::Compiled { plan, version, base, tables, files, lines } = compiled;
+        Ok(Mapping { entity, version, base, tables, files, plan, lines })
     }
 
     /// The entity that a mapping file says it makes, itself or through what it extends; `None` for a file that is
@@ -120,6 +124,31 @@ impl Mapping {
         &self.version
     }
 
+    /// Its name and a digest of all but its code tables' files: two versions with the same one differ only in the
+    /// codes that they know.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Its code tables: name, local code, standard code.
+    pub fn codes(&self) -> BTreeMap<&str, BTreeMap<&str, &str>> {
+        fn pairs(table: &plan::CodeTable) -> BTreeMap<&str, &str> {
+            table.codes.iter().map(|(local, standard)| (local.as_str(), standard.as_str())).collect()
+        }
+        self.tables.iter().map(|(name, table)| (name.as_str(), pairs(table))).collect()
+    }
+
+    /// The CSV file of a code table; `None` where there is no such table, `Some(None)` where its codes stand in the
+    /// mapping itself.
+    pub fn table_file(&self, table: &str) -> Option<Option<&Path>> {
+        self.tables.get(table).map(|table| table.file.as_deref())
+    }
+
+    /// Which code tables a field is read by, given its path in the entity (`groups[3].items[0].flag_source`).
+    pub fn codes_of(&self, path: &str) -> Vec<CodeUse<'_>> {
+        usage::of(&self.plan, path)
+    }
+
     /// Every file that it was compiled from, in the order of reading.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
@@ -131,49 +160,23 @@ impl Mapping {
     }
 }
 
-/// Makes one entity from the parts that several streams gave, with every rule at its usual weight.
+static USUAL: rules::Weights = rules::Weights::usual();
+
+/// Makes one entity from the parts that several streams gave, with every rule at its usual weight. See [`Site`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Composer;
 
 impl Compose for Composer {
     fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-        static USUAL: rules::Weights = rules::Weights::usual();
         compose::compose(key, parts, |_| &USUAL)
     }
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
-        compose::doubt_change(key, before, after)
+        Composer::doubts(key, before, after)
     }
 
-    fn is_news(&self, before: Option<&[u8]>, after: &[u8], now: DateTime<Utc>) -> bool {
-        critical::is_news(before, after, now)
-    }
-}
-
-/// Makes one entity from the parts that several streams gave, under the `[rules]` of their mappings:
-/// those of the stream that gives the header count.
-#[derive(Clone, Debug, Default)]
-pub struct SiteComposer {
-    /// By stream, only those that change something.
-    changed: BTreeMap<String, rules::Weights>,
-}
-
-impl SiteComposer {
-    /// Takes the rules of each stream's mapping.
-    pub fn new<'m>(streams: impl IntoIterator<Item = (String, &'m Mapping)>) -> SiteComposer {
-        let changed = streams.into_iter().filter(|(_, mapping)| !mapping.plan.weights.changed.is_empty());
-        SiteComposer { changed: changed.map(|(stream, mapping)| (stream, mapping.plan.weights.clone())).collect() }
-    }
-}
-
-impl Compose for SiteComposer {
-    fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-        static USUAL: rules::Weights = rules::Weights::usual();
-        compose::compose(key, parts, |stream| self.changed.get(stream).unwrap_or(&USUAL))
-    }
-
-    fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
-        compose::doubt_change(key, before, after)
+    fn told_by_release(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
+        guard::naming_vanished(&*guard::report(key, before)?, guard::report(key, after)?)
     }
 
     fn is_news(&self, before: Option<&[u8]>, after: &[u8], now: DateTime<Utc>) -> bool {

@@ -188,6 +188,8 @@ impl std::fmt::Debug for Expression {
 #[derive(Debug)]
 pub(super) struct CodeTable {
     pub(super) name: String,
+    /// The CSV file that holds it; `None` where all its codes stand in the mapping.
+    pub(super) file: Option<std::path::PathBuf>,
     pub(super) codes: HashMap<String, String>,
     /// Whether an unknown code leaves the field empty and is only told.
     pub(super) flag: bool,

@@ -352,7 +352,7 @@ fn a_report_of_several_streams_is_held_to_the_rules_of_its_headers_mapping() {
     let key = EntityKey::new(EntityType::ExamReport, "main:visit:1");
     let under = |header: &Mapping, other: &Mapping| {
         let streams = [("peis/reports".to_owned(), header), ("lis/results".to_owned(), other)];
-        SiteComposer::new(streams).compose(&key, &parts)
+        Site::new(streams).compose(&key, &parts)
     };
     assert!(matches!(under(&usual, &strict), Outcome::Mapped(_)), "{:?}", under(&usual, &strict));
     let Outcome::Held(held) = under(&strict, &usual) else { panic!("the site's rule was not heard") };

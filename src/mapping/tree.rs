@@ -110,20 +110,28 @@ pub(super) struct Loader<'a> {
     files: &'a dyn Files,
     pub(super) read: Vec<PathBuf>,
     hash: Sha256,
+    /// The same without the files of code tables.
+    base: Sha256,
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'a> Loader<'a> {
     pub(super) fn new(files: &'a dyn Files) -> Loader<'a> {
-        Loader { files, read: Vec::new(), hash: Sha256::new(), problems: Vec::new() }
+        Loader { files, read: Vec::new(), hash: Sha256::new(), base: Sha256::new(), problems: Vec::new() }
     }
 
     /// The text of a file; a problem at `spot` (the place that names it) where it can't be read.
     pub(super) fn text(&mut self, path: &Path, spot: Option<&Spot>) -> Option<String> {
+        let text = self.codes(path, spot)?;
+        hash(&mut self.base, &text);
+        Some(text)
+    }
+
+    /// The text of a file with a code table: which codes it lists does not change what the rest of the mapping does.
+    pub(super) fn codes(&mut self, path: &Path, spot: Option<&Spot>) -> Option<String> {
         match self.files.read(path) {
             Ok(text) => {
-                self.hash.update((text.len() as u64).to_be_bytes());
-                self.hash.update(text.as_bytes());
+                hash(&mut self.hash, &text);
                 if !self.read.iter().any(|seen| seen == path) {
                     self.read.push(path.to_owned());
                 }
@@ -143,6 +151,13 @@ impl<'a> Loader<'a> {
     /// Twelve hexadecimal digits that change with any byte of any file.
     pub(super) fn digest(&self) -> String {
         hex::encode(self.hash.clone().finalize()).chars().take(12).collect()
+    }
+
+    /// A digest of all files but those of code tables, and of these texts.
+    pub(super) fn base<'t>(&self, texts: impl Iterator<Item = &'t str>) -> String {
+        let mut base = self.base.clone();
+        texts.for_each(|text| hash(&mut base, text));
+        hex::encode(base.finalize()).chars().take(32).collect()
     }
 
     /// The file with everything that it extends merged below it.
@@ -189,6 +204,11 @@ impl<'a> Loader<'a> {
         above.pop();
         below.map(|below| merge(below, own, ""))
     }
+}
+
+fn hash(digest: &mut Sha256, text: &str) {
+    digest.update((text.len() as u64).to_be_bytes());
+    digest.update(text.as_bytes());
 }
 
 /// The path of a file that another file names.

@@ -7,6 +7,7 @@
 //! - [`entity`]: the entities that travel, and what they are made of;
 //! - [`identity`]: entity types, keys, sequences and event ids;
 //! - [`finding`]: what a check has to say about a record;
+//! - [`guard`]: changes so large that a person should look first;
 //! - [`outcome`]: what a mapping makes of a record;
 //! - [`event`]: the CloudEvent that carries one version of an entity upstream;
 //! - [`schema`]: the JSON Schemas, made from these types.
@@ -15,6 +16,7 @@ pub mod canonical;
 pub mod entity;
 pub mod event;
 pub mod finding;
+pub mod guard;
 pub mod identity;
 pub mod outcome;
 pub mod schema;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::guard::{Change, Guards};
 use super::{EntityKey, EntityType, Finding};
 
 /// What the mapping made of one entity in a record.
@@ -119,6 +120,38 @@ pub trait Compose: Send + Sync {
     /// it may. Both are the `data` of an entity that should be upstream. A person may release it.
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
         let _ = (key, before, after);
+        None
+    }
+
+    /// The `data` of a version that was doubted because of what it lacks, with an issue that names this: what goes
+    /// upstream once the doubt is settled. `None` where the version goes as it is.
+    fn told_by_release(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
+        let _ = (key, before, after);
+        None
+    }
+
+    /// The thresholds of a stream's catalogue (`source/stream`); `None` where its changes are not guarded.
+    fn guards(&self, stream: &str) -> Option<Guards> {
+        let _ = stream;
+        None
+    }
+
+    /// What is doubtful in changes of a catalogue that come together. `total` is how many entities the catalogue has.
+    fn doubt_changes(&self, stream: &str, changes: &[Change<'_>], total: usize) -> Vec<Finding> {
+        let _ = (stream, changes, total);
+        Vec::new()
+    }
+
+    /// The codes of the groups that an entity is made of, where a dictionary of groups is read and should know them.
+    fn named_groups(&self, key: &EntityKey, data: &[u8]) -> Vec<String> {
+        let _ = (key, data);
+        Vec::new()
+    }
+
+    /// Why an entity may not go upstream beside these groups: each code with the `data` that the dictionary has for
+    /// it, `None` where it has none.
+    fn doubt_groups(&self, key: &EntityKey, groups: &[(String, Option<Vec<u8>>)]) -> Option<Held> {
+        let _ = (key, groups);
         None
     }
 

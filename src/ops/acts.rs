@@ -42,7 +42,11 @@ pub async fn retry(store: &Store, again: &Again, filter: HeldFilter, who: &str) 
         if report.without_stream > 0 {
             done.problems.push(format!("{} records are of a stream that is not configured", report.without_stream));
         }
-        if report.still_held > report.without_stream {
+        if report.unrouted > 0 {
+            let text = format!("{} records fit none of their source's streams, or more than one", report.unrouted);
+            done.problems.push(text);
+        }
+        if report.still_held > report.without_stream + report.unrouted {
             done.problems.push("the mapping in force does not accept them either: show an item to see why".into());
         }
     }
@@ -54,7 +58,7 @@ pub async fn retry(store: &Store, again: &Again, filter: HeldFilter, who: &str) 
                 Err(error @ (Error::Superseded | Error::Refused(_))) => done.problem(error.to_string()),
                 Err(error) => return Err(error),
             },
-            _ => done.problem("a bulk withdrawal is released or dismissed, not retried".to_owned()),
+            _ => done.problem("this is released or dismissed, not retried".to_owned()),
         }
     }
     Ok(done)

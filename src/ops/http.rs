@@ -20,10 +20,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::codes::{self, MapCode, MapError, Mapped};
 use super::health::Level;
 use super::report::State;
 use super::{acts, mask, metrics};
 use crate::intake::StreamState;
+use crate::intake::codes::{CodesError, Unmapped, unmapped};
 use crate::store::{self, HeldDetail, HeldFilter, Reader};
 
 const PAGE: &str = include_str!("web/page.html");
@@ -64,6 +66,8 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/api/outbox", get(outbox_list))
         .route("/api/outbox/{id}", get(outbox_show))
         .route("/api/explain", get(explain))
+        .route("/api/codes", get(codes_list))
+        .route("/api/codes/map", post(codes_map))
         .route("/api/upstream/reset", post(reset))
         .layer(middleware::from_fn(doors))
         .with_state(Arc::new(state));
@@ -112,6 +116,8 @@ enum Failure {
     /// The request lacks something that the audit log needs, or says too little on what to act.
     Incomplete(&'static str),
     Store(store::Error),
+    /// A code can't be added to its table.
+    Codes(CodesError),
 }
 
 impl IntoResponse for Failure {
@@ -119,6 +125,13 @@ impl IntoResponse for Failure {
         let error = match self {
             Failure::Incomplete(text) => {
                 return (StatusCode::BAD_REQUEST, Json(json!({ "error": text }))).into_response();
+            }
+            Failure::Codes(error) => {
+                let status = match error {
+                    CodesError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                    _ => StatusCode::CONFLICT,
+                };
+                return (status, Json(json!({ "error": connector_api::chain(&error) }))).into_response();
             }
             Failure::Store(error) => error,
         };
@@ -414,6 +427,25 @@ struct Asked {
 
 async fn explain(Extract(state): Shared, Query(asked): Query<Asked>) -> Answer<store::Explained> {
     Ok(Json(state.store.read(move |reader| reader.explain(&asked.q)).await?))
+}
+
+async fn codes_list(Extract(state): Shared) -> Answer<Vec<Unmapped>> {
+    let codes = state.store.read(Reader::unknown_codes).await?;
+    Ok(Json(unmapped(state.again.readers(), codes)))
+}
+
+async fn codes_map(Extract(state): Shared, Json(asked): Json<MapCode>) -> Answer<Mapped> {
+    if asked.who.trim().is_empty() {
+        return Err(Failure::Incomplete("say who acts: the audit log keeps it"));
+    }
+    let unknown = state.store.read(Reader::unknown_codes).await?;
+    let done = codes::map(&state.store, state.again.readers(), unknown, &asked).await;
+    let mapped = done.map_err(|error| match error {
+        MapError::Codes(error) => Failure::Codes(error),
+        MapError::Store(error) => Failure::Store(error),
+    })?;
+    let applied = if state.reload.ask() { "now" } else { "reload" };
+    Ok(Json(Mapped { applied, ..mapped }))
 }
 
 async fn reset(Extract(state): Shared) -> Json<serde_json::Value> {

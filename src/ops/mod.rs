@@ -1,6 +1,8 @@
 //! What people and monitors see of a running agent.
 
 pub mod acts;
+pub mod canary;
+pub mod codes;
 pub mod health;
 pub mod http;
 pub mod mask;

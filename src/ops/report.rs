@@ -10,13 +10,13 @@ use connector_api::{StreamId, Value, Watermark};
 use serde::Serialize;
 
 use super::health::{Health, Level, Reason, hours, spoken, too_silent};
-use super::{TaskState, TaskStatus, mask};
+use super::{TaskState, TaskStatus, canary, mask};
 use crate::clock::Clock;
 use crate::config::Expect;
 use crate::delivery;
 use crate::intake::{Again, Board, Gate, StreamState, StreamStatus};
 use crate::model::WAITING;
-use crate::store::{self, Overview, Store};
+use crate::store::{self, Onboarding, Overview, Store};
 
 /// Undelivered for longer than this is worth a look, even if upstream seems to be there.
 const OLD: Duration = Duration::from_secs(15 * 60);
@@ -50,6 +50,8 @@ pub struct State {
     pub run: String,
     /// The hospital's time zone.
     pub zone: Tz,
+    /// When a jump of a daily share is worth a look.
+    pub watched: super::canary::Watched,
     /// When silence of a stream is a failure.
     pub expectations: Vec<(StreamId, Expect)>,
     /// The store.
@@ -60,6 +62,8 @@ pub struct State {
     pub gate: Arc<Gate>,
     /// Maps held records again.
     pub again: Again,
+    /// Asks the process to load its configuration again.
+    pub reload: Arc<super::codes::Reload>,
     /// The delivery that runs now.
     pub delivery: Arc<dyn Fn() -> delivery::Handle + Send + Sync>,
     /// The statuses of the tasks.
@@ -115,6 +119,11 @@ impl State {
         let mut reasons = Vec::new();
         reasons.extend(report.streams.iter().filter_map(stream_reason));
         reasons.extend(self.silences(&report));
+        let (watched, zone, now) = (self.watched.clone(), self.zone, report.now);
+        let read = move |reader: &store::Reader| Ok((canary::read(reader, &watched, zone, now)?, reader.onboarding()?));
+        let (days, waiting) = self.store.read(read).await?;
+        reasons.extend(canary::reasons(&days, &self.watched, self.zone, report.now));
+        reasons.extend(waiting.iter().map(onboarding_reason));
         reasons.extend(upstream_reason(&report));
         reasons.extend(store_reasons(&report.store));
         reasons.extend(report.tasks.iter().filter_map(|task| task_reason(task, report.now)));
@@ -197,6 +206,29 @@ fn stream_reason(stream: &StreamStatus) -> Option<Reason> {
         text: failure.message.clone(),
         next: failure.hint.clone().unwrap_or(tries),
     })
+}
+
+fn onboarding_reason(waiting: &Onboarding) -> Reason {
+    let (text, next) = match waiting.held_id {
+        Some(id) => (
+            "its first sample is not in order: its events are kept and not delivered".to_owned(),
+            format!(
+                "`hisync held show {id}` says why; correct the mapping, or let it start: `hisync held release {id}`"
+            ),
+        ),
+        None => (
+            "new: its events are delivered once its first sample is judged".to_owned(),
+            "nothing; the stream's `onboarding` says when that is".to_owned(),
+        ),
+    };
+    Reason {
+        code: "onboarding",
+        level: Level::Attention,
+        since: Some(waiting.since),
+        subject: format!("stream {}", waiting.stream),
+        text,
+        next,
+    }
 }
 
 fn upstream_reason(report: &Report) -> Option<Reason> {

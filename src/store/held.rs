@@ -6,7 +6,7 @@
 use super::ledger::{self, Origin};
 use super::prepare::Hash;
 use super::writer::Tx;
-use super::{Error, snapshot};
+use super::{Error, guard, onboarding, snapshot};
 use crate::model::WAITING;
 
 /// Where an item comes from.
@@ -18,6 +18,10 @@ pub(super) enum Leg {
     Outbox,
     /// Too many entities missing from a snapshot.
     Withdrawal,
+    /// A catalogue that changed too much at once.
+    Change,
+    /// A new stream whose first sample is not in order.
+    Start,
 }
 
 impl Leg {
@@ -26,6 +30,8 @@ impl Leg {
             Leg::Record => "record",
             Leg::Outbox => "outbox",
             Leg::Withdrawal => "withdrawal",
+            Leg::Change => "change",
+            Leg::Start => "start",
         }
     }
 
@@ -33,6 +39,8 @@ impl Leg {
         match text {
             "outbox" => Leg::Outbox,
             "withdrawal" => Leg::Withdrawal,
+            "change" => Leg::Change,
+            "start" => Leg::Start,
             _ => Leg::Record,
         }
     }
@@ -131,6 +139,7 @@ pub(super) fn close(tx: &mut Tx<'_>, id: i64, state: &str, who: &str, note: &str
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?))
     })?;
     for (leg, reason, waited) in &closed {
+        tx.run("wait no longer", "DELETE FROM waiting WHERE held_id = ?1", (id,))?;
         tx.count_held(Leg::parse(leg).as_str(), reason, -1);
         if *waited && state != "dismissed" {
             told_by_the_whole(tx, id)?;
@@ -282,6 +291,16 @@ pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error>
     let source: String = tx
         .one("read the stream", sql, (item.stream,), |row| row.get(0))?
         .ok_or(Error::NotFound { what: "stream", id: item.stream })?;
+    if item.leg == Leg::Change {
+        let released = guard::release(tx, id, item.stream, &source, "released", who, "")?;
+        audit(tx, who, "held-release", &format!("held/{id}"), &format!("{released} changes"))?;
+        return Ok(0);
+    }
+    if item.leg == Leg::Start {
+        onboarding::start(tx, item.stream, who, "")?;
+        audit(tx, who, "held-release", &format!("held/{id}"), "the stream delivers")?;
+        return Ok(0);
+    }
     if item.leg != Leg::Withdrawal {
         release_change(tx, id, &item, &source, who)?;
         audit(tx, who, "held-release", &format!("held/{id}"), "")?;
@@ -312,23 +331,7 @@ fn release_change(tx: &mut Tx<'_>, id: i64, item: &Item, source: &str, who: &str
         return Err(refused());
     };
     // The record that is held is the latest part of the entity: it was vouched for by itself.
-    let sql = "SELECT p.mapping_id, m.version FROM part p JOIN mapping m ON m.id = p.mapping_id
-               WHERE p.entity_id = ?1 AND p.stream_id = ?2 AND p.archive_id = ?3";
-    let part = tx.one("read a part", sql, (entity, item.stream, archive), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-    })?;
-    let (mapping, version) = part.ok_or_else(refused)?;
-    let key = ledger::key_of(tx, entity)?;
-    let known = ledger::find(tx, &key)?.ok_or_else(refused)?;
-    let whole = ledger::compose(tx, &key, entity)?.map_err(|_| refused())?;
-    let origin = Origin { stream: item.stream, source, mapping, mapping_version: &version, archive: Some(archive) };
-    if let Some(event) = ledger::settle_entity(tx, origin, &key, &known, &whole)? {
-        // The record was counted as held; now the event that it became counts.
-        let sql = "UPDATE disposition SET fate = 'event', event_id = ?3, held_id = NULL WHERE archive_id = ?1
-                   AND n = (SELECT min(n) FROM disposition WHERE archive_id = ?1 AND held_id = ?2)";
-        let counted = tx.run("release a held item", sql, (archive, id, event))? > 0;
-        tx.count(item.stream, key.entity.as_str(), counted.then_some("held"), Some("queued"));
-    }
+    guard::follow(tx, id, (item.stream, source), entity, archive)?.ok_or_else(refused)?;
     super::attachments::release(tx, entity)?;
     close(tx, id, "released", who, "")?;
     supersede_covered(tx, entity)
@@ -342,6 +345,9 @@ pub(super) fn dismiss(tx: &mut Tx<'_>, id: i64, who: &str, reason: &str) -> Resu
     }
     if item.leg == Leg::Withdrawal {
         snapshot::refuse(tx, id, item.stream)?;
+    }
+    if let (Leg::Record, Some(archive)) = (item.leg, item.archive) {
+        super::codes::forget(tx, archive)?;
     }
     audit(tx, who, "held-dismiss", &format!("held/{id}"), reason)
 }

@@ -1,18 +1,25 @@
 //! Commits a batch: what is new is archived, compared, queued or held, in one transaction (P2).
 
+use std::sync::PoisonError;
+
+use super::codes;
+use super::guard::{self, Decision};
 use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
 use super::writer::{Name, Progress, Tx};
-use super::{Committed, Error, RecordReceipt, attachments, prepare, snapshot};
+use super::{Committed, Error, RecordReceipt, attachments, onboarding, prepare, snapshot};
 use crate::model::{EntityKey, EntityType, Finding, Held, Severity};
 
 /// The stream's row as the batch found it.
 struct Stream<'a> {
     id: i64,
+    name: &'a str,
     source: &'a str,
     /// The number of this snapshot; 0 where the batch is none.
     scan: i64,
+    /// What is to be done with the changes of this snapshot; `None` where the batch is none.
+    decision: Option<Decision>,
 }
 
 /// The latest part of an entity from the stream.
@@ -50,7 +57,10 @@ pub(super) enum Fate {
 }
 
 pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Error> {
-    let stream = open_stream(tx, batch)?;
+    let mut stream = open_stream(tx, batch)?;
+    if batch.snapshot.is_some() {
+        stream.decision = Some(guard::examine(tx, stream.id, batch)?);
+    }
     let mut committed = Committed::default();
     let (mut stored, mut resent, mut reread) = (0_i64, 0_i64, 0_i64);
     // A row without identity could be any of those that seem to be missing.
@@ -66,6 +76,10 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Error>
         }
         committed.receipts.push(receipt);
     }
+    if let Some(Decision::Release(held, note)) = stream.decision {
+        guard::release(tx, held, stream.id, stream.source, "released", "hisync", note)?;
+    }
+    guard::reconsider(tx)?;
     if let Some(policy) = batch.snapshot
         && sound
     {
@@ -96,7 +110,7 @@ fn open_stream<'a>(tx: &mut Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Erro
         && batch.snapshot.is_none()
         && let Some(id) = tx.known(Name::Stream, &batch.stream)
     {
-        return Ok(Stream { id, source: &batch.source, scan: 0 });
+        return Ok(Stream { id, name: &batch.stream, source: &batch.source, scan: 0, decision: None });
     }
     let sql = "SELECT id, scan, watermark FROM stream WHERE name = ?1";
     let found = tx.one("read the stream", sql, (&batch.stream,), |row| {
@@ -106,7 +120,12 @@ fn open_stream<'a>(tx: &mut Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Erro
         Some(found) => found,
         None => {
             let sql = "INSERT INTO stream (name, source) VALUES (?1, ?2)";
-            (tx.insert("add the stream", sql, (&batch.stream, &batch.source))?, 0, None)
+            let id = tx.insert("add the stream", sql, (&batch.stream, &batch.source))?;
+            let judged = tx.shared.starts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&batch.stream);
+            if judged {
+                onboarding::begin(tx, id)?;
+            }
+            (id, 0, None)
         }
     };
     if let Some((from, _)) = &batch.advance
@@ -115,10 +134,11 @@ fn open_stream<'a>(tx: &mut Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Erro
         return Err(Error::WatermarkMoved { stream: batch.stream.clone() });
     }
     tx.learn(Name::Stream, &batch.stream, id);
-    Ok(Stream { id, source: &batch.source, scan: if batch.snapshot.is_some() { scan + 1 } else { 0 } })
+    let scan = if batch.snapshot.is_some() { scan + 1 } else { 0 };
+    Ok(Stream { id, name: &batch.stream, source: &batch.source, scan, decision: None })
 }
 
-fn mapping_row(tx: &mut Tx<'_>, version: &str) -> Result<i64, Error> {
+pub(super) fn mapping_row(tx: &mut Tx<'_>, version: &str) -> Result<i64, Error> {
     if let Some(id) = tx.known(Name::Mapping, version) {
         return Ok(id);
     }
@@ -157,6 +177,7 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
         for (found, outcome) in known.iter().zip(&record.outcomes) {
             if let (Some(ledger), false) = (&found.ledger, is_alarm(outcome)) {
                 seen(tx, stream, ledger.id)?;
+                guard::agrees(tx, (stream.id, stream.source), ledger.id)?;
             }
         }
         return Ok(RecordReceipt::Reread);
@@ -348,6 +369,7 @@ fn apply(
     match outcome {
         Prepared::Mapped(good) => {
             let (entity, fate) = apply_good(tx, stream, origin, record, good, known, archive)?;
+            codes::note(tx, stream.id, good.key.entity.as_str(), Some(entity), archive, &good.unknown)?;
             Ok((Some(entity), fate))
         }
         Prepared::Held(doubtful) => {
@@ -358,6 +380,7 @@ fn apply(
             if let Some(entity) = entity {
                 seen(tx, stream, entity)?;
             }
+            codes::note(tx, stream.id, doubtful.kind, entity, archive, &doubtful.unknown())?;
             let id = hold(tx, origin, entity, record.digest, doubtful, archive)?;
             Ok((entity, Fate::Held(id)))
         }
@@ -470,8 +493,17 @@ fn apply_good(
                 let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
                 return Ok((ledger.id, Fate::Held(id)));
             }
+            if let Some((doubtful, waits)) = guard::doubt_groups(tx, &good.key, &ledger, &whole)? {
+                let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
+                guard::wait(tx, id, &waits)?;
+                return Ok((ledger.id, Fate::Held(id)));
+            }
             if !ledger.fresh {
                 held::supersede_covered(tx, ledger.id)?;
+            }
+            guard::arrived(tx, &good.key, &good.search);
+            if let Some(id) = guard::holds(tx, (stream.id, stream.name), stream.decision, &good.key, &ledger, &whole)? {
+                return Ok((ledger.id, Fate::Held(id)));
             }
             let event = ledger::settle_entity(tx, origin, &good.key, &ledger, &whole)?;
             Ok((ledger.id, event.map_or(Fate::Unchanged, Fate::Event)))
@@ -540,6 +572,7 @@ fn again(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, archive: i64, ma
         }
         _ => return Err(Error::NotFound { what: "archived record of this stream", id: archive }),
     }
+    codes::forget(tx, archive)?;
     let mut before = dispositions(tx, archive)?;
     let open = held::open_of_archive(tx, archive)?;
     let mut after = Vec::new();

@@ -22,9 +22,9 @@ use crate::model::{
 pub(super) struct Ledger {
     pub(super) id: i64,
     /// The newest event is an upsert.
-    present: bool,
+    pub(super) present: bool,
     sequence: Sequence,
-    hash: Option<Hash>,
+    pub(super) hash: Option<Hash>,
     /// Made in this transaction: nothing of it can lie in the outbox, or be held.
     pub(super) fresh: bool,
 }
@@ -143,7 +143,7 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
 }
 
 /// The data of an entity's newest event.
-const NEWEST: &str = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
+pub(super) const NEWEST: &str = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
     WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
 
 /// Why the entity's next version may not follow its newest event by itself.
@@ -161,7 +161,7 @@ pub(super) fn doubt_change(
         Err(Error::Unreadable(_)) => return unreadable(key, VERSION).map(Some),
         before => before?,
     };
-    let after = data(tx, "SELECT codec, size, body FROM content WHERE id = ?1", next.content)?;
+    let after = data(tx, CONTENT, next.content)?;
     let (Some(before), Some(after)) = (before, after) else { return Ok(None) };
     tx.shared.composer.doubt_change(key, &before, &after).map(super::prepare::doubtful).transpose()
 }
@@ -179,6 +179,9 @@ fn unreadable(key: &EntityKey, message: &str) -> Result<Doubtful, Error> {
     })
 }
 
+/// The data of a content's row.
+pub(super) const CONTENT: &str = "SELECT codec, size, body FROM content WHERE id = ?1";
+
 /// Whether an entity that only tells of something tells anything new.
 fn is_news(tx: &Tx<'_>, ledger: &Ledger, whole: &Whole) -> Result<bool, Error> {
     let before = match ledger.present {
@@ -190,14 +193,14 @@ fn is_news(tx: &Tx<'_>, ledger: &Ledger, whole: &Whole) -> Result<bool, Error> {
         Err(Error::Unreadable(_)) => None,
         before => before?,
     };
-    let Some(after) = data(tx, "SELECT codec, size, body FROM content WHERE id = ?1", whole.content)? else {
+    let Some(after) = data(tx, CONTENT, whole.content)? else {
         return Ok(true);
     };
     let now = DateTime::from_timestamp_micros(tx.now).unwrap_or_default();
     Ok(tx.shared.composer.is_news(before.as_deref(), &after, now))
 }
 
-fn data(tx: &Tx<'_>, sql: &str, id: i64) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn data(tx: &Tx<'_>, sql: &str, id: i64) -> Result<Option<Vec<u8>>, Error> {
     let found = tx.one("read data", sql, (id,), |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
     })?;
@@ -213,26 +216,43 @@ pub(super) fn settle_entity(
     ledger: &Ledger,
     whole: &Whole,
 ) -> Result<Option<i64>, Error> {
+    settle_told(tx, origin, key, ledger, whole, None)
+}
+
+/// Like [`settle_entity`]; upstream is told `told` where that is given, and the next version is compared with `whole`.
+pub(super) fn settle_told(
+    tx: &mut Tx<'_>,
+    origin: Origin<'_>,
+    key: &EntityKey,
+    ledger: &Ledger,
+    whole: &Whole,
+    told_data: Option<&[u8]>,
+) -> Result<Option<i64>, Error> {
     match &whole.absent {
         None if ledger.present && ledger.hash == Some(whole.hash) => Ok(None),
         None if key.entity == EntityType::CriticalValue && !is_news(tx, ledger, whole)? => Ok(None),
-        None => event(tx, origin, key, ledger, EventKind::telling(key.entity), whole).map(Some),
+        None => {
+            let told_whole = told_data.map(|data| stored(tx, None, data)).transpose()?;
+            let sent = told_whole.as_ref().unwrap_or(whole);
+            event(tx, origin, key, ledger, EventKind::telling(key.entity), sent, whole.hash).map(Some)
+        }
         // An alarm that rang has rung.
         Some(_) if key.entity == EntityType::CriticalValue => Ok(None),
         Some(reason) if ledger.present => {
             let taken_back =
                 Withdrawal { key: key.key.clone(), last_sequence: ledger.sequence.to_string(), reason: told(reason) };
             let data = canonical::to_vec(&taken_back).map_err(|_| Error::Unreadable("a withdrawal"))?;
-            let whole = Whole {
-                absent: whole.absent.clone(),
-                hash: Sha256::digest(&data).into(),
-                content: store_content(tx, &pack(&data))?,
-                size: data.len() as i64,
-            };
-            event(tx, origin, key, ledger, EventKind::Withdrawn, &whole).map(Some)
+            let whole = stored(tx, whole.absent.clone(), &data)?;
+            event(tx, origin, key, ledger, EventKind::Withdrawn, &whole, whole.hash).map(Some)
         }
         Some(_) => Ok(None),
     }
+}
+
+/// Stores data as that of a version.
+fn stored(tx: &Tx<'_>, absent: Option<String>, data: &[u8]) -> Result<Whole, Error> {
+    let (hash, size) = (Sha256::digest(data).into(), data.len() as i64);
+    Ok(Whole { absent, hash, content: store_content(tx, &pack(data))?, size })
 }
 
 /// The attributes of an event before its `data`, in the order in which they are sent.
@@ -264,6 +284,7 @@ fn event(
     ledger: &Ledger,
     kind: EventKind,
     whole: &Whole,
+    compared: Hash,
 ) -> Result<i64, Error> {
     let options = &tx.shared.options;
     let sequence = Sequence::next(ledger.sequence, tx.now.unsigned_abs());
@@ -308,8 +329,11 @@ fn event(
         EventKind::Upserted => attachments::named(tx, ledger.id, whole.content)?,
         EventKind::Withdrawn | EventKind::Raised => Vec::new(),
     };
-    let blocked = busy || attachments::lacking(tx, &files)?;
-    let at_once = if key.entity == EntityType::CriticalValue { outbox::URGENT } else { 0 };
+    // An alarm waits for no judgement of its stream: late it is worth nothing.
+    let alarm = key.entity == EntityType::CriticalValue;
+    let blocked =
+        busy || attachments::lacking(tx, &files)? || (!alarm && super::onboarding::waits(tx.conn, origin.stream)?);
+    let at_once = if alarm { outbox::URGENT } else { 0 };
     let ready = (!blocked).then_some(at_once);
     let id = tx.insert(
         "queue an event",
@@ -338,7 +362,7 @@ fn event(
     tx.run(
         "update the ledger",
         "UPDATE entity SET state = ?2, sequence = ?3, hash = ?4 WHERE id = ?1",
-        (ledger.id, if kind == EventKind::Withdrawn { "withdrawn" } else { "present" }, sequence.0 as i64, whole.hash),
+        (ledger.id, if kind == EventKind::Withdrawn { "withdrawn" } else { "present" }, sequence.0 as i64, compared),
     )?;
     attachments::bind(tx, id, &files)?;
     tx.wake |= !blocked;

@@ -11,11 +11,16 @@
 //! ```
 
 mod attachments;
+mod canary;
 mod codec;
+mod codes;
 mod error;
+mod figures;
+mod guard;
 mod held;
 mod ingest;
 mod ledger;
+mod onboarding;
 mod outbox;
 mod prepare;
 mod query;
@@ -29,6 +34,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -42,7 +48,11 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use canary::CanaryDay;
+pub use codes::Codes;
 pub use error::Error;
+pub use figures::{Figures, share};
+pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
 pub use types::*;
 pub use view::*;
@@ -210,6 +220,7 @@ impl Store {
             work: tokio::sync::Notify::new(),
             urgent: writer::Signal::default(),
             files: writer::Signal::default(),
+            starts: Mutex::default(),
         });
         writer::recover(&conn, &shared)?;
         // Whatever lies in the outbox is work.
@@ -223,6 +234,33 @@ impl Store {
             permits: Semaphore::new(READERS),
         };
         Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Says how the first sample of each stream is judged before it delivers (`source/stream`). Streams that are not
+    /// named deliver at once, and so do those of which the store has records already. Before anything is committed.
+    /// A stream that waits and is not named any more starts.
+    pub async fn judge_starts(&self, policies: HashMap<String, StartPolicy>) -> Result<(), Error> {
+        let waiting = self.read_now(Reader::onboarding).await?;
+        let unnamed: Vec<String> =
+            waiting.into_iter().map(|waits| waits.stream).filter(|stream| !policies.contains_key(stream)).collect();
+        *self.inner.shared.starts.lock().unwrap_or_else(PoisonError::into_inner) = policies;
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        self.write("start streams", unnamed.len(), move |tx| onboarding::start_unjudged(tx, &unnamed)).await
+    }
+
+    fn start_policy(&self, stream: &StreamId) -> Option<StartPolicy> {
+        self.inner.shared.starts.lock().unwrap_or_else(PoisonError::into_inner).get(stream.as_str()).copied()
+    }
+
+    /// Spares a stream that delivers further looks.
+    fn has_started(&self, stream: &StreamId) {
+        self.inner.shared.starts.lock().unwrap_or_else(PoisonError::into_inner).remove(stream.as_str());
+    }
+
+    fn now_micros(&self) -> i64 {
+        self.inner.shared.clock.now_micros()
     }
 
     /// Commits a batch with fsync; waiting commits share one transaction.
@@ -377,6 +415,17 @@ impl Store {
     pub async fn audit(&self, who: &str, act: &str, subject: &str, detail: &str) -> Result<(), Error> {
         let [who, act, subject, detail] = [who, act, subject, detail].map(str::to_owned);
         self.write("write the audit log", 1, move |tx| held::audit(tx, &who, &act, &subject, &detail)).await
+    }
+
+    /// Notes the code tables of a version of a mapping (`base` is its digest without them), so that a version that
+    /// only knows more codes concerns no records but those that hold them. Costs a look where it is noted already.
+    pub async fn remember_codes(&self, version: &str, base: &str, codes: Codes) -> Result<(), Error> {
+        let (version, base) = (version.to_owned(), base.to_owned());
+        let asked = version.clone();
+        if self.read_now(move |reader| reader.knows_codes_of(&asked)).await? {
+            return Ok(());
+        }
+        self.write("note a mapping's codes", 1, move |tx| codes::remember(tx, &version, &base, &codes)).await
     }
 
     /// Reads on a thread that may block, beside the writer.

@@ -255,17 +255,36 @@ fn finish(
     promote(tx, &list(&[row.entity]))
 }
 
-/// Makes the oldest open entry of each entity of a list (JSON) its head, unless upstream still lacks a
-/// file that it names.
+/// What a queued event may still wait for besides those before it: a file that upstream lacks, and the judgement of
+/// its stream. An alarm waits for neither.
+const CLEAR: &str = "NOT EXISTS (SELECT 1 FROM event_attachment e JOIN attachment a ON a.digest = e.digest
+                       WHERE e.event_id = outbox.id AND a.confirmed_at IS NULL)
+     AND (NOT EXISTS (SELECT 1 FROM onboarding b WHERE b.stream_id = outbox.stream_id AND b.state = 'waiting')
+       OR EXISTS (SELECT 1 FROM entity n WHERE n.id = outbox.entity_id AND n.type = 'critical_value'))";
+
+/// Makes the oldest open entry of each entity of a list (JSON) its head, unless it waits for something else.
 pub(super) fn promote(tx: &mut Tx<'_>, entities: &str) -> Result<(), Error> {
     let sql = format!(
         "UPDATE outbox SET ready_at = {AT_ONCE} WHERE state = 'queued' AND ready_at IS NULL AND id IN
            (SELECT (SELECT min(o.id) FROM outbox o WHERE o.entity_id = j.value AND o.done_at IS NULL)
             FROM json_each(?1) j)
-          AND NOT EXISTS (SELECT 1 FROM event_attachment e JOIN attachment a ON a.digest = e.digest
-                          WHERE e.event_id = outbox.id AND a.confirmed_at IS NULL)"
+          AND {CLEAR}"
     );
     if tx.run("settle", &sql, (entities,))? > 0 {
+        tx.wake = true;
+    }
+    Ok(())
+}
+
+/// Makes the heads of a stream due that waited for its judgement alone.
+pub(super) fn start(tx: &mut Tx<'_>, stream: i64) -> Result<(), Error> {
+    let sql = format!(
+        "UPDATE outbox SET ready_at = {AT_ONCE} WHERE stream_id = ?1 AND state = 'queued' AND ready_at IS NULL
+           AND done_at IS NULL AND NOT EXISTS
+             (SELECT 1 FROM outbox o WHERE o.entity_id = outbox.entity_id AND o.done_at IS NULL AND o.id < outbox.id)
+           AND {CLEAR}"
+    );
+    if tx.run("start a stream", &sql, (stream,))? > 0 {
         tx.wake = true;
     }
     Ok(())

@@ -6,6 +6,7 @@ use connector_api::Raw;
 use sha2::{Digest as _, Sha256};
 
 use super::codec::{Packed, pack};
+use super::codes::{self, Unknown};
 use super::{Error, Incoming, IncomingBatch, SnapshotPolicy, attachments};
 use crate::model::{EntityKey, EntityType, Finding, Held, Mapped, Outcome, Severity, Wish};
 
@@ -65,6 +66,8 @@ pub(super) struct Good {
     pub(super) hash: Hash,
     pub(super) data: Packed,
     pub(super) search: Vec<String>,
+    /// Codes that no table knows, delivered as issues.
+    pub(super) unknown: Vec<Unknown>,
     pub(super) files: Vec<attachments::Prepared>,
     /// How it joins the other parts, as it is stored.
     pub(super) assembly: Option<String>,
@@ -180,6 +183,7 @@ fn good(mapped: Mapped) -> Result<Good, Error> {
         },
         hash: Sha256::digest(&mapped.data).into(),
         data: pack(&mapped.data),
+        unknown: codes::flagged(&mapped.data),
         search: mapped.search,
         files: mapped.files.into_iter().map(attachments::prepare).collect(),
         assembly: assembly.map_err(|_| Error::Unreadable("how parts join"))?,

@@ -1,6 +1,7 @@
 //! Reading the store without changing it.
 
 mod archive;
+mod codes;
 mod explain;
 mod held;
 mod outbox;
@@ -54,7 +55,10 @@ impl Reader {
         let outbox: BTreeMap<String, i64> =
             self.counters("outbox")?.into_iter().filter(|(.., n)| *n != 0).map(|(_, name, n)| (name, n)).collect();
         let depth = outbox.iter().filter(|(state, _)| !matches!(state.as_str(), "delivered" | "held"));
-        let sql = "SELECT created_at FROM outbox INDEXED BY outbox_open WHERE done_at IS NULL ORDER BY id LIMIT 1";
+        let sql = "SELECT created_at FROM outbox INDEXED BY outbox_open WHERE done_at IS NULL
+                     AND (stream_id NOT IN (SELECT stream_id FROM onboarding WHERE state = 'waiting')
+                       OR EXISTS (SELECT 1 FROM entity n WHERE n.id = entity_id AND n.type = 'critical_value'))
+                   ORDER BY id LIMIT 1";
         let oldest = self.one("read the outbox", sql, (), |row| row.get::<_, i64>(0))?;
         let held = self.counters("held")?.into_iter().filter(|(.., n)| *n != 0);
         Ok(Overview {

@@ -17,8 +17,11 @@ const LOCK_NAME: &str = "hisync.lock";
 const APPLICATION_ID: i64 = 0x6869_7379;
 
 /// The layout's history; the position plus one is the layout's number. Forward only.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_attachments.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_attachments.sql"),
+    include_str!("migrations/0003_workflow.sql"),
+];
 
 const BUSY: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 128;

@@ -7,6 +7,7 @@ use connector_api::{Advance, Raw, Value};
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::guard::{Change, Guards};
 use crate::model::{
     Assembly, CloudEvent, Compose, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING, Wish,
 };
@@ -17,6 +18,7 @@ mod attachments;
 mod commit;
 mod crash;
 mod deliver;
+mod guards;
 mod machine;
 mod parts;
 mod snapshots;
@@ -53,10 +55,51 @@ impl Compose for Joiner {
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
         let stranger = |data: &[u8]| String::from_utf8_lossy(data).contains("stranger");
+        let says = |data: &[u8], word| String::from_utf8_lossy(data).contains(word);
+        if says(before, "whole") && says(after, "torn") {
+            let Outcome::Held(held) = doubtful(Some(key.clone()), "result-vanished") else { return None };
+            return Some(held);
+        }
         match doubtful(Some(key.clone()), "another-person") {
             Outcome::Held(held) if !stranger(before) && stranger(after) => Some(held),
             _ => None,
         }
+    }
+
+    fn told_by_release(&self, _: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
+        let says = |data: &[u8], word| String::from_utf8_lossy(data).contains(word);
+        (says(before, "whole") && says(after, "torn")).then(|| br#"{"v":"torn, and it says so"}"#.to_vec())
+    }
+
+    fn guards(&self, stream: &str) -> Option<Guards> {
+        (stream == guards::GUARDED).then(Guards::default)
+    }
+
+    fn doubt_changes(&self, _: &str, changes: &[Change<'_>], _: usize) -> Vec<Finding> {
+        let jumps = |data: Option<&[u8]>| data.is_some_and(|data| String::from_utf8_lossy(data).contains("jump"));
+        let doubtful = changes.iter().filter(|change| change.before.is_some() && jumps(change.after));
+        doubtful.map(|change| Finding::new("price-jump", Severity::Hold, "", "").value(&change.key.key)).collect()
+    }
+
+    fn named_groups(&self, _: &EntityKey, data: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(data).into_owned();
+        text.split('"').filter(|word| word.starts_with("G")).map(str::to_owned).collect()
+    }
+
+    fn doubt_groups(&self, key: &EntityKey, groups: &[(String, Option<Vec<u8>>)]) -> Option<Held> {
+        let unknown: Vec<Finding> = groups
+            .iter()
+            .filter(|(_, known)| known.is_none())
+            .map(|(code, _)| Finding::new("group-unknown", Severity::Hold, "items", "").value(code))
+            .collect();
+        let held = Held {
+            entity: Some(key.entity),
+            key: Some(key.clone()),
+            reason: "group-unknown".into(),
+            findings: unknown,
+            search: vec![],
+        };
+        (!held.findings.is_empty()).then_some(held)
     }
 }
 

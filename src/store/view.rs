@@ -78,7 +78,7 @@ impl Overview {
 /// How many open held items have a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HeldCount {
-    /// `record`, `outbox` or `withdrawal`.
+    /// `record`, `outbox`, `withdrawal`, `change` or `start`.
     pub leg: String,
     /// The reason code.
     pub reason: String,
@@ -129,7 +129,7 @@ pub struct HeldFilter {
 pub struct HeldSummary {
     /// Its id.
     pub id: i64,
-    /// `record`, `outbox` or `withdrawal`.
+    /// `record`, `outbox`, `withdrawal`, `change` or `start`.
     pub leg: String,
     /// `open`, `retried`, `released`, `dismissed` or `superseded`.
     pub state: String,
@@ -355,9 +355,11 @@ pub struct Version {
     pub history: Vec<Attempt>,
 }
 
-/// A local code that no table knows, counted over the open held items.
+/// A local code that no table knows, counted over the records that hold it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnknownCode {
+    /// Its row.
+    pub id: i64,
     /// `source/stream`.
     pub stream: String,
     /// The entity's type.
@@ -366,12 +368,16 @@ pub struct UnknownCode {
     pub path: String,
     /// The source's code.
     pub value: String,
-    /// In how many held items.
+    /// In how many records, of each entity the newest.
     pub count: i64,
-    /// When the oldest of them was opened.
+    /// How many of them are held for it; the others were delivered with an issue.
+    pub held: i64,
+    /// When it was met first.
     pub first_seen_at: DateTime<Utc>,
-    /// When the newest of them was opened.
+    /// When it was met last.
     pub last_seen_at: DateTime<Utc>,
-    /// One of them.
-    pub sample_held_id: i64,
+    /// One of the records, in the archive.
+    pub sample_archive_id: i64,
+    /// One of the held items.
+    pub sample_held_id: Option<i64>,
 }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Params, Row};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{Error, Options, outbox, query, schema};
+use super::{Error, Options, StartPolicy, outbox, query, schema};
 use crate::clock::Clock;
 use crate::model::SharedComposer;
 
@@ -32,6 +32,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// Rung when an entry may have become due.
     pub(super) work: Notify,
+    /// How new streams are judged before they deliver.
+    pub(super) starts: Mutex<HashMap<String, StartPolicy>>,
     /// Rung when something that must not wait behind others has been queued.
     pub(super) urgent: Signal,
     /// Rung when a file is to be sent.
@@ -160,13 +162,23 @@ pub(super) struct Tx<'a> {
     pub(super) now: i64,
     /// Set where an entry may have become due.
     pub(super) wake: bool,
+    /// Codes of groups that a dictionary has (anew), for what waits for them.
+    pub(super) arrived: Vec<String>,
     sums: Sums,
     known: [&'a Names; 2],
 }
 
 impl<'a> Tx<'a> {
     fn new(conn: &'a Connection, shared: &'a Shared, known: [&'a Names; 2]) -> Tx<'a> {
-        Tx { conn, shared, now: shared.clock.now_micros(), wake: false, sums: Sums::default(), known }
+        Tx {
+            conn,
+            shared,
+            now: shared.clock.now_micros(),
+            wake: false,
+            arrived: Vec::new(),
+            sums: Sums::default(),
+            known,
+        }
     }
 
     /// The id of a row, where this transaction or one before has seen it.

@@ -101,3 +101,62 @@ async fn an_old_record_never_overwrites_a_newer_one() {
     assert!(overview(&agent).await.totals["exam_report"].adds_up);
     agent.stop().await;
 }
+
+/// The unknown codes as the command lists them.
+fn unmapped(site: &Site) -> Json {
+    let (code, list) = hisync_json(&site.config, &["codes", "unmapped"]);
+    assert_eq!(code, 0);
+    list
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_is_added_to_its_table_and_maps_again_what_it_concerns() {
+    let (site, agent) = with_an_unknown_code().await;
+    let list = unmapped(&site);
+    let code = &list[0];
+    assert_eq!(
+        (&code["table"], &code["value"], &code["count"], &code["held"], list.as_array().unwrap().len()),
+        (&Json::from("flag"), &Json::from("※"), &Json::from(1), &Json::from(1), 1),
+        "{list}"
+    );
+    assert!(code["source_field"].is_string() && code["first_seen_at"].is_string(), "{code}");
+    let (exit, _, err) = refused(&site, &["codes", "map", "flags", "※", "abnormal"]);
+    assert!(exit == 1 && err.contains("flag"), "{err}");
+    let (exit, _, err) = refused(&site, &["codes", "map", "flag", "※", "abnormal"]);
+    assert!(exit == 1 && err.contains("--stream: lab/reports, peis/reports"), "{err}");
+    let (exit, _, err) = refused(&site, &["codes", "map", "flag", "※", "strange", "--stream", REPORTS]);
+    assert!(exit == 1 && err.contains("would not accept"), "{err}");
+    let (exit, done) = hisync_json(
+        &site.config,
+        &["codes", "map", "flag", "※", "abnormal", "--name", "异常", "--who", "wang", "--stream", REPORTS],
+    );
+    assert_eq!((exit, &done["concerned"], &done["applied"]), (0, &Json::from(1), &Json::from("reload")), "{done}");
+    let table = std::fs::read_to_string(site.folder.path().join(TABLE)).unwrap();
+    assert!(table.ends_with("※,异常,abnormal,\n"), "{table}");
+    let (exit, _, err) = refused(&site, &["codes", "map", "flag", "※", "abnormal", "--stream", REPORTS]);
+    assert!(exit == 1 && err.contains("says already"), "{err}");
+    agent.stop().await;
+    let agent = site.start().await;
+    eventually("the report to arrive", async || reports(&site).len() == 1).await;
+    assert_eq!(unmapped(&site), Json::Array(vec![]));
+    delivered(&agent).await;
+    assert!(overview(&agent).await.totals["exam_report"].adds_up);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_is_added_while_no_agent_runs_and_applied_at_the_next_start() {
+    let (site, agent) = with_an_unknown_code().await;
+    agent.stop().await;
+    assert_eq!(unmapped(&site)[0]["table"], "flag");
+    let (exit, done) = hisync_json(&site.config, &["codes", "map", "flag", "※", "abnormal", "--stream", REPORTS]);
+    assert_eq!((exit, &done["applied"]), (0, &Json::from("start")), "{done}");
+    let agent = site.start().await;
+    eventually("the report to arrive", async || reports(&site).len() == 1).await;
+    agent.stop().await;
+}
+
+fn refused(site: &Site, arguments: &[&str]) -> (i32, String, String) {
+    let config = site.config.to_string_lossy();
+    super::support::hisync(&[arguments, &["-c", &config]].concat())
+}

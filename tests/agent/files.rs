@@ -53,6 +53,7 @@ mapping = "push.toml"
 path = "/reports"
 format = "json"
 document_part = "report"
+onboarding = { records = 1 }
 "#,
     );
     std::fs::write(&site.config, config).unwrap();

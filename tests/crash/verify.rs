@@ -51,12 +51,38 @@ fn facts(event: &Json) -> Option<Facts> {
     Some(facts)
 }
 
+/// What the subject of a critical value begins with.
+const ALARM: &str = "critical_value/";
+
+/// The critical values in reports that upstream has and of which it was not told.
+fn untold(latest: &BTreeMap<&str, &Json>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (subject, event) in latest {
+        let Some(report) = subject.strip_prefix("exam_report/") else { continue };
+        for group in list(&event["data"], "groups") {
+            let critical =
+                |item: &&Json| item["is_critical"] == true || text(item, "/flag_source").starts_with("critical_");
+            for item in list(group, "items").iter().filter(critical) {
+                let (code, instance) = (text(item, "/item_code"), text(item, "/instance"));
+                let alarm = format!("{ALARM}{report}/{}/{code}/{instance}", text(group, "/group_code"));
+                let told = latest.get(alarm.as_str()).map(|event| text(&event["data"], "/value_raw"));
+                if told != Some(text(item, "/value_raw")) {
+                    found.push(format!("{alarm}: upstream was told {told:?}"));
+                }
+            }
+        }
+    }
+    found
+}
+
 /// The differences between what upstream has last and what it must have.
 pub(crate) fn differences(applied: &[Json], wanted: &Wanted) -> Vec<String> {
     let latest: BTreeMap<&str, &Json> =
         applied.iter().map(|line| (text(line, "/event/subject"), &line["event"])).collect();
-    let subjects: BTreeSet<&str> = latest.keys().copied().chain(wanted.keys().map(String::as_str)).collect();
-    let mut found = Vec::new();
+    // What was told stays told, whatever the report says since.
+    let lasting = latest.keys().copied().filter(|subject| !subject.starts_with(ALARM));
+    let subjects: BTreeSet<&str> = lasting.chain(wanted.keys().map(String::as_str)).collect();
+    let mut found = untold(&latest);
     for subject in subjects {
         let has = latest.get(subject).and_then(|event| facts(event));
         let must = wanted.get(subject).cloned().flatten();

@@ -6,7 +6,19 @@ use connector_api::{ConnectorKind, Mode, SourceId, SourceSpec, StreamId, StreamS
 use serde::Deserialize as _;
 
 /// The keys of a stream's table that the agent reads itself.
-const COMMON: [&str; 8] = ["id", "entity", "mode", "schedule", "mapping", "expect", "sweep", "batch_size"];
+const COMMON: [&str; 11] = [
+    "id",
+    "entity",
+    "mode",
+    "schedule",
+    "mapping",
+    "expect",
+    "sweep",
+    "batch_size",
+    "guards",
+    "onboarding",
+    "canaries",
+];
 
 /// Reads the first `[[sources]]` table of a configuration for [`ConnectorKind::build`].
 ///

@@ -35,6 +35,9 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub(super) struct Compiled {
     pub(super) plan: Plan,
     pub(super) version: String,
+    /// The version without its code tables.
+    pub(super) base: String,
+    pub(super) tables: BTreeMap<String, std::sync::Arc<CodeTable>>,
     pub(super) files: Vec<std::path::PathBuf>,
     pub(super) lines: Vec<Line>,
 }
@@ -64,8 +67,13 @@ pub(super) fn compile(path: &Path, entity: EntityType, files: &dyn Files) -> Res
         return Err(std::mem::take(problems));
     }
     let version = format!("{name}@{}", compiler.loader.digest());
+    let tables: BTreeMap<_, _> = compiler.codes.into_iter().map(|(name, loaded)| (name, loaded.table)).collect();
+    // A listed code that would otherwise be no value at all is met without being told as unknown, so such codes
+    // belong to what the mapping does.
+    let silent = super::usage::silent(&plan, &tables);
+    let base = format!("{name}@{}", compiler.loader.base(silent.iter().map(String::as_str)));
     let lines = lines::collect(table, files);
-    Ok(Compiled { plan, version, files: compiler.loader.read, lines })
+    Ok(Compiled { plan, version, base, tables, files: compiler.loader.read, lines })
 }
 
 /// `mappings/tj2000/exam_report.toml` is `tj2000/exam_report`.

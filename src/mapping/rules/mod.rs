@@ -180,6 +180,22 @@ rules! {
         "Only one system may be the source of a group's results.";
     ANOTHER_PERSON "another-person" Hold true "a report turns into another person's"
         "Exam numbers are used again: name the day in [key]. Release it where the hospital has corrected the person.";
+    RESULT_VANISHED "result-vanished" Hold true "a delivered report no longer has some of its results"
+        "It may have been read while the source wrote it anew. It follows by itself once a second read agrees; or release it.";
+    PRICE_JUMP "price-jump" Hold true "a price changes by a large factor"
+        "Yuan and fen, or two columns, may be confused. The stream's `guards` say what is large.";
+    MEMBERS_DROPPED "members-dropped" Hold true "a package or group loses many of its members at once"
+        "The child query may have failed to find them. The stream's `guards` say what is many.";
+    SEX_CHANGED "sex-changed" Hold true "what is meant for one sex is suddenly meant for another"
+        "The code table of the sex, or the column, may have changed. Release it where the hospital means it.";
+    MASS_DISABLED "mass-disabled" Hold true "a large share of a catalogue is turned off or taken back at once"
+        "An off switch may be read wrongly. The stream's `guards` say what is large.";
+    UNIT_CHANGED "unit-changed" Hold true "an item that is known has another unit"
+        "Old and new results can't be compared. Ask the laboratory, then release it.";
+    GROUP_UNKNOWN "group-unknown" Hold true "a package names a group that no dictionary has"
+        "It follows by itself when the dictionary arrives. See whether the stream of groups is read and complete.";
+    GROUP_OFF "group-off" Hold true "a package is enabled and one of its groups is not"
+        "One of the two is out of date. It follows by itself when the group is enabled again.";
     WAITING_FOR_PARTS "waiting-for-parts" Hold true "the parts of a report have not all come yet"
         "Nobody is called before `wait_hours` are over. It goes by itself when they have come; `hisync held show` names them.";
     ATTACHMENT_EMPTY "attachment-empty" Hold false "a file has no bytes"

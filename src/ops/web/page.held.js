@@ -131,8 +131,9 @@
       .join("; ");
   }
   function verbs(item) {
-    var doubted = item.leg === "record" && ["another-person", "unreadable-event"].indexOf(item.reason) >= 0;
-    if (item.leg === "withdrawal" || doubted) { return ["release", "dismiss"]; }
+    var doubts = ["another-person", "unreadable-event", "result-vanished", "group-unknown", "group-off"];
+    var doubted = item.leg === "record" && doubts.indexOf(item.reason) >= 0;
+    if (["withdrawal", "change", "start"].indexOf(item.leg) >= 0 || doubted) { return ["release", "dismiss"]; }
     return ["retry", "dismiss"];
   }
   function open(row, item, verb) {

@@ -175,7 +175,7 @@ window.HISYNC_WORDS = {
     problems: {
       "the mapping in force does not accept them either: show an item to see why":
         "现行映射仍不接受，“查看”里有原因",
-      "a bulk withdrawal is released or dismissed, not retried": "大批撤回只能放行或作废，不能重试"
+      "this is released or dismissed, not retried": "此项只能放行或作废，不能重试"
     },
     reasons: {
       "unknown-code": "代码表里没有的代码",
@@ -237,6 +237,16 @@ window.HISYNC_WORDS = {
       "attachment-unknown": "上游没有该附件",
       "attachment-unreadable": "本地附件无法读取",
       "another-person": "报告变成了另一个人的",
+      "result-vanished": "已上送报告的结果消失",
+      "mass-change": "目录一次变动过大",
+      "price-jump": "价格大幅变动",
+      "members-dropped": "明细一次减少过多",
+      "sex-changed": "适用性别改变",
+      "mass-disabled": "大批停用或撤回",
+      "unit-changed": "已知项目的单位改变",
+      "group-unknown": "字典里没有该组合",
+      "group-off": "套餐启用但组合已停用",
+      onboarding: "新数据流首批样本待确认",
       "unreadable-event": "本地数据损坏，无法读取",
       "mapping-panic": "映射出错（缺陷）",
       "empty-key": "主键为空",

@@ -54,11 +54,10 @@ impl Reader {
         let ids = self.all(
             "read held records",
             "SELECT DISTINCT h.archive_id FROM held h JOIN stream s ON s.id = h.stream_id
-               JOIN mapping m ON m.id = h.mapping_id
-             WHERE h.state = 'open' AND h.leg = 'record' AND h.archive_id > ?1 AND s.name = ?2 AND m.version <> ?3
-               AND h.reason <> ?5
+             WHERE h.state = 'open' AND h.leg = 'record' AND h.archive_id > ?1 AND s.name = ?2
+               AND h.mapping_id NOT IN (SELECT value FROM json_each(?3)) AND h.reason <> ?5
              ORDER BY h.archive_id LIMIT ?4",
-            (after, stream.as_str(), mapping_version, rows(limit), DUPLICATE_KEY),
+            (after, stream.as_str(), list(&self.alike(mapping_version)?), rows(limit), DUPLICATE_KEY),
             |row| row.get(0),
         )?;
         ids.into_iter().map(|id| self.record(id, id)).collect()
@@ -78,10 +77,9 @@ impl Reader {
         let sql = "SELECT id FROM stream WHERE name = ?1";
         let stream_id: Option<i64> = self.one(operation, sql, (stream.as_str(),), |row| row.get(0))?;
         let Some(stream_id) = stream_id else { return Ok(Vec::new()) };
-        let sql = "SELECT id FROM mapping WHERE version = ?1";
-        let current: i64 = self.one(operation, sql, (mapping_version,), |row| row.get(0))?.unwrap_or(-1);
-        let others: Vec<i64> =
-            self.all(operation, "SELECT id FROM mapping WHERE id <> ?1", (current,), |row| row.get(0))?;
+        let alike = list(&self.alike(mapping_version)?);
+        let sql = "SELECT id FROM mapping WHERE id NOT IN (SELECT value FROM json_each(?1))";
+        let others: Vec<i64> = self.all(operation, sql, (&alike,), |row| row.get(0))?;
         // One range of the index for each old mapping; there are few of them.
         let mut found: Vec<(i64, i64)> = Vec::new();
         for other in others {
@@ -90,9 +88,9 @@ impl Reader {
                 "SELECT p.entity_id, p.archive_id FROM part p
                  WHERE p.stream_id = ?1 AND p.mapping_id = ?2 AND p.entity_id > ?3 AND NOT EXISTS
                    (SELECT 1 FROM held h WHERE h.archive_id = p.archive_id AND h.entity_id = p.entity_id
-                      AND h.mapping_id = ?4 AND h.state IN ('open', 'dismissed'))
+                      AND h.mapping_id IN (SELECT value FROM json_each(?4)) AND h.state IN ('open', 'dismissed'))
                  ORDER BY p.entity_id LIMIT ?5",
-                (stream_id, other, after, current, rows(limit)),
+                (stream_id, other, after, &alike, rows(limit)),
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?);
         }
@@ -110,7 +108,7 @@ impl Reader {
         Ok(records)
     }
 
-    fn record(&self, id: i64, cursor: i64) -> Result<ArchivedRecord, Error> {
+    pub(super) fn record(&self, id: i64, cursor: i64) -> Result<ArchivedRecord, Error> {
         let sql =
             "SELECT s.name, a.received_at, a.source_ref, a.resend_key, a.format, a.charset, a.codec, a.size, a.body
                    FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
@@ -137,6 +135,12 @@ impl Reader {
             cursor,
         })
     }
+}
+
+/// Row ids as a JSON list, which SQLite can look into.
+fn list(ids: &[i64]) -> String {
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    format!("[{}]", ids.join(","))
 }
 
 /// A limit as SQLite takes it.

@@ -1,16 +1,10 @@
 //! Held items as people see them.
 
-use std::collections::BTreeMap;
-
 use rusqlite::Row;
 
 use super::archive::rows;
 use super::{Reader, time};
-use crate::model::Finding;
-use crate::store::{AuditEntry, Error, HeldDetail, HeldFilter, HeldSummary, UnknownCode, ledger};
-
-/// The reason code of a local code that no table knows.
-const UNKNOWN_CODE: &str = "unknown-code";
+use crate::store::{AuditEntry, Error, HeldDetail, HeldFilter, HeldSummary};
 
 const COLUMNS: &str = "h.id, h.leg, h.state, h.reason, s.name, h.type, n.key, h.archive_id, h.event_id, m.version,
     h.opened_at, h.closed_at, h.closed_by, h.note, h.until
@@ -100,65 +94,4 @@ impl Reader {
         );
         self.all("list held items", &sql, (word, archive), summary)
     }
-
-    /// The local codes that hold records because no table knows them, the most frequent first.
-    pub fn unknown_codes(&self) -> Result<Vec<UnknownCode>, Error> {
-        let operation = "read unknown codes";
-        let failed = || Error::sqlite(operation);
-        let sql = "SELECT h.id, s.name, h.type, h.opened_at, h.findings FROM held h JOIN stream s ON s.id = h.stream_id
-                   WHERE h.state = 'open' AND h.leg = 'record' ORDER BY h.id";
-        let mut statement = self.conn.prepare_cached(sql).map_err(failed())?;
-        let mut items = statement.query(()).map_err(failed())?;
-        let mut codes: BTreeMap<(String, String, String, String), UnknownCode> = BTreeMap::new();
-        while let Some(row) = items.next().map_err(failed())? {
-            let read = || -> rusqlite::Result<(i64, String, String, i64, String)> {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-            };
-            let (id, stream, entity, opened_at, findings) = read().map_err(failed())?;
-            if !findings.contains(UNKNOWN_CODE) {
-                continue;
-            }
-            let findings: Vec<Finding> = serde_json::from_str(&findings).map_err(|_| Error::Unreadable("a finding"))?;
-            let entity_type = ledger::entity_type(&entity)?;
-            for finding in findings.into_iter().filter(|finding| finding.code == UNKNOWN_CODE) {
-                let (path, value) = (without_positions(&finding.path), finding.source_value.unwrap_or_default());
-                let key = (stream.clone(), entity.clone(), path.clone(), value.clone());
-                let at = time(opened_at);
-                let code = codes.entry(key).or_insert_with(|| UnknownCode {
-                    stream: stream.clone(),
-                    entity: entity_type,
-                    path,
-                    value,
-                    count: 0,
-                    first_seen_at: at,
-                    last_seen_at: at,
-                    sample_held_id: id,
-                });
-                // Several lines of one report may have the same code.
-                if code.count == 0 || code.sample_held_id != id {
-                    code.count += 1;
-                }
-                code.sample_held_id = id;
-                code.last_seen_at = code.last_seen_at.max(at);
-            }
-        }
-        let mut codes: Vec<UnknownCode> = codes.into_values().collect();
-        codes.sort_by_key(|code| -code.count);
-        Ok(codes)
-    }
-}
-
-/// `groups[3].items[0].code` names the same field as `groups[4].items[1].code`.
-fn without_positions(path: &str) -> String {
-    let mut inside = false;
-    path.chars()
-        .filter(|c| {
-            inside = match c {
-                '[' => true,
-                ']' => false,
-                _ => inside,
-            };
-            !(inside && c.is_ascii_digit())
-        })
-        .collect()
 }

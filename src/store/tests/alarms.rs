@@ -3,7 +3,7 @@
 use super::acts::totals;
 use super::*;
 
-fn alarm(name: &str, value: &str) -> Outcome {
+pub(super) fn alarm(name: &str, value: &str) -> Outcome {
     let key = EntityKey::new(EntityType::CriticalValue, format!("main:peis:{name}"));
     Outcome::Mapped(Mapped::new(key, Wish::Present, format!("{{\"v\":\"{value}\"}}").into_bytes(), vec![]))
 }

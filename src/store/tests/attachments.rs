@@ -12,7 +12,7 @@ fn digest(bytes: &str) -> [u8; 32] {
 }
 
 /// A report of a person that names files.
-fn with_files(name: &str, version: &str, files: &[(&str, Option<&str>)]) -> Incoming {
+pub(super) fn with_files(name: &str, version: &str, files: &[(&str, Option<&str>)]) -> Incoming {
     let named: Vec<String> =
         files.iter().map(|(bytes, _)| format!("{{\"digest\":\"sha256-{}\"}}", hex::encode(digest(bytes)))).collect();
     let file = |(bytes, owner): &(&str, Option<&str>)| File {
@@ -32,7 +32,7 @@ async fn due(world: &World) -> Option<String> {
     Some(String::from_utf8(due.bytes.unwrap().to_vec()).unwrap())
 }
 
-async fn settle(world: &World, bytes: &str, verdict: FileVerdict) {
+pub(super) async fn settle(world: &World, bytes: &str, verdict: FileVerdict) {
     world.store.settle_file(&hex::encode(digest(bytes)), verdict).await.unwrap();
 }
 

@@ -19,8 +19,10 @@ use std::collections::BTreeMap;
 use chrono::{Duration, NaiveDate, NaiveDateTime};
 
 use super::catalogue::{GROUPS, Item, PACKAGES, items};
+use super::imaging::{self, FileDrop};
 use super::lab::{Declared, LabMessage, Letter, Verified, oru};
 use super::ledger::{Flaw, Ledger};
+use super::outlab::{self, OutsideReport};
 use super::peis::{Desk, Peis, PeisError, ReportState};
 use super::people::Sex;
 use super::visit::{Mark, Order, Visit};
@@ -32,6 +34,10 @@ pub const CAMPUS: &str = "main";
 pub const PEIS_SOURCE: &str = "peis";
 /// The id of the laboratory in the demo's configuration.
 pub const LAB_SOURCE: &str = "lab";
+/// The id of the outside laboratory in the demo's configuration.
+pub const OUTLAB_SOURCE: &str = "outlab";
+/// The id of the electrocardiogram system in the demo's configuration.
+pub const IMAGING_SOURCE: &str = "imaging";
 /// Fewer people can't play all parts.
 pub const FEWEST_PEOPLE: usize = 12;
 
@@ -150,6 +156,10 @@ pub struct Step {
     pub produced: Ledger,
     /// What the laboratory sends, in order.
     pub letters: Vec<LabMessage>,
+    /// What the outside laboratory publishes.
+    pub reports: Vec<OutsideReport>,
+    /// What the electrocardiogram system drops.
+    pub drops: Vec<FileDrop>,
     /// How the upstream is to be while the phase is read.
     pub upstream: Upstream,
 }
@@ -214,9 +224,11 @@ impl Day {
         peis.change(|desk| self.play(phase, desk, &mut produced, &mut changed))?;
         self.changed.append(&mut changed);
         let letters = self.letters(phase, &mut produced);
+        let reports = self.outside_reports(phase, &mut produced);
+        let drops = self.drops(phase, &mut produced);
         self.played += 1;
         self.ledger.add(&produced);
-        Ok(Some(Step { phase, produced, letters, upstream: phase.upstream() }))
+        Ok(Some(Step { phase, produced, letters, reports, drops, upstream: phase.upstream() }))
     }
 
     fn play(
@@ -374,6 +386,48 @@ impl Day {
         }
     }
 
+    fn outside_reports(&self, phase: Phase, produced: &mut Ledger) -> Vec<OutsideReport> {
+        let mut all = Vec::new();
+        for place in 0..outlab::reports(self.people) {
+            let part = outlab::Part::of(place);
+            let first =
+                if part == outlab::Part::Usual && place % 2 == 1 { Phase::Conclusions } else { Phase::Laboratory };
+            let again = phase == Phase::Correction && part.comes_again();
+            if phase != first && !again {
+                continue;
+            }
+            // A correction on the same evening keeps the time of the first entry.
+            let old = again && part == outlab::Part::OldCorrection;
+            let at = self.at(if old { Phase::FirstResults } else { phase }, place % self.people);
+            let report = outlab::report(self.seed, place, &self.visit(place % self.people), at, again);
+            produce(produced, key(OUTLAB_SOURCE, &report.number), part.flaw().filter(|_| !again));
+            all.push(report);
+        }
+        all
+    }
+
+    fn drops(&self, phase: Phase, produced: &mut Ledger) -> Vec<FileDrop> {
+        let wanted = |part| match phase {
+            Phase::FirstResults => part == imaging::Part::Usual,
+            // The damaged rows have good neighbours in other tables, and here one another.
+            Phase::Laboratory => part != imaging::Part::Usual && part != imaging::Part::MissingPage,
+            Phase::Conclusions => part == imaging::Part::MissingPage,
+            _ => false,
+        };
+        let records: Vec<(imaging::Part, Visit)> = (0..imaging::records(self.people))
+            .filter(|place| wanted(imaging::Part::of(*place)))
+            .map(|place| (imaging::Part::of(place), self.visit(place)))
+            .collect();
+        if records.is_empty() {
+            return Vec::new();
+        }
+        for (part, visit) in &records {
+            produce(produced, key(IMAGING_SOURCE, &imaging::number(visit)), part.flaw());
+        }
+        let name = format!("ecg_{}_{:02}.csv", self.date.format("%Y%m%d"), phase.hour());
+        vec![imaging::table(name, &records, self.at(phase, 0))]
+    }
+
     /// When a phase comes to a visit: three visits share each moment, as a batch update has it.
     fn at(&self, phase: Phase, index: usize) -> NaiveDateTime {
         let start = self.date.and_hms_opt(phase.hour(), 0, 0).unwrap_or_default();
@@ -386,11 +440,23 @@ fn concluded_early(index: usize) -> bool {
 }
 
 fn peis_key(natural: &str) -> String {
-    format!("{CAMPUS}:{PEIS_SOURCE}:{natural}")
+    key(PEIS_SOURCE, natural)
 }
 
 fn lab_key(report_no: &str) -> String {
-    format!("{CAMPUS}:{LAB_SOURCE}:{report_no}")
+    key(LAB_SOURCE, report_no)
+}
+
+fn key(source: &str, natural: &str) -> String {
+    format!("{CAMPUS}:{source}:{natural}")
+}
+
+/// Counts a report's version.
+fn produce(produced: &mut Ledger, key: String, flaw: Option<Flaw>) {
+    match flaw {
+        Some(flaw) => produced.flawed(EntityType::ExamReport, key, flaw),
+        None => produced.version(EntityType::ExamReport, key),
+    }
 }
 
 /// How much of a visit is in its report.

@@ -10,7 +10,9 @@ use connector_api::{
     CancellationToken, Connector, ConnectorKind, Decoder, Flow, Intake, Mode, Poller, Receipt, Record, Refusal,
     Request, SourceId, StreamId, Watermark, async_trait,
 };
+use connector_files::Files as FilesConnector;
 use connector_mllp::Mllp;
+use connector_soap::Soap;
 use connector_sqlite::Sqlite;
 use connector_testkit::source_spec;
 

@@ -13,6 +13,7 @@
 //! Each phase changes the PEIS in one transaction and hands out what the laboratory is to send. A
 //! phase makes at most one version of an entity, so a reader that polls once after each phase sees
 //! them all. Update times rise from phase to phase; inside a phase three reports share each second.
+//! What is wrong or unusual on purpose is listed in [`super::traps`].
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ use super::ledger::{Flaw, Ledger};
 use super::outlab::{self, OutsideReport};
 use super::peis::{Desk, Peis, PeisError, ReportState};
 use super::people::Sex;
-use super::visit::{Mark, Order, Visit};
+use super::visit::{Mark, Order, SUMMER_VISIT, Visit};
 use crate::model::EntityType;
 
 /// The campus in the demo's configuration, and the first part of each business key.
@@ -50,7 +51,10 @@ const UNKNOWN_LAB_FLAG: usize = 4;
 const UNDECODABLE: usize = 5;
 const REVERSED: usize = 6;
 const NEVER_CONCLUDED: usize = 8;
+const DECLARED_UNICODE: usize = 8;
 const RESENT: usize = 10;
+/// Whose first examination is repeated in the evening.
+const RECHECKED: usize = SUMMER_VISIT;
 
 /// The group item whose results are corrected, and get a flag that nobody knows: blood counts are in every package.
 const CORRECTED_GROUP: &str = "002001";
@@ -77,7 +81,7 @@ pub enum Phase {
     CatalogueChange,
     /// A report is corrected in both systems; the laboratory sends an old message again.
     Correction,
-    /// A delivered report is taken back 反审核.
+    /// A delivered report is taken back 反审核; a person comes for a re-check 复查.
     Reversal,
     /// The upstream fails while the remaining reports are concluded.
     Outage,
@@ -110,7 +114,7 @@ impl Phase {
             Phase::Conclusions => "the chief doctor concludes most reports",
             Phase::CatalogueChange => "a package changes its price, another goes off sale",
             Phase::Correction => "a report is corrected; the laboratory repeats a message",
-            Phase::Reversal => "a delivered report is taken back",
+            Phase::Reversal => "a delivered report is taken back; a person comes for a re-check",
             Phase::Outage => "the upstream fails while more reports are concluded",
             Phase::Recovery => "the upstream is back; the report that was taken back is final again",
         }
@@ -317,8 +321,23 @@ impl Day {
                 desk.touch(&visit, self.at(phase, REVERSED))?;
                 let entered = if taken_back { Entered::TakenBack } else { Entered::All };
                 report_version(produced, REVERSED, &visit, entered);
+                if taken_back {
+                    self.recheck(phase, desk, produced)?;
+                }
             }
         }
+        Ok(())
+    }
+
+    /// A person comes again in the evening; the re-check is concluded at once.
+    fn recheck(&self, phase: Phase, desk: &Desk<'_>, produced: &mut Ledger) -> rusqlite::Result<()> {
+        let at = self.at(phase, RECHECKED);
+        let visit = self.visit(RECHECKED).recheck(at);
+        desk.register(&visit, if visit.person.sex == Sex::Male { "1" } else { "2" })?;
+        visit.orders.iter().try_for_each(|order| desk.enter(&visit, order, None))?;
+        desk.conclude(&visit, ReportState::Concluded, at)?;
+        desk.touch(&visit, at)?;
+        report_version(produced, RECHECKED, &visit, Entered::All);
         Ok(())
     }
 
@@ -366,7 +385,12 @@ impl Day {
         let visit = self.visit(index);
         // A correction brings the corrected report alone.
         let concerned = |order: &&Order| verified != Verified::Corrected || order.group.code == CORRECTED_GROUP;
-        let message = oru(&visit, visit.laboratory().filter(concerned), &self.letter(phase, index, verified));
+        let mut letter = self.letter(phase, index, verified);
+        if verified == Verified::Corrected {
+            // The laboratory's counter began anew: this MSH-10 was there before, with another content.
+            letter.control_id = self.letter(Phase::Laboratory, index, verified).control_id;
+        }
+        let message = oru(&visit, visit.laboratory().filter(concerned), &letter);
         for (report_no, order) in message.report_nos.iter().zip(visit.laboratory().filter(concerned)) {
             critical_versions(produced, &lab_key(report_no), [order], |item| item.short);
             produced.version(EntityType::ExamReport, lab_key(report_no));
@@ -381,7 +405,11 @@ impl Day {
             report_no: format!("JY{day}{index:06}"),
             sent_at: self.at(phase, index),
             verified,
-            declared: if index.is_multiple_of(3) { Declared::Nothing } else { Declared::Gb18030 },
+            declared: match index {
+                DECLARED_UNICODE => Declared::Unicode,
+                _ if index.is_multiple_of(3) => Declared::Nothing,
+                _ => Declared::Gb18030,
+            },
             strange_flag: None,
         }
     }
@@ -409,7 +437,6 @@ impl Day {
     fn drops(&self, phase: Phase, produced: &mut Ledger) -> Vec<FileDrop> {
         let wanted = |part| match phase {
             Phase::FirstResults => part == imaging::Part::Usual,
-            // The damaged rows have good neighbours in other tables, and here one another.
             Phase::Laboratory => part != imaging::Part::Usual && part != imaging::Part::MissingPage,
             Phase::Conclusions => part == imaging::Part::MissingPage,
             _ => false,

@@ -126,11 +126,12 @@ pub(super) fn table(name: String, visits: &[(Part, Visit)], at: NaiveDateTime) -
         }
         table.extend(row);
         let [first, second] = pages;
-        let owner = if *part == Part::OtherPerson { "0399999999" } else { visit.exam_no.as_str() };
         let content = if *part == Part::ErrorPage { ERROR_PAGE.to_vec() } else { pdf(&visit.exam_no, 1) };
         files.push((first, content));
-        if *part != Part::MissingPage {
-            files.push((second, pdf(owner, 2)));
+        match part {
+            Part::MissingPage => {}
+            Part::OtherPerson => files.push((second, pdf(&next_number(&visit.exam_no), 2))),
+            _ => files.push((second, pdf(&visit.exam_no, 2))),
         }
     }
     FileDrop { name, table, files }
@@ -156,6 +157,12 @@ fn row(visit: &Visit, number: &str, pages: &str, at: NaiveDateTime) -> [String; 
     ]
 }
 
+/// The number of whoever was registered next.
+fn next_number(exam_no: &str) -> String {
+    let next = exam_no.parse::<u64>().map_or(1, |number| number + 1);
+    format!("{next:0width$}", width = exam_no.len())
+}
+
 /// A line in GBK. What GBK lacks (䶮, 㛃) would be lost; GB18030's four bytes keep it, and old readers stumble.
 fn encoded(cells: &[String]) -> Vec<u8> {
     let line = cells.iter().map(|cell| format!("\"{}\"", cell.replace('"', "\"\""))).collect::<Vec<_>>().join(",");
@@ -165,7 +172,7 @@ fn encoded(cells: &[String]) -> Vec<u8> {
     bytes
 }
 
-/// Breaks the conclusion: 0xFF begins no character. Eight bytes stand behind it in each record's last but one cell.
+/// Breaks the conclusion, the last cell but one: 0xFF begins no character.
 fn damage(row: &mut Vec<u8>) {
     let last = row.windows(3).rposition(|window| window == b"\",\"").unwrap_or_default();
     row.splice(last..last, [0xFF, 0xFF]);

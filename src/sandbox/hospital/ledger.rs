@@ -55,6 +55,38 @@ pub enum Flaw {
 }
 
 impl Flaw {
+    /// All of them.
+    pub const ALL: [Flaw; 12] = [
+        Flaw::UnknownSex,
+        Flaw::UnknownFlag,
+        Flaw::UnknownLabFlag,
+        Flaw::Undecodable,
+        Flaw::ShiftedColumns,
+        Flaw::DamagedName,
+        Flaw::InvertedSex,
+        Flaw::HalfWay,
+        Flaw::ErrorPage,
+        Flaw::OtherPersonsFile,
+        Flaw::MissingFile,
+        Flaw::UndecodableRow,
+    ];
+
+    /// The reason for which the agent must hold the record.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Flaw::UnknownSex | Flaw::UnknownFlag | Flaw::UnknownLabFlag => "unknown-code",
+            Flaw::Undecodable => "hl7-charset",
+            Flaw::ShiftedColumns => "columns-shifted",
+            Flaw::DamagedName => "damaged-text",
+            Flaw::InvertedSex => "id-disagrees",
+            Flaw::HalfWay => "report-empty",
+            Flaw::ErrorPage => "attachment-content",
+            Flaw::OtherPersonsFile => "attachment-other-number",
+            Flaw::MissingFile => "attachment-missing",
+            Flaw::UndecodableRow => "delimited-charset",
+        }
+    }
+
     /// Whether the record can't be decoded, so that nobody knows its key.
     pub fn hides_the_key(self) -> bool {
         matches!(self, Flaw::Undecodable | Flaw::ErrorPage | Flaw::MissingFile | Flaw::UndecodableRow)

@@ -18,13 +18,17 @@ use crate::config;
 use crate::delivery::signature::Keys;
 use crate::model::EntityType;
 use crate::sandbox::hospital::{
-    Day, DemoConfig, LabSender, Ledger, Patience, Peis, Phase, Step, Upstream as Expected, write_config,
+    Day, DemoConfig, Elsewhere, LabSender, Ledger, Outlab, Patience, Peis, Phase, Step, Upstream as Expected,
+    write_whole_config,
 };
 use crate::sandbox::upstream::{Fault, Options, Upstream};
 use crate::store::Reader;
 
 /// Signs the demo's events; it protects nothing, both ends are in this process.
 const SECRET: &str = "whsec_aGlzeW5jLWRlbW8tc2VjcmV0LW5vdC1mb3ItdXNl";
+
+/// The hospital's time zone, as its configuration says.
+const ZONE: chrono_tz::Tz = chrono_tz::Asia::Shanghai;
 
 /// How long the demo waits for one step to be finished: far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -137,6 +141,8 @@ fn tempdir() -> std::io::Result<Temporary> {
 struct Stage {
     peis: Peis,
     lab: LabSender,
+    outlab: Outlab,
+    inbox: PathBuf,
     upstream: Upstream,
     agent: Agent,
     clock: Clock,
@@ -221,21 +227,29 @@ async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
         database: std::path::absolute(folder.join("peis.db"))?,
         data_dir: std::path::absolute(folder.join("data"))?,
     };
-    let path = write_config(folder, &demo)?;
+    // Yesterday: all of it lies behind the clock, and its critical values are still news.
+    let today = clock.now().with_timezone(&ZONE).date_naive();
+    let date = today.pred_opt().unwrap_or(today);
+    let outlab = Outlab::start(free).await?;
+    let inbox = std::path::absolute(folder.join("inbox"))?;
+    std::fs::create_dir_all(&inbox)?;
+    let elsewhere = Elsewhere { outlab_url: outlab.url(), day: date, inbox: inbox.clone() };
+    let path = write_whole_config(folder, &demo, &elsewhere)?;
     let config = config::load(&path).map_err(|problems| crate::diagnose::render(&problems, false))?;
     let agent = Agent::start(config, clock.clone()).await?;
     let receiver = within("the laboratory's receiver", async {
         loop {
-            let listening = agent.board().all().into_iter().find_map(|stream| stream.endpoint);
-            if let Some(address) = listening.and_then(|endpoint| endpoint.parse().ok()) {
+            let mut endpoints = agent.board().all().into_iter().filter_map(|stream| stream.endpoint);
+            if let Some(address) = endpoints.find_map(|endpoint| endpoint.parse().ok()) {
                 return Ok(address);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await?;
-    let day = Day::new(args.seed, args.people as usize);
-    Ok(Stage { peis, lab: LabSender::new(receiver, Patience::default()), upstream, agent, clock, day })
+    let day = Day::new(args.seed, args.people as usize).on(date);
+    let lab = LabSender::new(receiver, Patience::default());
+    Ok(Stage { peis, lab, outlab, inbox, upstream, agent, clock, day })
 }
 
 /// Plays what a step asks of the laboratory and the upstream, and waits until the agent has seen it.
@@ -251,7 +265,12 @@ async fn act(stage: &mut Stage, step: &Step) -> Result<(), Failure> {
     for letter in &step.letters {
         stage.lab.send(letter).await;
     }
+    stage.outlab.publish(&step.reports);
+    for drop in &step.drops {
+        drop.write(&stage.inbox)?;
+    }
     read_all(&stage.agent).await?;
+    taken(&stage.inbox, step).await?;
     if step.upstream == Expected::Down {
         meet_outage(stage, began).await?;
     }
@@ -276,6 +295,17 @@ async fn meet_outage(stage: &Stage, began: DateTime<Utc>) -> Result<(), Failure>
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    })
+    .await
+}
+
+/// Waits until the agent has stored the tables of a step, and moved them.
+async fn taken(inbox: &Path, step: &Step) -> Result<(), Failure> {
+    within("the tables to be taken", async {
+        while step.drops.iter().any(|drop| inbox.join(&drop.name).exists()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     })
     .await
 }
@@ -364,5 +394,6 @@ async fn end(stage: Stage) {
     // What still waits may go: nobody wants to wait for an outage that is only played.
     stage.upstream.put_faults(Vec::new());
     stage.agent.stop().await;
+    stage.outlab.stop().await;
     stage.upstream.stop().await;
 }

@@ -49,9 +49,12 @@ pub(in crate::mapping) fn read(bytes: &Arc<[u8]>) -> Reading {
     let (answer, wait) = mpsc::sync_channel(1);
     let bytes = Arc::clone(bytes);
     let work = move || {
-        let _done = Done;
+        let done = Done;
+        let reading = parse(&bytes);
+        // Before the answer: whoever reads file after file must not meet those that it has done with.
+        drop(done);
         // Whoever asked may have given up waiting.
-        let _ = answer.send(parse(&bytes));
+        let _ = answer.send(reading);
     };
     match std::thread::Builder::new().name("pdf-text".to_owned()).stack_size(STACK).spawn(work) {
         Ok(_) => wait.recv_timeout(PATIENCE).unwrap_or(Reading::Unreadable),

@@ -3,9 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use chrono::NaiveDate;
 use toml::Value;
 
+use super::soap::PASSWORD;
+
 const TEMPLATE: &str = include_str!("demo.toml");
+/// The sources that need more than a database and a port.
+const ELSEWHERE: &str = include_str!("demo-elsewhere.toml");
 
 macro_rules! mapping_files {
     ($($path:literal),* $(,)?) => {
@@ -28,6 +33,9 @@ pub const MAPPING_FILES: &[(&str, &str)] = mapping_files![
     "mappings/demo-peis/codes/sex.csv",
     "mappings/demo-lab/exam_report.toml",
     "mappings/demo-lab/codes/flag.csv",
+    "mappings/demo-outlab/exam_report.toml",
+    "mappings/demo-outlab/codes/report_status.csv",
+    "mappings/demo-imaging/exam_report.toml",
 ];
 
 /// What differs from one demo to the next.
@@ -48,6 +56,17 @@ pub struct DemoConfig {
     pub data_dir: PathBuf,
 }
 
+/// The two systems outside the checkup centre's own network, where a demo has them.
+#[derive(Clone, Debug)]
+pub struct Elsewhere {
+    /// The web service of the outside laboratory.
+    pub outlab_url: String,
+    /// The day whose reports it has.
+    pub day: NaiveDate,
+    /// The folder into which the electrocardiogram system drops its tables.
+    pub inbox: PathBuf,
+}
+
 /// What went wrong in writing a demo's configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -63,31 +82,53 @@ pub enum ConfigError {
 }
 
 /// Writes `hisync.toml`, its secret, mappings and code tables into a folder, replacing those that are
-/// there, and returns the path of `hisync.toml`.
+/// there, and returns the path of `hisync.toml`. The agent reads the PEIS and the laboratory.
 pub fn write_config(dir: &Path, demo: &DemoConfig) -> Result<PathBuf, ConfigError> {
+    write_all(dir, demo, filled(TEMPLATE, &values(demo)))
+}
+
+/// The same with all four systems.
+pub fn write_whole_config(dir: &Path, demo: &DemoConfig, elsewhere: &Elsewhere) -> Result<PathBuf, ConfigError> {
+    write(&dir.join("outlab.secret"), PASSWORD, 0o600)?;
+    let more = [
+        ("@outlab_url@", Value::from(elsewhere.outlab_url.as_str())),
+        ("@outlab_secret@", Value::from("outlab.secret")),
+        ("@day@", Value::from(elsewhere.day.to_string())),
+        ("@inbox@", text(&elsewhere.inbox)),
+    ];
+    write_all(dir, demo, filled(TEMPLATE, &values(demo)) + &filled(ELSEWHERE, &more))
+}
+
+fn write_all(dir: &Path, demo: &DemoConfig, text: String) -> Result<PathBuf, ConfigError> {
     for (name, content) in MAPPING_FILES {
         write(&dir.join(name), content, 0o644)?;
     }
     write(&dir.join("upstream.secret"), &demo.secret, 0o600)?;
     let config = dir.join("hisync.toml");
-    write(&config, &filled(demo), 0o644)?;
+    write(&config, &text, 0o644)?;
     Ok(config)
 }
 
-fn filled(demo: &DemoConfig) -> String {
-    let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
-    let values = [
+fn text(path: &Path) -> Value {
+    Value::from(path.to_string_lossy().into_owned())
+}
+
+fn values(demo: &DemoConfig) -> [(&'static str, Value); 7] {
+    [
         ("@upstream_url@", Value::from(demo.upstream_url.as_str())),
         ("@secret_file@", Value::from("upstream.secret")),
         ("@admin_listen@", Value::from(demo.admin_listen.to_string())),
         // Nobody real is in a demo: whoever names an address may show it to others.
         ("@admin_remote@", Value::from(!demo.admin_listen.ip().is_loopback())),
         ("@mllp_listen@", Value::from(demo.mllp_listen.to_string())),
-        ("@database@", path(&demo.database)),
-        ("@data_dir@", path(&demo.data_dir)),
-    ];
+        ("@database@", text(&demo.database)),
+        ("@data_dir@", text(&demo.data_dir)),
+    ]
+}
+
+fn filled(template: &str, values: &[(&str, Value)]) -> String {
     // `toml` quotes and escapes, so no path can break out of its string.
-    values.into_iter().fold(TEMPLATE.to_owned(), |text, (mark, value)| text.replace(mark, &value.to_string()))
+    values.iter().fold(template.to_owned(), |text, (mark, value)| text.replace(mark, &value.to_string()))
 }
 
 fn write(path: &Path, content: &str, mode: u32) -> Result<(), ConfigError> {

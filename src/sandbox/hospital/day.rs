@@ -13,17 +13,20 @@
 //! Each phase changes the PEIS in one transaction and hands out what the laboratory is to send. A
 //! phase makes at most one version of an entity, so a reader that polls once after each phase sees
 //! them all. Update times rise from phase to phase; inside a phase three reports share each second.
+//! What is wrong or unusual on purpose is listed in [`super::traps`].
 
 use std::collections::BTreeMap;
 
 use chrono::{Duration, NaiveDate, NaiveDateTime};
 
 use super::catalogue::{GROUPS, Item, PACKAGES, items};
+use super::imaging::{self, FileDrop};
 use super::lab::{Declared, LabMessage, Letter, Verified, oru};
 use super::ledger::{Flaw, Ledger};
+use super::outlab::{self, OutsideReport};
 use super::peis::{Desk, Peis, PeisError, ReportState};
 use super::people::Sex;
-use super::visit::{Mark, Order, Visit};
+use super::visit::{Mark, Order, SUMMER_VISIT, Visit};
 use crate::model::EntityType;
 
 /// The campus in the demo's configuration, and the first part of each business key.
@@ -32,6 +35,10 @@ pub const CAMPUS: &str = "main";
 pub const PEIS_SOURCE: &str = "peis";
 /// The id of the laboratory in the demo's configuration.
 pub const LAB_SOURCE: &str = "lab";
+/// The id of the outside laboratory in the demo's configuration.
+pub const OUTLAB_SOURCE: &str = "outlab";
+/// The id of the electrocardiogram system in the demo's configuration.
+pub const IMAGING_SOURCE: &str = "imaging";
 /// Fewer people can't play all parts.
 pub const FEWEST_PEOPLE: usize = 12;
 
@@ -44,7 +51,10 @@ const UNKNOWN_LAB_FLAG: usize = 4;
 const UNDECODABLE: usize = 5;
 const REVERSED: usize = 6;
 const NEVER_CONCLUDED: usize = 8;
+const DECLARED_UNICODE: usize = 8;
 const RESENT: usize = 10;
+/// Whose first examination is repeated in the evening.
+const RECHECKED: usize = SUMMER_VISIT;
 
 /// The group item whose results are corrected, and get a flag that nobody knows: blood counts are in every package.
 const CORRECTED_GROUP: &str = "002001";
@@ -71,7 +81,7 @@ pub enum Phase {
     CatalogueChange,
     /// A report is corrected in both systems; the laboratory sends an old message again.
     Correction,
-    /// A delivered report is taken back 反审核.
+    /// A delivered report is taken back 反审核; a person comes for a re-check 复查.
     Reversal,
     /// The upstream fails while the remaining reports are concluded.
     Outage,
@@ -104,7 +114,7 @@ impl Phase {
             Phase::Conclusions => "the chief doctor concludes most reports",
             Phase::CatalogueChange => "a package changes its price, another goes off sale",
             Phase::Correction => "a report is corrected; the laboratory repeats a message",
-            Phase::Reversal => "a delivered report is taken back",
+            Phase::Reversal => "a delivered report is taken back; a person comes for a re-check",
             Phase::Outage => "the upstream fails while more reports are concluded",
             Phase::Recovery => "the upstream is back; the report that was taken back is final again",
         }
@@ -150,6 +160,10 @@ pub struct Step {
     pub produced: Ledger,
     /// What the laboratory sends, in order.
     pub letters: Vec<LabMessage>,
+    /// What the outside laboratory publishes.
+    pub reports: Vec<OutsideReport>,
+    /// What the electrocardiogram system drops.
+    pub drops: Vec<FileDrop>,
     /// How the upstream is to be while the phase is read.
     pub upstream: Upstream,
 }
@@ -214,9 +228,11 @@ impl Day {
         peis.change(|desk| self.play(phase, desk, &mut produced, &mut changed))?;
         self.changed.append(&mut changed);
         let letters = self.letters(phase, &mut produced);
+        let reports = self.outside_reports(phase, &mut produced);
+        let drops = self.drops(phase, &mut produced);
         self.played += 1;
         self.ledger.add(&produced);
-        Ok(Some(Step { phase, produced, letters, upstream: phase.upstream() }))
+        Ok(Some(Step { phase, produced, letters, reports, drops, upstream: phase.upstream() }))
     }
 
     fn play(
@@ -305,8 +321,23 @@ impl Day {
                 desk.touch(&visit, self.at(phase, REVERSED))?;
                 let entered = if taken_back { Entered::TakenBack } else { Entered::All };
                 report_version(produced, REVERSED, &visit, entered);
+                if taken_back {
+                    self.recheck(phase, desk, produced)?;
+                }
             }
         }
+        Ok(())
+    }
+
+    /// A person comes again in the evening; the re-check is concluded at once.
+    fn recheck(&self, phase: Phase, desk: &Desk<'_>, produced: &mut Ledger) -> rusqlite::Result<()> {
+        let at = self.at(phase, RECHECKED);
+        let visit = self.visit(RECHECKED).recheck(at);
+        desk.register(&visit, if visit.person.sex == Sex::Male { "1" } else { "2" })?;
+        visit.orders.iter().try_for_each(|order| desk.enter(&visit, order, None))?;
+        desk.conclude(&visit, ReportState::Concluded, at)?;
+        desk.touch(&visit, at)?;
+        report_version(produced, RECHECKED, &visit, Entered::All);
         Ok(())
     }
 
@@ -354,7 +385,12 @@ impl Day {
         let visit = self.visit(index);
         // A correction brings the corrected report alone.
         let concerned = |order: &&Order| verified != Verified::Corrected || order.group.code == CORRECTED_GROUP;
-        let message = oru(&visit, visit.laboratory().filter(concerned), &self.letter(phase, index, verified));
+        let mut letter = self.letter(phase, index, verified);
+        if verified == Verified::Corrected {
+            // The laboratory's counter began anew: this MSH-10 was there before, with another content.
+            letter.control_id = self.letter(Phase::Laboratory, index, verified).control_id;
+        }
+        let message = oru(&visit, visit.laboratory().filter(concerned), &letter);
         for (report_no, order) in message.report_nos.iter().zip(visit.laboratory().filter(concerned)) {
             critical_versions(produced, &lab_key(report_no), [order], |item| item.short);
             produced.version(EntityType::ExamReport, lab_key(report_no));
@@ -369,9 +405,54 @@ impl Day {
             report_no: format!("JY{day}{index:06}"),
             sent_at: self.at(phase, index),
             verified,
-            declared: if index.is_multiple_of(3) { Declared::Nothing } else { Declared::Gb18030 },
+            declared: match index {
+                DECLARED_UNICODE => Declared::Unicode,
+                _ if index.is_multiple_of(3) => Declared::Nothing,
+                _ => Declared::Gb18030,
+            },
             strange_flag: None,
         }
+    }
+
+    fn outside_reports(&self, phase: Phase, produced: &mut Ledger) -> Vec<OutsideReport> {
+        let mut all = Vec::new();
+        for place in 0..outlab::reports(self.people) {
+            let part = outlab::Part::of(place);
+            let first =
+                if part == outlab::Part::Usual && place % 2 == 1 { Phase::Conclusions } else { Phase::Laboratory };
+            let again = phase == Phase::Correction && part.comes_again();
+            if phase != first && !again {
+                continue;
+            }
+            // A correction on the same evening keeps the time of the first entry.
+            let old = again && part == outlab::Part::OldCorrection;
+            let at = self.at(if old { Phase::FirstResults } else { phase }, place % self.people);
+            let report = outlab::report(self.seed, place, &self.visit(place % self.people), at, again);
+            produce(produced, key(OUTLAB_SOURCE, &report.number), part.flaw().filter(|_| !again));
+            all.push(report);
+        }
+        all
+    }
+
+    fn drops(&self, phase: Phase, produced: &mut Ledger) -> Vec<FileDrop> {
+        let wanted = |part| match phase {
+            Phase::FirstResults => part == imaging::Part::Usual,
+            Phase::Laboratory => part != imaging::Part::Usual && part != imaging::Part::MissingPage,
+            Phase::Conclusions => part == imaging::Part::MissingPage,
+            _ => false,
+        };
+        let records: Vec<(imaging::Part, Visit)> = (0..imaging::records(self.people))
+            .filter(|place| wanted(imaging::Part::of(*place)))
+            .map(|place| (imaging::Part::of(place), self.visit(place)))
+            .collect();
+        if records.is_empty() {
+            return Vec::new();
+        }
+        for (part, visit) in &records {
+            produce(produced, key(IMAGING_SOURCE, &imaging::number(visit)), part.flaw());
+        }
+        let name = format!("ecg_{}_{:02}.csv", self.date.format("%Y%m%d"), phase.hour());
+        vec![imaging::table(name, &records, self.at(phase, 0))]
     }
 
     /// When a phase comes to a visit: three visits share each moment, as a batch update has it.
@@ -386,11 +467,23 @@ fn concluded_early(index: usize) -> bool {
 }
 
 fn peis_key(natural: &str) -> String {
-    format!("{CAMPUS}:{PEIS_SOURCE}:{natural}")
+    key(PEIS_SOURCE, natural)
 }
 
 fn lab_key(report_no: &str) -> String {
-    format!("{CAMPUS}:{LAB_SOURCE}:{report_no}")
+    key(LAB_SOURCE, report_no)
+}
+
+fn key(source: &str, natural: &str) -> String {
+    format!("{CAMPUS}:{source}:{natural}")
+}
+
+/// Counts a report's version.
+fn produce(produced: &mut Ledger, key: String, flaw: Option<Flaw>) {
+    match flaw {
+        Some(flaw) => produced.flawed(EntityType::ExamReport, key, flaw),
+        None => produced.version(EntityType::ExamReport, key),
+    }
 }
 
 /// How much of a visit is in its report.

@@ -23,13 +23,15 @@ const END: [u8; 2] = [0x1C, 0x0D];
 /// Longer than any acknowledgement.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// What MSH-18 says. The bytes are GB18030 either way.
+/// What MSH-18 says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Declared {
-    /// Nothing, as most laboratory systems do.
+    /// Nothing, as most laboratory systems do; the bytes are GB18030.
     Nothing,
-    /// `GB18030`.
+    /// `GB18030`, and the bytes are.
     Gb18030,
+    /// `UNICODE`, by which the system means UTF-8.
+    Unicode,
 }
 
 /// How far a report is: OBR-25 and OBX-11.
@@ -86,11 +88,14 @@ pub struct Letter<'a> {
 pub fn oru<'a>(visit: &Visit, orders: impl Iterator<Item = &'a Order>, letter: &Letter<'_>) -> LabMessage {
     let orders: Vec<&Order> = orders.collect();
     let text = oru_text(visit, &orders, letter);
-    let (bytes, _, _) = GB18030.encode(&text);
+    let bytes = match letter.declared {
+        Declared::Unicode => text.into_bytes(),
+        Declared::Nothing | Declared::Gb18030 => GB18030.encode(&text).0.into_owned(),
+    };
     LabMessage {
         control_id: letter.control_id.clone(),
         report_nos: orders.iter().map(|order| report_no(letter, order)).collect(),
-        bytes: bytes.into_owned(),
+        bytes,
     }
 }
 
@@ -103,7 +108,11 @@ fn oru_text(visit: &Visit, orders: &[&Order], letter: &Letter<'_>) -> String {
     let day = |at: NaiveDate| at.format("%Y%m%d").to_string();
     let time = |at: NaiveDateTime| at.format("%Y%m%d%H%M%S").to_string();
     let status = letter.verified.code();
-    let charset = if letter.declared == Declared::Gb18030 { "GB18030" } else { "" };
+    let charset = match letter.declared {
+        Declared::Nothing => "",
+        Declared::Gb18030 => "GB18030",
+        Declared::Unicode => "UNICODE",
+    };
     let mut segments = vec![
         format!(
             "MSH|^~\\&|LIS|JYK|HISYNC|TJZX|{}||ORU^R01|{}|P|2.4||||||{charset}",

@@ -36,6 +36,61 @@ pub enum Flaw {
     UnknownLabFlag,
     /// The bytes are no GB18030.
     Undecodable,
+    /// The range of a result stands in the column of the unit.
+    ShiftedColumns,
+    /// A character of the name was lost.
+    DamagedName,
+    /// The sex contradicts the identity number.
+    InvertedSex,
+    /// The report is final, and its results are not there yet.
+    HalfWay,
+    /// A web page lies where a PDF should.
+    ErrorPage,
+    /// A PDF names another person's exam.
+    OtherPersonsFile,
+    /// A file that the record names does not come.
+    MissingFile,
+    /// One row of a table is no GBK.
+    UndecodableRow,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Flaw; 12] = [
+        Flaw::UnknownSex,
+        Flaw::UnknownFlag,
+        Flaw::UnknownLabFlag,
+        Flaw::Undecodable,
+        Flaw::ShiftedColumns,
+        Flaw::DamagedName,
+        Flaw::InvertedSex,
+        Flaw::HalfWay,
+        Flaw::ErrorPage,
+        Flaw::OtherPersonsFile,
+        Flaw::MissingFile,
+        Flaw::UndecodableRow,
+    ];
+
+    /// The reason for which the agent must hold the record.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Flaw::UnknownSex | Flaw::UnknownFlag | Flaw::UnknownLabFlag => "unknown-code",
+            Flaw::Undecodable => "hl7-charset",
+            Flaw::ShiftedColumns => "columns-shifted",
+            Flaw::DamagedName => "damaged-text",
+            Flaw::InvertedSex => "id-disagrees",
+            Flaw::HalfWay => "report-empty",
+            Flaw::ErrorPage => "attachment-content",
+            Flaw::OtherPersonsFile => "attachment-other-number",
+            Flaw::MissingFile => "attachment-missing",
+            Flaw::UndecodableRow => "delimited-charset",
+        }
+    }
+
+    /// Whether the record can't be decoded, so that nobody knows its key.
+    pub fn hides_the_key(self) -> bool {
+        matches!(self, Flaw::Undecodable | Flaw::ErrorPage | Flaw::MissingFile | Flaw::UndecodableRow)
+    }
 }
 
 impl Ledger {

@@ -205,7 +205,7 @@ impl Desk<'_> {
     pub fn register(&self, visit: &Visit, sex: &str) -> rusqlite::Result<()> {
         let person = &visit.person;
         let day = visit.registered_at.date();
-        let sql = "INSERT INTO 体检登记 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,'1')";
+        let sql = "INSERT INTO 体检登记 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,'1',?)";
         self.transaction.prepare_cached(sql)?.execute(params![
             visit.exam_no,
             person.archive_no,
@@ -221,6 +221,7 @@ impl Desk<'_> {
             stamp(visit.registered_at),
             day.format("%Y/%-m/%-d").to_string(),
             format!("{}岁", person.age(day)),
+            visit.previous,
         ])?;
         for (place, order) in visit.orders.iter().enumerate() {
             let origin = if order.role == Role::AddOn { "2" } else { "1" };

@@ -28,7 +28,7 @@ CREATE TABLE 套餐选择组 (
 CREATE TABLE 体检登记 (
     体检号 TEXT PRIMARY KEY, 档案号 TEXT NOT NULL, 姓名 TEXT NOT NULL, 性别 TEXT NOT NULL, 出生日期 TEXT,
     证件号 TEXT, 电话 TEXT, 婚姻 TEXT, 单位编码 TEXT, 单位名称 TEXT, 套餐编码 TEXT NOT NULL,
-    登记时间 TEXT NOT NULL, 体检日期 TEXT NOT NULL, 年龄 TEXT, 状态 TEXT NOT NULL
+    登记时间 TEXT NOT NULL, 体检日期 TEXT NOT NULL, 年龄 TEXT, 状态 TEXT NOT NULL, 原体检号 TEXT
 );
 CREATE TABLE 登记组合 (
     体检号 TEXT NOT NULL, 组合编码 TEXT NOT NULL, 来源 TEXT NOT NULL, 状态 TEXT NOT NULL, 小结 TEXT,
@@ -61,7 +61,7 @@ CREATE VIEW V_套餐选择组 AS SELECT * FROM 套餐选择组;
 CREATE VIEW V_体检报告 AS
     SELECT r.体检号, r.报告号, r.报告状态, r.总检时间, r.总检医生, r.审核医生, r.更新时间,
            d.档案号, d.姓名, d.性别, d.出生日期, d.证件号, d.电话, d.婚姻, d.单位编码, d.单位名称, d.套餐编码,
-           d.登记时间, d.体检日期, d.年龄, d.状态
+           d.登记时间, d.体检日期, d.年龄, d.状态, d.原体检号
     FROM 体检报告 r LEFT JOIN 体检登记 d ON d.体检号 = r.体检号;
 CREATE VIEW V_登记组合 AS SELECT 体检号, 组合编码, 来源, 状态, 序号 FROM 登记组合;
 CREATE VIEW V_体检结果 AS

@@ -88,6 +88,13 @@ impl Person {
         }
     }
 
+    /// Gives the person another date of birth; the citizen ID follows.
+    pub fn born(&mut self, birth: NaiveDate) {
+        let serial = self.citizen_id.get(14..17).and_then(|digits| digits.parse().ok()).unwrap_or_default();
+        self.birth = birth;
+        self.citizen_id = citizen_id(birth, serial);
+    }
+
     /// The age in whole years on a day.
     pub fn age(&self, on: NaiveDate) -> i32 {
         let had_birthday = (on.month(), on.day()) >= (self.birth.month(), self.birth.day());

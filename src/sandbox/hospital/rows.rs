@@ -43,6 +43,7 @@ pub(super) fn report_row(visit: &Visit) -> Document {
         ("体检日期", Value::from(day.format("%Y/%-m/%-d").to_string())),
         ("年龄", Value::from(format!("{}岁", person.age(day)))),
         ("状态", Value::from("6")),
+        ("原体检号", text(visit.previous.as_deref())),
     ]);
     let exam_no = || ("体检号", Value::from(visit.exam_no.as_str()));
     let mut items = Vec::new();

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::catalogue::{self, For, GROUPS, Kind, PACKAGES, fixed};
 use super::lab::{Declared, Letter, Verified, oru};
 use super::people::{AREA, PHONE_BLOCK, Person, Sex, check_digit};
+use super::traps::{Outcome, TRAPS};
 use super::visit::{CRITICAL_VISIT, Mark, REFUSING_VISIT};
 use super::*;
 use crate::model::EntityType;
@@ -166,7 +167,7 @@ fn the_views_promise_what_a_reader_may_rely_on() {
     let number = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
 
     assert_eq!(text("SELECT typeof(体检号) || 体检号 FROM V_体检报告 ORDER BY 体检号 LIMIT 1"), "text0301170001");
-    assert_eq!(number("SELECT count(*) FROM V_体检报告"), 40);
+    assert_eq!(number("SELECT count(*) FROM V_体检报告"), 41, "one of them is a re-check");
     assert_eq!(number("SELECT count(DISTINCT 性别) FROM V_体检报告"), 3, "1, 2 and one 9");
     assert!(number("SELECT count(*) FROM V_体检结果 WHERE 结果 LIKE '<%'") > 0);
     assert!(number("SELECT count(*) FROM V_体检结果 WHERE 提示 IS NULL") > 0);
@@ -197,6 +198,7 @@ fn the_ledger_counts_what_a_reader_that_polls_after_each_phase_sees() {
     let mut before: BTreeMap<String, String> = BTreeMap::new();
     let mut newest = String::new();
     let mut letters = 0;
+    let mut elsewhere = 0;
     while let Some(step) = script.next(&mut peis).unwrap() {
         let reader = rusqlite::Connection::open(peis.path()).unwrap();
         let sql = "SELECT r.体检号, r.更新时间, r.报告状态 FROM V_体检报告 r";
@@ -221,18 +223,20 @@ fn the_ledger_counts_what_a_reader_that_polls_after_each_phase_sees() {
             assert!(all_or_none, "a message is new, or it was sent before, or it can't be read");
             letters += new as u64;
         }
+        let rows = step.drops.iter().map(|drop| drop.table.split(|byte| *byte == b'\n').count() - 2);
+        elsewhere += (step.reports.len() + rows.sum::<usize>()) as u64;
         before = now;
     }
     let from_peis: u64 = seen.values().sum();
     let undecodable = 1;
-    assert_eq!(script.ledger().source(EntityType::ExamReport), from_peis + letters + undecodable);
+    assert_eq!(script.ledger().source(EntityType::ExamReport), from_peis + letters + undecodable + elsewhere);
     for (exam_no, count) in seen {
         let key = format!("main:peis:{exam_no}");
         assert_eq!(script.ledger().versions(EntityType::ExamReport, &key).unwrap().count, count, "{key}");
     }
     let flaws: BTreeSet<_> =
         script.ledger().iter().filter_map(|(_, _, versions)| versions.flaw).map(|flaw| format!("{flaw:?}")).collect();
-    assert_eq!(flaws.len(), 4);
+    assert_eq!(flaws.len(), Flaw::ALL.len());
 }
 
 #[test]
@@ -397,10 +401,16 @@ fn the_configuration_is_written_with_all_that_it_names() {
         database: folder.path().join("a \"quoted\" folder/hospital.db"),
         data_dir: folder.path().join("data"),
     };
-    let path = write_config(folder.path(), &demo).unwrap();
+    let elsewhere = Elsewhere {
+        outlab_url: "http://127.0.0.1:1/Report.asmx".to_owned(),
+        day: day(),
+        inbox: folder.path().join("an \"inbox\""),
+    };
+    std::fs::create_dir(&elsewhere.inbox).unwrap();
+    let path = write_whole_config(folder.path(), &demo, &elsewhere).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
     let table: toml::Table = text.parse().unwrap();
-    assert!(!text.contains("whsec_"), "a configuration holds no secret");
+    assert!(!text.contains("whsec_") && !text.contains(super::soap::PASSWORD), "a configuration holds no secret");
     let sources = table["sources"].as_array().unwrap();
     let database = sources[0]["settings"]["path"].as_str().unwrap();
     assert_eq!(database, demo.database.to_str().unwrap());
@@ -410,4 +420,67 @@ fn the_configuration_is_written_with_all_that_it_names() {
     if let Err(problems) = crate::config::load(&folder.path().join("hisync.toml")) {
         panic!("{problems:#?}");
     }
+}
+
+// ---------------------------------------------------------------- the traps
+
+#[test]
+fn the_day_holds_at_least_twenty_traps_and_each_flaw_is_one() {
+    let numbers: Vec<u8> = TRAPS.iter().map(|trap| trap.number).collect();
+    assert!(numbers.is_sorted() && numbers.iter().all(|number| (1..=50).contains(number)));
+    assert!(numbers.iter().collect::<BTreeSet<_>>().len() >= 20);
+    let reasons: BTreeSet<&str> = TRAPS
+        .iter()
+        .filter_map(|trap| match trap.outcome {
+            Outcome::Held(reason) | Outcome::HeldThenDelivered(reason) => Some(reason),
+            _ => None,
+        })
+        .collect();
+    // Codes that nobody knows are no trap of the table, and the first thing that is met in any hospital.
+    let flaws = Flaw::ALL.map(Flaw::reason).into_iter().filter(|reason| *reason != "unknown-code");
+    assert_eq!(reasons, flaws.collect());
+    let sources = ["peis", "lab", "outlab", "imaging"];
+    assert!(TRAPS.iter().all(|trap| sources.contains(&trap.source)));
+}
+
+// ---------------------------------------------------------------- the outside laboratory
+
+#[tokio::test]
+async fn the_outside_laboratory_answers_as_its_table_of_codes_says() {
+    let outlab = Outlab::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |content: &str| {
+        let body = format!(
+            "<e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\"><e:Body>{content}</e:Body></e:Envelope>"
+        );
+        let reply = client.post(outlab.url()).body(body).send().await.unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    };
+    let list = |token: &str, window: &str| {
+        format!("<GetReportList><key>{token}</key><strXml><![CDATA[{window}]]></strXml></GetReportList>")
+    };
+    let window = "<r><begin>2026-11-20 00:00:00</begin><end>2026-11-20 23:59:59</end></r>";
+    assert!(ask("<Login><password>guess</password></Login>").await.1.contains("<LoginResult>-1<"));
+    let login = ask(&format!("<Login><password>{}</password></Login>", super::soap::PASSWORD)).await.1;
+    let token = login.split_once("<LoginResult>").unwrap().1.split_once('<').unwrap().0.to_owned();
+    for (content, code) in
+        [(list(&token, window), "2&lt;"), (list(&token, "<r>"), "-3&lt;"), (list("stale", window), "-9&lt;")]
+    {
+        let (status, text) = ask(&content).await;
+        assert!(status == 200 && text.contains(&format!("returnCode&gt;{code}")), "{content}: {text}");
+    }
+    assert_eq!(ask("<DropAll/>").await.0, 500);
+    let report = OutsideReport {
+        number: "0020261120000000001".to_owned(),
+        updated_at: day().and_hms_opt(11, 0, 0).unwrap(),
+        fields: vec![("name", "甲 <乙>".to_owned())],
+        results: vec![vec![("remark", "]]>".to_owned())]],
+    };
+    outlab.publish(&[report]);
+    assert!(ask(&list(&token, window)).await.1.contains("returnCode&gt;-9&lt;"), "a token lives until the next report");
+    let text = ask(&list("WS000001", window)).await.1;
+    assert!(text.contains("returnCode&gt;1&lt;") && text.contains("甲 &amp;lt;乙"), "{text}");
+    let items = "<GetReportItems><key>WS000001</key><reportNo>0020261120000000001</reportNo></GetReportItems>";
+    assert!(ask(items).await.1.contains("<remark>]]]]><![CDATA[></remark>"));
+    outlab.stop().await;
 }

@@ -22,11 +22,20 @@ pub const CRITICAL_VISIT: usize = 9;
 /// The visit whose person refuses the chest film.
 pub const REFUSING_VISIT: usize = 7;
 
+/// The visit whose person's name has a character with 0x7C, HL7's field separator, as its second byte.
+pub const SEPARATOR_VISIT: usize = 10;
+
+/// The visit whose person was born on a day that began in summer time: as a number of milliseconds that
+/// is read with today's offset it is the day before.
+pub const SUMMER_VISIT: usize = 11;
+
 /// An attendance.
 #[derive(Clone, Debug)]
 pub struct Visit {
     /// The exam number 体检号: ten digits with a leading zero.
     pub exam_no: String,
+    /// The exam number of the visit that this one repeats 复查.
+    pub previous: Option<String>,
     /// Who came.
     pub person: Person,
     /// The package that was booked.
@@ -124,7 +133,12 @@ impl Visit {
     pub fn draw(seed: u64, index: usize, people: usize, day: NaiveDate) -> Visit {
         // Each visit has its own generator, so that one more person changes nobody else.
         let mut rng = Rng::with_seed(seed ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let person = Person::draw(&mut rng, day);
+        let mut person = Person::draw(&mut rng, day);
+        match (index, NaiveDate::from_ymd_opt(1988, 6, 1)) {
+            (SEPARATOR_VISIT, _) => "陈東".clone_into(&mut person.name),
+            (SUMMER_VISIT, Some(birth)) => person.born(birth),
+            _ => {}
+        }
         let package = match index {
             // Both need what only the largest package surely has.
             CRITICAL_VISIT | REFUSING_VISIT => &PACKAGES[3],
@@ -134,6 +148,7 @@ impl Visit {
         let registered_at = doors_open + Duration::seconds((index * 6_000 / people.max(1)) as i64);
         let mut visit = Visit {
             exam_no: format!("0301{:06}", 170_001 + index),
+            previous: None,
             package,
             registered_at,
             orders: Vec::new(),
@@ -153,6 +168,21 @@ impl Visit {
                 results,
             });
         }
+        visit
+    }
+
+    /// A re-check 复查 of the first order: a visit of its own, whose number shares the last nine places.
+    #[must_use]
+    pub fn recheck(&self, at: NaiveDateTime) -> Visit {
+        let last = self.exam_no.get(1..).unwrap_or_default();
+        let mut visit = Visit {
+            exam_no: format!("9{last}"),
+            previous: Some(self.exam_no.clone()),
+            registered_at: at,
+            orders: self.orders.iter().take(1).cloned().collect(),
+            ..self.clone()
+        };
+        visit.orders.iter_mut().for_each(|order| order.performed_at = at);
         visit
     }
 

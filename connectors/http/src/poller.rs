@@ -167,8 +167,8 @@ impl WebPoller {
         {
             return wrong(
                 format!("the list had {before} records and has {total} while it is read"),
-                "when a record leaves, another slips to a page that was read: the list is read again; if it stays so, \
-                 ask for less at once (changes.days), or in an order in which none leaves",
+                "when a record leaves, another slips to a page that was read: the list is read again; if it stays \
+                 so, ask for less at once (changes.days), or in an order in which none leaves",
             );
         }
         if cuts.is_empty() {

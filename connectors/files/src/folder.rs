@@ -129,12 +129,46 @@ fn plain_file(path: &Path) -> io::Result<Option<Stamp>> {
     }
 }
 
+/// A file that belongs to another one, as it was when it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    path: PathBuf,
+    stamp: Stamp,
+    seal: Seal,
+}
+
+impl Sealed {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether another file has come in its place, as far as a look can tell.
+    pub(crate) fn is_replaced(&self) -> io::Result<bool> {
+        Ok(plain_file(&self.path)?.is_some_and(|now| now != self.stamp))
+    }
+
+    /// Moves it after the file that it belongs to. False where another one has come in its place, which stays.
+    pub(crate) fn settle(&self, dir: &Path, tag: &str) -> io::Result<bool> {
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Ok(false) };
+        Ok(settle(folder, name, (self.stamp, &self.seal), dir, tag)? || plain_file(&self.path)?.is_none())
+    }
+
+    /// Whether both were read as one content.
+    pub(crate) fn is_same(&self, other: &Sealed) -> bool {
+        self.stamp == other.stamp && self.seal.digest == other.seal.digest
+    }
+}
+
 /// Reads a file as it is now; `None` where it is not there, or is longer than `limit`. Fails where
 /// it is being written.
-pub(crate) fn read_now(path: &Path, limit: u64) -> io::Result<Option<Bytes>> {
+pub(crate) fn read_now(path: &Path, limit: u64) -> io::Result<Option<(Bytes, Sealed)>> {
     let Some(stamp) = plain_file(path)?.filter(|stamp| stamp.length <= limit) else { return Ok(None) };
     match read(path, stamp, limit, 0)? {
-        Content::Whole(bytes) => Ok(Some(bytes)),
+        Content::Whole(bytes) => {
+            let seal = Seal::of(&bytes);
+            Ok(Some((bytes, Sealed { path: path.to_owned(), stamp, seal })))
+        }
         Content::TooLarge(_) => Ok(None),
         Content::Changed => Err(io::Error::new(io::ErrorKind::ResourceBusy, "the file is being written")),
     }
@@ -211,7 +245,10 @@ fn copy_over(from: &Path, to: &Path) -> io::Result<()> {
     hidden.push(to.file_name().unwrap_or_default());
     let part = dir.join(hidden);
     fs::copy(from, &part)?;
-    File::open(&part)?.sync_all()?;
+    let copy = File::options().write(true).open(&part)?;
+    // A file that a person moves back is known by its time of change. Not every share keeps it.
+    let _ = fs::metadata(from)?.modified().and_then(|changed| copy.set_modified(changed));
+    copy.sync_all()?;
     fs::rename(&part, to)?;
     File::open(dir)?.sync_all()?;
     fs::remove_file(from)

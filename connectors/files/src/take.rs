@@ -1,17 +1,18 @@
 //! One file: its bytes, what it says, and its records with the files beside them. All of this blocks.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use connector_api::{DecodeFailure, Document, Map, Raw, Record};
 use connector_formats::bundle::{Bundle, NamedFile};
 
 use crate::beside::Named;
-use crate::folder::{self, Content, Entry, Seal};
+use crate::folder::{self, Content, Entry, Seal, Sealed, Stamp};
 use crate::format::{BYTES, FilesDecoder, Piece};
 use crate::settings::{After, Rules, StreamRules};
 
@@ -66,13 +67,15 @@ impl FileBytes {
     /// What the file says, with the memo file at a path where it has one.
     pub(crate) fn said(self, stream: &StreamRules, memo: Option<&Path>, limit: u64) -> io::Result<Said> {
         let FileBytes { entry, bytes, too_large } = self;
-        let pieces = match (too_large, memo.map(|path| folder::read_now(path, limit)).transpose()?) {
+        let wants_memo = memo.is_some();
+        let memo = memo.map(|path| folder::read_now(path, limit)).transpose()?.flatten();
+        let (memo, sealed) = memo.map_or((None, None), |(bytes, sealed)| (Some(bytes), Some(sealed)));
+        let pieces = match (too_large, memo) {
             (Some(failure), _) => Err(failure),
-            (None, Some(None)) => {
+            (None, None) if wants_memo => {
                 Err(DecodeFailure::new("dbf-memo", "the table's memo file did not come, or is too large"))
             }
             (None, memo) => {
-                let memo = memo.flatten();
                 // A bug that one file brings out must not keep all others out.
                 let read = catch_unwind(AssertUnwindSafe(|| stream.reading.format.read(&bytes, memo.as_deref())));
                 read.unwrap_or_else(|_| {
@@ -83,10 +86,11 @@ impl FileBytes {
         let seal = Seal::of(&bytes);
         let digest = hex::encode(&seal.digest[..16]);
         let tag = digest[..8].to_owned();
+        let key = format!("{}|{digest}|{}", written(&entry.name), changed(entry.stamp));
         let failed = pieces.is_err();
         let pieces = pieces.unwrap_or_else(|failure| vec![whole(&entry, &bytes, failure)]);
         let parts = pieces.into_iter().map(|piece| Part::of(stream, piece)).collect();
-        Ok(Said { name: written(&entry.name), seal, digest, tag, failed, parts })
+        Ok(Said { key, seal, tag, failed, memo: sealed, parts })
     }
 }
 
@@ -102,13 +106,16 @@ fn whole(entry: &Entry, bytes: &Bytes, mut failure: DecodeFailure) -> Piece {
 
 /// What a file says.
 pub(crate) struct Said {
-    name: String,
+    /// What tells this file from every other: its name, digest and time of change. A content that
+    /// comes back under its name after another one is a new file, which must take effect again.
+    key: String,
     pub(crate) seal: Seal,
-    digest: String,
     /// The beginning of the file's digest.
     pub(crate) tag: String,
     /// True where the file as a whole can't be read.
     pub(crate) failed: bool,
+    /// The memo file that was read with it.
+    pub(crate) memo: Option<Sealed>,
     /// Its records that were not taken yet.
     parts: VecDeque<Part>,
 }
@@ -122,8 +129,8 @@ struct Part {
 /// Records that are stored in one transaction.
 pub(crate) struct Group {
     pub(crate) records: Vec<Record>,
-    /// Files beside them that are to be moved once all is stored: folder and name.
-    pub(crate) settled: Vec<(PathBuf, OsString)>,
+    /// Files beside them that are to be moved once all is stored.
+    pub(crate) settled: Vec<Sealed>,
 }
 
 impl Part {
@@ -179,7 +186,7 @@ impl Said {
                 raw,
                 document,
                 source_ref: format!("{}@{} {place}", stream.label, self.tag),
-                resend_key: Some(format!("{}|{}|{place}", self.name, self.digest)),
+                resend_key: Some(format!("{}|{place}", self.key)),
             });
         }
         Ok(group)
@@ -187,32 +194,32 @@ impl Said {
 }
 
 /// Reads the files that a record names; together they may be as large as one file.
-fn fetch(
-    named: &[Named],
-    stream: &StreamRules,
-    limit: u64,
-    settled: &mut Vec<(PathBuf, OsString)>,
-) -> io::Result<Vec<NamedFile>> {
+fn fetch(named: &[Named], stream: &StreamRules, limit: u64, settled: &mut Vec<Sealed>) -> io::Result<Vec<NamedFile>> {
     let mut left = limit;
     let mut files = Vec::with_capacity(named.len());
     let moves = stream.reading.attachments.as_ref().is_some_and(|attachments| attachments.after == After::Move);
     for Named { field, name, path } in named {
-        let content = match path {
+        let found = match path {
             Some(path) => folder::read_now(path, left)?,
             None => None,
         };
+        let content = found.map(|(content, sealed)| {
+            settled.extend(moves.then_some(sealed));
+            content
+        });
         left -= content.as_ref().map_or(0, |content| content.len() as u64).min(left);
-        if let (true, true, Some(folder), Some(name)) = (
-            moves,
-            content.is_some(),
-            path.as_ref().and_then(|path| path.parent()),
-            path.as_ref().and_then(|path| path.file_name()),
-        ) {
-            settled.push((folder.to_owned(), name.to_owned()));
-        }
         files.push(NamedFile { field: field.clone(), name: name.clone(), content });
     }
     Ok(files)
+}
+
+/// When a file was changed, in nanoseconds since 1970, as far as its file system tells. A move keeps it.
+fn changed(stamp: Stamp) -> String {
+    match stamp.changed.map(|changed| changed.duration_since(UNIX_EPOCH)) {
+        Some(Ok(since)) => since.as_nanos().to_string(),
+        Some(Err(before)) => format!("-{}", before.duration().as_nanos()),
+        None => String::new(),
+    }
 }
 
 /// A name as text. Names in another character set than UTF-8 are written as their bytes.

@@ -3,7 +3,7 @@
 //! The folder is listed again and again. Notices of the operating system are not relied on, since
 //! file shares do not send them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use connector_api::{
 };
 use tokio::time::Instant;
 
-use crate::folder::{self, Entry, Stamp};
+use crate::folder::{self, Entry, Sealed, Stamp};
 use crate::settings::{Complete, Rules, StreamRules};
 use crate::{look, take};
 
@@ -245,20 +245,19 @@ impl Watcher {
         self.beside.remove(&entry.name);
         let tag = file.tag.clone();
         let memo = memo.map(|(name, _)| name).filter(|name| present.contains(name));
-        moved_after.extend(memo.iter().map(|name| (self.rules.folder.clone(), name.clone())));
+        moved_after.extend(file.memo.take());
         let (rules, own, failed) = (Arc::clone(&self.rules), entry.clone(), file.failed);
         let moved = step(stop, move || {
             let dir = if failed { &rules.failed } else { &rules.done };
-            let moved = folder::settle(&rules.folder, &own.name, (own.stamp, &file.seal), dir, &file.tag)?;
-            for (from, name) in moved_after.iter().filter(|_| moved) {
-                folder::settle_marker(from, name, dir, &file.tag)?;
-            }
-            Ok(moved)
+            settle_all(&rules.folder, &own, &file, &moved_after, dir)
         });
-        let moved = moved
+        let (moved, left) = moved
             .await?
             .map_err(|error| Fault::File { error: file_failed("move a file that is stored", error), stored: true })?;
         let (source, stream) = (&self.source, &stream.id);
+        if left > 0 {
+            tracing::warn!(%source, %stream, file = tag, left, "files beside records were replaced and stay, unread");
+        }
         tracing::info!(%source, %stream, file = tag, records = count, held, moved, "file taken");
         Ok(if moved { Fate::Taken(memo) } else { Fate::Changed })
     }
@@ -344,6 +343,34 @@ impl Watcher {
         let moved = step(stop, move || folder::settle_marker(&rules.folder, &marker, &rules.done, "marker")).await?;
         moved.map_err(|error| Fault::Source(file_failed("move a marker", error)))
     }
+}
+
+/// Moves a file that is stored, and then those that were read with it. Answers whether it was moved,
+/// and how many of the others were replaced in the meantime and stay.
+///
+/// Nothing is moved where one of them was replaced since it was read: then all are read again.
+fn settle_all(
+    folder: &Path,
+    own: &Entry,
+    file: &take::Said,
+    beside: &[Sealed],
+    dir: &Path,
+) -> io::Result<(bool, usize)> {
+    // Several records may name one file.
+    let mut once: BTreeMap<&Path, &Sealed> = BTreeMap::new();
+    for sealed in beside {
+        if !once.entry(sealed.path()).or_insert(sealed).is_same(sealed) || sealed.is_replaced()? {
+            return Ok((false, 0));
+        }
+    }
+    if !folder::settle(folder, &own.name, (own.stamp, &file.seal), dir, &file.tag)? {
+        return Ok((false, 0));
+    }
+    let mut left = 0;
+    for sealed in once.values() {
+        left += usize::from(!sealed.settle(dir, &file.tag)?);
+    }
+    Ok((true, left))
 }
 
 /// The name of a dBASE table's memo file: that which is there, else the usual one.

@@ -131,20 +131,24 @@ async fn a_crash_between_storing_and_moving_has_no_second_effect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_name_with_new_content_is_a_new_file() {
+async fn a_content_that_comes_back_after_another_one_is_a_new_file_and_a_file_moved_back_is_not() {
     let place = Place::new();
     let intake = Kept::all();
     let running = place.start(&config(RENAMED), intake.clone()).await;
-    for content in ["no\n1\n", "no\n2\n", "no\n1\n"] {
-        place.put("a.csv", content);
+    for (at, content) in ["no\n1\n", "no\n2\n", "no\n1\n"].into_iter().enumerate() {
+        place.put(".a.csv", content);
+        age(&place, ".a.csv", 1_700_000_000 + at as u64);
+        fs::rename(place.inbox().join(".a.csv"), place.inbox().join("a.csv")).unwrap();
         while !place.names(".").is_empty() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
-    running.stopped().await;
-    // The third was the first again.
-    assert_eq!(intake.column("no"), ["1", "2"]);
+    assert_eq!(intake.column("no"), ["1", "2", "1"], "what counts at the end is what came last");
     assert_eq!(place.names("done").len(), 3);
+    fs::rename(place.inbox().join("done/a.csv"), place.inbox().join("a.csv")).unwrap();
+    place.arrives("done", "a.csv").await;
+    running.stopped().await;
+    assert_eq!(intake.column("no"), ["1", "2", "1"], "moved back, it is known by its time of change");
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,6 +101,28 @@ async fn a_file_that_comes_late_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attachment_that_is_replaced_before_it_is_moved_is_read_again() {
+    let place = Place::new();
+    place.put("a.pdf", "%PDF-1.7 first");
+    place.put("t.csv", "no,files\n1,a.pdf\n2,a.pdf\n");
+    let intake = Kept::gated(0);
+    let running = place.start(&attached(RENAMED, ", after = \"move\""), intake.clone()).await;
+    intake.arrivals(1).await;
+    // Stored, and not moved yet.
+    place.put("a.pdf", "%PDF-1.7 the second");
+    intake.gate.add_permits(100);
+    place.arrives("done", "a.pdf").await;
+    running.stopped().await;
+    let sizes: Vec<Json> = intake
+        .stored()
+        .iter()
+        .map(|(_, record)| attachments(record.document.as_ref().unwrap())[0][2].clone())
+        .collect();
+    assert_eq!(sizes, [14, 14, 19, 19]);
+    assert_eq!((place.names("."), place.names("done")), (vec![], vec!["a.pdf".to_owned(), "t.csv".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_table_with_a_memo_file_and_pictures_waits_for_all_of_them_at_once() {
     // A FoxPro table of one record that names a.jpg, and its memo file.
     let mut table = vec![0; 32];

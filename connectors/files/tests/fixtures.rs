@@ -16,7 +16,10 @@ async fn every_case_is_stored_and_moved_as_expected() {
         let place = Place::new();
         let inputs = fs::read_dir(&case.dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let name = inputs.into_iter().find(|name| name.starts_with("input.")).unwrap();
-        place.put(&name, case.input());
+        place.put(".input", case.input());
+        let hidden = fs::File::options().write(true).open(place.inbox().join(".input")).unwrap();
+        hidden.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)).unwrap();
+        fs::rename(place.inbox().join(".input"), place.inbox().join(&name)).unwrap();
         let config = case.text("source.toml");
         let intake = Kept::all();
         let running = place.start(&config, intake.clone()).await;

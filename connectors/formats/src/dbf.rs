@@ -128,6 +128,15 @@ fn header(bytes: &[u8]) -> Result<Header, DecodeFailure> {
             Ok(name) => name.to_owned(),
             Err(_) => Charset::Gb18030.decode(name).map_err(|_| broken("a column's name can't be read"))?.into_owned(),
         };
+        let wide = match kind {
+            b'I' => 4,
+            b'T' | b'Y' => 8,
+            b'B' if visual => 8,
+            _ => range.len(),
+        };
+        if range.len() != wide {
+            return Err(broken("a column's width does not fit its type"));
+        }
         match kind {
             b'0' => nulls = Some(range),
             b'C' | b'N' | b'F' | b'L' | b'D' | b'M' | b'G' | b'P' | b'I' | b'T' | b'Y' | b'B' => {
@@ -185,7 +194,8 @@ impl Field {
             b'I' => four(0).map_or(Value::Null, |four| Value::Integer(i32::from_le_bytes(four).into())),
             b'T' => match (four(0).map(u32::from_le_bytes), four(4).map(u32::from_le_bytes)) {
                 (Some(0), _) => Value::Null,
-                (Some(day), Some(millis)) => time(day, millis).map_or(Value::Null, Value::Time),
+                (Some(day), Some(millis)) if !ascii().is_empty() => time(day, millis)
+                    .map_or_else(|| fault("dbf-time", Value::from(format!("{day}+{millis}"))), Value::Time),
                 _ => Value::Null,
             },
             b'Y' => eight().map_or(Value::Null, |eight| {
@@ -230,8 +240,11 @@ fn decoded(bytes: &[u8], charset: Charset) -> Value {
 
 /// A day by its Julian number and the milliseconds since its midnight.
 fn time(day: u32, millis: u32) -> Option<SourceTime> {
+    const DAY: u32 = 86_400;
+    // FoxPro's own fractions fall short of the second; the last one of a day may be the next day's first.
+    let seconds = millis.checked_add(500).filter(|_| millis < DAY * 1000)? / 1000;
+    let (day, seconds) = (day.checked_add(seconds / DAY)?, seconds % DAY);
     let date = chrono_date(day)?;
-    let seconds = millis.checked_add(500)? / 1000;
     format!("{date}T{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60).parse().ok()
 }
 

@@ -23,13 +23,14 @@ const FAULT: &str = "unreadable";
 const CELL: &str = "cell";
 
 /// The faults of cells, each with what is wrong in the words of a person.
-const FAULTS: [(&str, &str); 8] = [
+const FAULTS: [(&str, &str); 9] = [
     ("sheet-digits", "the number has more digits than a spreadsheet keeps: the last ones are lost"),
     ("sheet-not-text", "the spreadsheet made a number or date of it, and may have dropped signs of the text"),
     ("sheet-error", "the cell shows an error instead of a value"),
     ("sheet-date", "the cell's date does not exist"),
     ("dbf-overflow", "the number was too long for its column"),
     ("dbf-number", "the column is one of numbers, and this is none"),
+    ("dbf-time", "the column is one of times, and there is no such day or time"),
     ("dbf-memo", "the memo file does not hold the text that the row refers to"),
     ("text-charset", "the bytes are not of the character set"),
 ];

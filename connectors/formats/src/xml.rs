@@ -7,7 +7,7 @@
 //! - text, where it has neither attributes nor child elements (empty text where it is empty);
 //! - else a map: attributes as `@name`, children by name, and text beside them as `#text`, where
 //!   it is more than the blanks between tags;
-//! - null, where it says `xsi:nil="true"` and holds nothing.
+//! - null, where it says `xsi:nil="true"`, with whatever prefix, and holds nothing.
 //!
 //! Children of one name become a list as soon as there are two, in the place of the first. Names
 //! in [`XmlRules::lists`] are lists always, also with one element. A mapping's `each` reads both.
@@ -110,9 +110,12 @@ pub fn parse(text: &str, rules: &XmlRules) -> Result<Document, DecodeFailure> {
     let mut root = None;
     while let Some(event) = scan.next()? {
         match event {
-            Event::Start(start) => open.push(Element::begin(&start, open.is_empty(), rules, &scan)?),
+            Event::Start(start) => {
+                let element = Element::begin(&start, open.is_empty(), &open, rules, &scan)?;
+                open.push(element);
+            }
             Event::Empty(start) => {
-                close(Element::begin(&start, open.is_empty(), rules, &scan)?, &mut open, &mut root, rules)
+                close(Element::begin(&start, open.is_empty(), &open, rules, &scan)?, &mut open, &mut root, rules)
             }
             Event::End(_) => {
                 if let Some(element) = open.pop() {
@@ -207,7 +210,7 @@ pub fn field(text: &str, path: &str, rules: &XmlRules) -> Result<Option<Value>, 
         let mut scan = Scan::new(element);
         while let Some(event) = scan.next()? {
             if let Event::Start(start) | Event::Empty(start) = event {
-                let own = Element::begin(&start, false, rules, &scan)?;
+                let own = Element::begin(&start, false, &[], rules, &scan)?;
                 return Ok(own.attributes.get(attribute).cloned());
             }
         }
@@ -321,6 +324,8 @@ impl<'a> Scan<'a> {
 struct Element {
     name: String,
     attributes: Map,
+    /// The prefixes that it declares, and whether they stand for XMLSchema-instance.
+    prefixes: Vec<(String, bool)>,
     nil: bool,
     text: String,
     children: Vec<(String, Vec<Value>)>,
@@ -328,13 +333,28 @@ struct Element {
 }
 
 impl Element {
-    fn begin(start: &BytesStart<'_>, root: bool, rules: &XmlRules, scan: &Scan<'_>) -> Result<Element, DecodeFailure> {
+    fn begin(
+        start: &BytesStart<'_>,
+        root: bool,
+        open: &[Element],
+        rules: &XmlRules,
+        scan: &Scan<'_>,
+    ) -> Result<Element, DecodeFailure> {
         let name = rules.name(start.name()).to_owned();
         let mut attributes = Map::new();
         let mut nil = false;
         if root {
             attributes.push(ROOT_NAME, name.as_str());
         }
+        // Declared anywhere among the attributes, also behind the one that needs it.
+        let prefixes: Vec<(String, bool)> = start
+            .attributes()
+            .flatten()
+            .filter_map(|attribute| {
+                let prefix = attribute.key.into_inner().strip_prefix("xmlns:")?.to_owned();
+                Some((prefix, is_instance(&attribute.normalized_value(XmlVersion::Implicit1_0).ok()?)))
+            })
+            .collect();
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|_| scan.broken("an attribute is not well-formed"))?;
             let whole = attribute.key.into_inner();
@@ -346,13 +366,18 @@ impl Element {
                 .ok()
                 .filter(|value| value.chars().all(|c| rules.allows(c)))
                 .ok_or_else(|| DecodeFailure::new("xml-entity", format!("unknown entity before byte {}", scan.at())))?;
-            if whole.starts_with("xsi:") {
-                nil |= whole == "xsi:nil" && matches!(value.trim(), "true" | "1");
-                continue;
+            if let Some((prefix, local)) = whole.split_once(':') {
+                let scopes = std::iter::once(&prefixes).chain(open.iter().rev().map(|element| &element.prefixes));
+                let mut declared = scopes.flatten().filter(|(name, _)| name == prefix).map(|(_, instance)| *instance);
+                if says_of_itself(prefix, local, &value, declared.next()) {
+                    nil |= local == "nil" && matches!(value.trim(), "true" | "1");
+                    continue;
+                }
             }
             attributes.push(format!("@{}", rules.name(attribute.key)), value.into_owned());
         }
-        Ok(Element { name, attributes, nil, text: String::new(), children: Vec::new(), places: HashMap::new() })
+        let (text, children, places) = (String::new(), Vec::new(), HashMap::new());
+        Ok(Element { name, attributes, prefixes, nil, text, children, places })
     }
 
     fn add(&mut self, name: String, value: Value) {
@@ -388,6 +413,26 @@ impl Element {
         }
         (self.name, Value::Map(map))
     }
+}
+
+/// Whether a namespace is that of `xsi:nil` and `xsi:type`, of whatever year.
+fn is_instance(namespace: &str) -> bool {
+    let namespace = namespace.trim();
+    namespace.starts_with("http://www.w3.org/") && namespace.ends_with("/XMLSchema-instance")
+}
+
+/// Whether an attribute with a prefix is one of XMLSchema-instance. `declared` says what its prefix
+/// stands for; nothing, where the element was cut out of the one that declares it.
+fn says_of_itself(prefix: &str, local: &str, value: &str, declared: Option<bool>) -> bool {
+    if prefix == "xsi" {
+        return true;
+    }
+    declared.unwrap_or_else(|| match local {
+        "nil" => matches!(value.trim(), "true" | "1" | "false" | "0"),
+        // WCF's own prefix. Another one's type may be a value.
+        "type" => prefix == "i",
+        _ => false,
+    })
 }
 
 fn close(element: Element, open: &mut [Element], root: &mut Option<(String, Value)>, rules: &XmlRules) {

@@ -26,7 +26,7 @@ pub use call::{Body, Call, Piece};
 pub use decoder::WebDecoder;
 pub use plan::{Check, SourceParts, StreamPlan};
 pub use poller::{Catalogue, WebPoller};
-pub use session::{Session, masked};
+pub use session::{Session, masked, shown_code};
 pub use template::{Place, Template, TemplateError, Vars};
 pub use transport::Reply;
 

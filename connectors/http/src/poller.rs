@@ -2,13 +2,16 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::NaiveDateTime;
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use connector_api::{
     Advance, Batch, Column, Cursor, DecodeFailure, Discovered, FaultClass, Map, Poller, Probe, Raw, Record, Request,
     SourceError, Value, Watermark, async_trait,
 };
 use connector_formats::charset::{Charset, is_marked};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::answer::{Cut, Kind, Opened, unreadable, word};
@@ -18,7 +21,7 @@ use crate::plan::StreamPlan;
 use crate::session::{Answered, Session, file_url, now, number};
 use crate::settings::{Download, PagingBy};
 use crate::template::{Vars, visible_map};
-use crate::window::{Point, Window};
+use crate::window::{Point, Window, local};
 
 /// A scan with more pages than this never ends.
 const MOST_PAGES: usize = 100_000;
@@ -56,6 +59,12 @@ struct Scan {
     began: NaiveDateTime,
     window: Option<Window>,
     size: usize,
+    /// The earliest that the source's own clock can have shown when one of its answers was asked for.
+    source_began: Option<NaiveDateTime>,
+    /// The source offers records again that were handed over and not taken: nothing moves past them.
+    stuck: bool,
+    /// And how many they are, where others may stand behind them.
+    unseen: Option<usize>,
     /// The newest watermark that may be stored, where it is a field.
     newest: Option<Point>,
     list: List,
@@ -108,7 +117,7 @@ impl WebPoller {
         };
         let size = self.plan.paging.as_ref().map_or(limit, |paging| paging.size.min(limit)).max(1);
         let list = self.fresh();
-        Ok(Scan { wanted, next: Cursor(Vec::new()), began, window, size, newest: None, list })
+        Ok(Scan { window, size, list, ..Scan::new(wanted, began) })
     }
 
     fn window(&self, choose: impl FnOnce(&crate::window::Rule) -> Option<Window>) -> Result<Window, SourceError> {
@@ -142,12 +151,26 @@ impl WebPoller {
     async fn turn_page(&mut self, scan: &mut Scan) -> Result<(), SourceError> {
         let what = self.plan.list.what.clone();
         let vars = self.vars(scan);
+        let asked = Instant::now();
         let answered = self.session.call(&self.plan.list, &vars, scan.list.link.as_ref(), false).await?;
+        scan.note_clock(answered.reply.date, asked.elapsed(), self.session.zone());
         let (cuts, total) = self.listed(&answered)?;
         let list = &mut scan.list;
-        list.total = total.or(list.total);
+        let before = list.total;
+        list.total = total.or(before);
         let wrong =
             |says: String, hint: &str| Err(SourceError::retry(FaultClass::Data, format!("{what}: {says}")).hint(hint));
+        let counted = |by| matches!(by, PagingBy::Page | PagingBy::Offset);
+        let slips = self.plan.taken.is_none() && self.plan.paging.as_ref().is_some_and(|paging| counted(paging.by));
+        if let (true, Some(before), Some(total)) = (slips, before, total)
+            && total < before
+        {
+            return wrong(
+                format!("the list had {before} records and has {total} while it is read"),
+                "when a record leaves, another slips to a page that was read: the list is read again; if it stays \
+                 so, ask for less at once (changes.days), or in an order in which none leaves",
+            );
+        }
         if cuts.is_empty() {
             list.ended = true;
         } else {
@@ -158,9 +181,14 @@ impl WebPoller {
                 );
             }
             if !list.seen.insert(digest(&cuts)) {
-                // Asked again for what is not taken yet, and there is nothing else: that is the end.
+                // Asked again for what is not taken yet, and the same comes: some of it can't be marked, and a
+                // list that is cut to a number of records shows nothing of what stands behind it.
                 if self.plan.paging.is_none() && self.plan.taken.is_some() {
                     list.ended = true;
+                    scan.stuck = true;
+                    if total.is_none_or(|total| total > cuts.len() as u64) {
+                        scan.unseen = Some(cuts.len());
+                    }
                     return Ok(());
                 }
                 return wrong(
@@ -370,7 +398,7 @@ impl WebPoller {
             let Ok(document) = &record.document else { continue };
             let found = at(&document.root, field).and_then(|value| rule.read(value));
             let newer = found.filter(|point| {
-                rule.vouches(*point, scan.began) && scan.newest.is_none_or(|newest| point.compare(newest).is_gt())
+                rule.vouches(*point, scan.vouched()) && scan.newest.is_none_or(|newest| point.compare(newest).is_gt())
             });
             scan.newest = newer.or(scan.newest);
         }
@@ -378,10 +406,11 @@ impl WebPoller {
 
     /// Where the stored watermark may move when a window has been read to its end.
     fn advance(&self, scan: &Scan, from: &Watermark) -> Option<Advance> {
-        let rule = self.plan.changes.as_ref()?;
+        let rule = self.plan.changes.as_ref().filter(|_| !scan.stuck)?;
         let reached = match &rule.field {
             Some(_) => scan.newest?,
-            None => Point::Time(scan.window?.to?),
+            // What the source stamps with a clock behind ours may still come before the window's end.
+            None => Point::Time(scan.window?.to?.min(scan.vouched())),
         };
         let stored = from.columns().first().and_then(|value| rule.read(value));
         stored
@@ -400,11 +429,30 @@ impl WebPoller {
             }
         };
         let size = self.plan.paging.as_ref().map_or(10, |paging| paging.size.min(10));
-        let (wanted, next) = (Wanted::Window, Cursor(Vec::new()));
-        let scan = Scan { wanted, next, began, window, size, newest: None, list: self.fresh() };
+        let scan = Scan { window, size, list: self.fresh(), ..Scan::new(Wanted::Window, began) };
         let answered = self.session.call(&self.plan.list, &self.vars(&scan), None, talkative).await?;
         let (cuts, total) = self.listed(&answered)?;
         Ok((answered, cuts, total))
+    }
+}
+
+impl Scan {
+    fn new(wanted: Wanted, began: NaiveDateTime) -> Scan {
+        let (next, list) = (Cursor(Vec::new()), List::default());
+        let (window, source_began, newest) = (None, None, None);
+        Scan { wanted, next, began, window, size: 1, source_began, stuck: false, unseen: None, newest, list }
+    }
+
+    /// Takes what an answer says of the source's clock, less the time that the answer took.
+    fn note_clock(&mut self, date: Option<DateTime<Utc>>, took: Duration, zone: Tz) {
+        let asked = date.and_then(|date| date.checked_sub_signed(TimeDelta::from_std(took).ok()?));
+        let asked = asked.map(|asked| local(asked, zone));
+        self.source_began = [self.source_began, asked].into_iter().flatten().min();
+    }
+
+    /// Until when all that is stamped was there to be read, by our clock and by the source's.
+    fn vouched(&self) -> NaiveDateTime {
+        self.source_began.map_or(self.began, |source| source.min(self.began))
     }
 }
 
@@ -491,6 +539,16 @@ impl Poller for WebPoller {
                 // Nothing more is committed after an empty page, so what waits to be marked is marked now.
                 if batch.records.is_empty() && batch.advance.is_none() {
                     self.marks.send(&self.session, &self.plan).await?;
+                }
+                if let Some(count) = scan.unseen {
+                    let says = format!(
+                        "{}: {count} records are offered again and again, and can't be marked as taken",
+                        self.plan.list.what
+                    );
+                    return Err(SourceError::retry(FaultClass::Data, says).hint(
+                        "what stands behind them can't be seen, and the watermark stays: look at what is held, or at \
+                         taken.accepted; set total where the source tells it, or paging",
+                    ));
                 }
                 self.marks.hand(handed);
                 return Ok(batch);

@@ -32,6 +32,9 @@ const EARLY: Duration = Duration::from_secs(30);
 /// How many characters of a source's message a person is shown.
 const SHOWN_MESSAGE: usize = 80;
 
+/// What is longer is no code.
+const LONGEST_CODE: usize = 12;
+
 /// How the source knows who asks.
 pub(crate) enum Access {
     Open,
@@ -317,7 +320,7 @@ impl Session {
         match verdict {
             Verdict::Success => {}
             Verdict::Failure { code, .. } => {
-                return Err(no_token(&format!("the login was refused with code {:?}", masked(&code)))
+                return Err(no_token(&format!("the login was refused with code {}", shown_code(&code, false)))
                     .hint("check user and secret; if that code means success, list it in answer.ok"));
             }
             Verdict::NoData | Verdict::Expired => return Err(no_token("the login gave no token")),
@@ -394,12 +397,22 @@ fn refused(call: &Call, code: &str, message: Option<String>, talkative: bool) ->
     let says = if code.is_empty() {
         format!("{what}: the source answers without a code of success{said}")
     } else {
-        format!("{what}: the source answers code {:?}{said}", masked(code))
+        format!("{what}: the source answers code {}{said}", shown_code(code, talkative))
     };
     SourceError::retry(FaultClass::Data, says).hint(
         "only codes in answer.ok and answer.no_data, and words in answer.no_data_text, are taken; `hisync check` shows \
          the source's own message",
     )
+}
+
+/// A source's code for messages. Where its place holds free text, that may name somebody: only a
+/// `talkative` message shows it.
+pub fn shown_code(code: &str, talkative: bool) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if talkative || (code.len() <= LONGEST_CODE && code.chars().all(plain)) {
+        return format!("{:?}", masked(code));
+    }
+    format!("({} characters of text)", code.chars().count())
 }
 
 /// A source's words for a person: short, and without long numbers, which may be somebody's.
@@ -430,4 +443,21 @@ pub(crate) fn file_url(base: &Url, text: &str, hosts: &[String]) -> Option<Url> 
 /// The text of a value, for keys and numbers.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     crate::answer::word(value)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_text_in_the_place_of_a_code_is_shown_to_a_person_alone() {
+        for code in ["-1", "40101", "E_NO.7"] {
+            assert!(shown_code(code, false).contains(code), "{code}");
+        }
+        for text in ["张三未查询到", "patient Zhang", "no such person", "1101011990030700001"] {
+            let shown = shown_code(text, false);
+            assert!(!shown.contains(text) && shown.contains("characters of text"), "{shown}");
+        }
+        assert_eq!(shown_code("查询失败", true), "\"查询失败\"");
+    }
 }

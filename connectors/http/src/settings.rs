@@ -256,7 +256,7 @@ pub struct Changes {
     /// How long before the watermark each reading begins, because records appear late. Default 600.
     #[serde(default)]
     pub lag_secs: Option<u64>,
-    /// The same for a number.
+    /// The same for a number, which must say it: how many numbers are asked for again.
     #[serde(default)]
     pub lag: Option<u64>,
     /// How `{{ from }}` and `{{ to }}` are written. The field's values may be written in it as well.

@@ -28,9 +28,6 @@ const FORMS: [&str; 9] = [
 /// The lag where none is configured.
 const USUAL_LAG_SECS: u64 = 600;
 
-/// A watermark further ahead of the clock than this is a typing mistake of somebody's.
-const FUTURE: TimeDelta = TimeDelta::days(1);
-
 /// Checked [`Changes`].
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
@@ -68,6 +65,10 @@ impl Rule {
         }
         if number && changes.days.is_some() {
             return Err(("days", "numbers have no days", "leave it out"));
+        }
+        if number && changes.lag.is_none() {
+            let hint = "write how many numbers may appear late; 0 where each appears before any greater one";
+            return Err(("lag", "a number needs it: a smaller one may be stored after a greater one", hint));
         }
         if number && changes.lag_secs.is_some() {
             return Err(("lag_secs", "numbers have no seconds", "write lag"));
@@ -157,11 +158,12 @@ impl Rule {
         digits.or_else(|| Some(local(DateTime::from_timestamp_millis(millis)?, self.zone)))
     }
 
-    /// True where the stored watermark may move to this point.
+    /// True where the stored watermark may move to this point: what is stamped later than now would
+    /// take it past records that are still to be stamped between.
     pub(crate) fn vouches(&self, point: Point, now: NaiveDateTime) -> bool {
         match point {
             Point::Number(_) => true,
-            Point::Time(time) => now.checked_add_signed(FUTURE).is_none_or(|limit| time <= limit),
+            Point::Time(time) => time <= now,
         }
     }
 

@@ -7,6 +7,7 @@ use connector_formats::inner::unescaped;
 use connector_formats::xml::{self, ControlCharacters, XmlRules};
 use connector_http::{
     Body, Call as Compiled, Check, Kind, Method, Opened, Opener, Piece, Place, Reply, Template, header, masked,
+    shown_code,
 };
 
 use crate::settings::{Call, Param, Settings, Version};
@@ -223,7 +224,8 @@ fn fault(what: &str, fault: &str, rules: &XmlRules, talkative: bool) -> SourceEr
     } else {
         String::new()
     };
-    let says = format!("{what}: the service answers a fault {:?}{reason}", masked(code));
+    let standard = matches!(code, "VersionMismatch" | "MustUnderstand" | "DataEncodingUnknown");
+    let says = format!("{what}: the service answers a fault {}{reason}", shown_code(code, talkative || standard));
     let ours = code.starts_with("Client") || matches!(code, "Sender" | "VersionMismatch" | "MustUnderstand");
     if ours {
         SourceError::stop(FaultClass::Protocol, says).hint(

@@ -111,6 +111,19 @@ fn a_copy_is_complete_before_its_origin_goes() {
 }
 
 #[test]
+fn a_file_beside_another_is_moved_only_as_it_was_read() {
+    let place = Place::with(&[("a.pdf", "first")]);
+    let done = place.path().join("done");
+    let (bytes, sealed) = read_now(&place.path().join("a.pdf"), 9).unwrap().unwrap();
+    assert_eq!((&*bytes, sealed.is_replaced().unwrap()), (&b"first"[..], false));
+    place.write("a.pdf", "another");
+    assert!(sealed.is_replaced().unwrap() && !sealed.settle(&done, "tag").unwrap());
+    assert_eq!((place.text("a.pdf"), place.names("done")), ("another".to_owned(), Vec::new()));
+    fs::remove_file(place.path().join("a.pdf")).unwrap();
+    assert!(!sealed.is_replaced().unwrap() && sealed.settle(&done, "tag").unwrap(), "gone, nothing stays unread");
+}
+
+#[test]
 fn a_marker_that_is_gone_needs_no_move() {
     let place = Place::with(&[("a.ok", "")]);
     for _ in 0..2 {

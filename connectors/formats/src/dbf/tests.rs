@@ -80,6 +80,27 @@ fn visual_foxpro_types_and_null_flags_are_read() {
 }
 
 #[test]
+fn a_time_that_rounds_to_midnight_is_the_next_days_and_one_that_cannot_be_is_held() {
+    let columns = [("T", b'T', 8, 0)];
+    let record = |day: u32, millis: u32| [&b" "[..], &day.to_le_bytes(), &millis.to_le_bytes()].concat();
+    let records =
+        [record(2_461_367, 86_399_600), record(2_461_367, 86_400_000), record(2_461_367, u32::MAX), record(0, 0)];
+    let mut records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    records.push(b"         ");
+    let found = rows(&table(0x30, &columns, &records), None);
+    let expected = [
+        json!({"T": "2026-11-23T00:00:00"}),
+        json!("dbf-time"),
+        json!("dbf-time"),
+        json!({"T": null}),
+        json!({"T": null}),
+    ];
+    assert_eq!(found, expected);
+    let narrow = table(0x30, &[("T", b'T', 7, 0)], &[b"        "]);
+    assert_eq!(read(&gbk(), &narrow, None).unwrap_err().code, "dbf-syntax");
+}
+
+#[test]
 fn memo_texts_are_read_from_each_kind_of_memo_file() {
     let text = Charset::Gbk.encode("未见异常").unwrap();
     let mut three = vec![0; 512];

@@ -197,3 +197,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn nil_and_type_are_known_by_their_namespace_and_not_by_their_prefix() {
+    let xsi = "http://www.w3.org/2001/XMLSchema-instance";
+    // As WCF writes them: declared at the root, or with each element.
+    check(
+        &format!("<r xmlns:i='{xsi}'><a i:nil='true'/><b i:type='c:int'>5</b><c i:nil='true'>x</c></r>"),
+        json!({"#name": "r", "a": null, "b": "5", "c": "x"}),
+    );
+    check(
+        &format!("<r><a d3p1:nil='1' xmlns:d3p1='{xsi}'/><b xmlns:p2='{xsi}' p2:type='q'>5</b></r>"),
+        json!({"#name": "r", "a": null, "b": "5"}),
+    );
+    // Another namespace's names are content, also where it takes over a prefix.
+    check(
+        "<r xmlns:x='urn:lab'><a x:type='H' x:nil='true'/></r>",
+        json!({"#name": "r", "a": {"@type": "H", "@nil": "true"}}),
+    );
+    check(
+        &format!("<r xmlns:i='{xsi}'><a xmlns:i='urn:lab' i:type='H'/><b i:nil='true'/></r>"),
+        json!({"#name": "r", "a": {"@type": "H"}, "b": null}),
+    );
+    check("<r type='H' nil='true'/>", json!({"#name": "r", "@type": "H", "@nil": "true"}));
+    // Cut out of the element that declares the prefix.
+    check(
+        "<r><a i:nil='true'/><b i:type='c:int'>5</b><c p2:type='H'/></r>",
+        json!({"#name": "r", "a": null, "b": "5", "c": {"@type": "H"}}),
+    );
+}

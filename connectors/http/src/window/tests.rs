@@ -39,7 +39,16 @@ fn field_values_are_read_as_sources_write_them() {
     }
     assert_eq!(rule.read(&Value::from("soon")), None);
     assert_eq!(rule.read(&Value::Null), None);
-    assert!(!rule.vouches(Point::Time(at("2099-01-01")), at("2024-01-02")));
+}
+
+#[test]
+fn a_time_that_has_not_come_yet_is_no_watermark() {
+    let rule = rule(r#"{"start": "2024-01-01", "field": "t"}"#).unwrap();
+    let now = at("2024-01-02 08:00:00");
+    assert!(rule.vouches(Point::Time(now), now));
+    for ahead in ["2024-01-02 08:00:01", "2024-01-02 20:00:00", "2099-01-01"] {
+        assert!(!rule.vouches(Point::Time(at(ahead)), now), "{ahead}");
+    }
 }
 
 #[test]
@@ -51,7 +60,8 @@ fn wrong_settings_name_their_key() {
         (r#"{"start": "2024-01-01", "lag": 3}"#, "lag"),
         (r#"{"start": "2024-01-01", "days": 1, "lag_secs": 86400}"#, "days"),
         (r#"{"start": "1", "type": "number"}"#, "field"),
-        (r#"{"start": "1", "type": "number", "field": "n", "lag_secs": 3}"#, "lag_secs"),
+        (r#"{"start": "1", "type": "number", "field": "n"}"#, "lag"),
+        (r#"{"start": "1", "type": "number", "field": "n", "lag": 0, "lag_secs": 3}"#, "lag_secs"),
     ] {
         assert_eq!(rule(text).unwrap_err(), key, "{text}");
     }

@@ -6,3 +6,4 @@ mod behaviour;
 mod conformance;
 mod fixtures;
 mod support;
+mod watermarks;

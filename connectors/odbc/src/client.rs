@@ -232,6 +232,12 @@ impl OdbcClient {
     }
 
     /// The first value of a query of ours; `None` where the source refuses it.
+    async fn clock(&mut self, sql: Option<&str>) -> Result<Option<NaiveDateTime>, SourceError> {
+        let Some(sql) = sql else { return Ok(None) };
+        let now = self.scalar(sql).await?.unwrap_or_default();
+        Ok(NaiveDateTime::parse_from_str(&now, "%Y-%m-%d %H:%M:%S").ok())
+    }
+
     async fn scalar(&mut self, sql: &str) -> Result<Option<String>, SourceError> {
         match self.run("ask the source about itself", sql, Vec::new()).await {
             Ok(rows) => {
@@ -416,9 +422,11 @@ impl RelationalClient for OdbcClient {
     }
 
     async fn now_utc(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
-        let Some(sql) = self.preset().now else { return Ok(None) };
-        let now = self.scalar(sql).await?.unwrap_or_default();
-        Ok(NaiveDateTime::parse_from_str(&now, "%Y-%m-%d %H:%M:%S").ok())
+        self.clock(self.preset().now).await
+    }
+
+    async fn now_local(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
+        self.clock(self.preset().now_local).await
     }
 
     async fn tables(&mut self) -> Result<Vec<Discovered>, SourceError> {

@@ -18,7 +18,7 @@ mod settings;
 pub mod wire;
 
 use connector_api::{Connector, ConnectorKind, Flow, Mode, SettingsProblem, SourceSpec, StreamPoller};
-use connector_sql::{Plan, RowDecoder, SqlPoller, TableStream, check_stream};
+use connector_sql::{Plan, RowDecoder, SqlPoller, TableStream, WatermarkType, check_stream};
 
 pub use client::OdbcClient;
 pub use preset::{LoginTimeout, Preset, Product};
@@ -40,6 +40,15 @@ impl ConnectorKind for Odbc {
         let mut problems = source.settings.check();
         for (at, stream) in source.streams.iter().enumerate() {
             problems.extend(check_stream(&format!("streams[{at}]"), stream.mode, &stream.settings));
+            let watermark = stream.settings.fetch.watermark.as_ref();
+            if watermark.is_some_and(|watermark| watermark.kind == WatermarkType::Rowversion) {
+                let message =
+                    "a rowversion can't be read safely through ODBC: nothing asks which of them are still open";
+                let hint =
+                    "use the connector sqlserver, which asks MIN_ACTIVE_ROWVERSION(), or a timestamp column here";
+                let path = format!("streams[{at}].fetch.watermark.type");
+                problems.push(SettingsProblem::new(path, message).hint(hint));
+            }
         }
         if !problems.is_empty() {
             return Err(problems);

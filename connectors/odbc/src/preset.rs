@@ -74,7 +74,7 @@ pub struct Preset {
     pub limit: LimitClause,
     /// How many parameters one query may have.
     pub max_parameters: usize,
-    /// What follows a column in ORDER BY, so that nulls come first.
+    /// A column in ORDER BY, `{column}`, so that nulls come first.
     pub nulls_first: &'static str,
     /// The words for blank that a watermark column may hold instead of null: (timestamp, text).
     pub blanks: [&'static [&'static str]; 2],
@@ -95,6 +95,8 @@ pub struct Preset {
     pub server: Option<&'static str>,
     /// The clock in UTC, as `2024-01-02 08:00:00`.
     pub now: Option<&'static str>,
+    /// The same clock as the server's own wall shows it.
+    pub now_local: Option<&'static str>,
     /// Names and kinds of tables and views; where absent the driver's own catalogue is asked.
     pub tables: Option<&'static str>,
     /// Queries that answer nothing but 中文, some of it made by the server, the parameters bound.
@@ -109,6 +111,10 @@ pub struct Preset {
     pub binary_floats: bool,
     /// Dates and times are kept as text, and bound as text.
     pub times_are_text: bool,
+    /// Dates and times are bound as text in ISO 8601, which the server reads as the column's own type. SQL Server
+    /// compares a `datetime` with a finer parameter at 300ths of a second: `.007` is not the tick `.0066667`, and rows
+    /// at a page's border would be skipped or read twice.
+    pub times_as_iso_text: bool,
     /// A column may hold other values than its declared type says.
     pub types_are_hints: bool,
 }
@@ -117,7 +123,7 @@ const STANDARD: Preset = Preset {
     quote: ["\"", "\""],
     limit: LimitClause::FetchFirst,
     max_parameters: 500,
-    nulls_first: "",
+    nulls_first: "{column}",
     blanks: [&[], &["''"]],
     options: &[],
     environment: &[],
@@ -127,6 +133,7 @@ const STANDARD: Preset = Preset {
     begin: &[],
     server: None,
     now: None,
+    now_local: None,
     tables: None,
     text_check: None,
     rare_check: None,
@@ -134,17 +141,22 @@ const STANDARD: Preset = Preset {
     big_integers: true,
     binary_floats: false,
     times_are_text: false,
+    times_as_iso_text: false,
     types_are_hints: false,
 };
 
 /// Standard SQL.
-pub(crate) static GENERIC: Preset = STANDARD;
+pub(crate) static GENERIC: Preset = Preset {
+    // Where nulls come is each product's choice; NULLS FIRST is not known to all.
+    nulls_first: "CASE WHEN {column} IS NULL THEN 0 ELSE 1 END, {column}",
+    ..STANDARD
+};
 
 /// PostgreSQL through psqlodbc.
 pub(crate) static POSTGRESQL: Preset = Preset {
     limit: LimitClause::Limit,
     max_parameters: 2000,
-    nulls_first: " NULLS FIRST",
+    nulls_first: "{column} NULLS FIRST",
     options: &[
         // Without it the driver holds a whole result in memory.
         ("UseDeclareFetch", "1"),
@@ -165,6 +177,7 @@ pub(crate) static POSTGRESQL: Preset = Preset {
     begin: &["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"],
     server: Some("SHOW server_version"),
     now: Some("SELECT TO_CHAR(CLOCK_TIMESTAMP() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"),
+    now_local: Some("SELECT TO_CHAR(CLOCK_TIMESTAMP(), 'YYYY-MM-DD HH24:MI:SS')"),
     tables: Some(
         "SELECT CASE WHEN table_schema = CURRENT_SCHEMA() THEN table_name::text \
          ELSE table_schema || '.' || table_name END, \
@@ -196,6 +209,7 @@ pub(crate) static MARIADB: Preset = Preset {
     begin: &["START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"],
     server: Some("SELECT VERSION()"),
     now: Some("SELECT DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%d %H:%i:%s')"),
+    now_local: Some("SELECT DATE_FORMAT(NOW(), '%Y-%m-%d %H:%i:%s')"),
     tables: Some(
         "SELECT table_name, CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END \
          FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY 1",
@@ -236,6 +250,7 @@ pub(crate) static SQLITE: Preset = Preset {
     session: &["PRAGMA query_only = 1"],
     server: Some("SELECT sqlite_version()"),
     now: Some("SELECT strftime('%Y-%m-%d %H:%M:%S', 'now')"),
+    now_local: Some("SELECT strftime('%Y-%m-%d %H:%M:%S', 'now', 'localtime')"),
     tables: Some(
         "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') \
          AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name",
@@ -251,7 +266,7 @@ pub(crate) static SQLITE: Preset = Preset {
 pub(crate) static ORACLE: Preset = Preset {
     limit: LimitClause::RowNum,
     max_parameters: 1000,
-    nulls_first: " NULLS FIRST",
+    nulls_first: "{column} NULLS FIRST",
     // Empty text is null there, and a comparison with it is never true.
     blanks: [&[], &[]],
     environment: &[("NLS_LANG", "AMERICAN_AMERICA.AL32UTF8")],
@@ -261,6 +276,7 @@ pub(crate) static ORACLE: Preset = Preset {
     begin: &["SET TRANSACTION READ ONLY"],
     server: Some("SELECT BANNER FROM V$VERSION WHERE ROWNUM <= 1"),
     now: Some("SELECT TO_CHAR(SYS_EXTRACT_UTC(SYSTIMESTAMP), 'YYYY-MM-DD HH24:MI:SS') FROM DUAL"),
+    now_local: Some("SELECT TO_CHAR(SYSDATE, 'YYYY-MM-DD HH24:MI:SS') FROM DUAL"),
     tables: Some(
         "SELECT OBJECT_NAME, LOWER(OBJECT_TYPE) FROM USER_OBJECTS WHERE OBJECT_TYPE IN ('TABLE', 'VIEW') \
          UNION ALL SELECT OWNER || '.' || OBJECT_NAME, LOWER(OBJECT_TYPE) FROM ALL_OBJECTS \
@@ -279,10 +295,11 @@ pub(crate) static ORACLE: Preset = Preset {
 pub(crate) static DM: Preset = Preset {
     limit: LimitClause::Limit,
     max_parameters: 1000,
-    nulls_first: " NULLS FIRST",
+    nulls_first: "{column} NULLS FIRST",
     begin: &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
     server: Some("SELECT BANNER FROM V$VERSION WHERE ROWNUM <= 1"),
     now: Some("SELECT TO_CHAR(GETUTCDATE(), 'YYYY-MM-DD HH24:MI:SS')"),
+    now_local: Some("SELECT TO_CHAR(SYSDATE, 'YYYY-MM-DD HH24:MI:SS')"),
     text_check: Some("SELECT CAST(? AS VARCHAR(40))"),
     rare_check: Some("SELECT CAST(? AS VARCHAR(40))"),
     text_cure: "set CHAR_CODE=(PG_UTF8) in dm_svc.conf: the driver converts from the database's GB18030",
@@ -296,6 +313,7 @@ pub(crate) static IRIS: Preset = Preset {
     options: &[("Query Timeout", "1")],
     server: Some("SELECT $ZVERSION"),
     now: Some("SELECT TO_CHAR(GETUTCDATE(), 'YYYY-MM-DD HH24:MI:SS')"),
+    now_local: Some("SELECT TO_CHAR(GETDATE(), 'YYYY-MM-DD HH24:MI:SS')"),
     text_check: Some("SELECT CAST(? AS VARCHAR(40))"),
     rare_check: Some("SELECT CAST(? AS VARCHAR(40))"),
     text_cure: "use the Unicode build of the driver for unixODBC (libirisodbcu35.so, libcacheodbcu35.so)",
@@ -310,6 +328,8 @@ pub(crate) static SQLSERVER: Preset = Preset {
     options: &[("ClientCharset", "UTF-8"), ("TDS_Version", "7.4")],
     server: Some("SELECT CAST(SERVERPROPERTY('ProductVersion') AS VARCHAR(40))"),
     now: Some("SELECT CONVERT(VARCHAR(19), GETUTCDATE(), 120)"),
+    now_local: Some("SELECT CONVERT(VARCHAR(19), GETDATE(), 120)"),
+    times_as_iso_text: true,
     tables: Some(
         "SELECT CASE WHEN TABLE_SCHEMA = SCHEMA_NAME() THEN TABLE_NAME ELSE TABLE_SCHEMA + '.' + TABLE_NAME END, \
          CASE TABLE_TYPE WHEN 'VIEW' THEN 'view' ELSE 'table' END FROM INFORMATION_SCHEMA.TABLES ORDER BY 1",
@@ -335,7 +355,7 @@ impl Dialect for Preset {
     }
 
     fn ascending(&self, quoted: &str) -> String {
-        format!("{quoted}{}", self.nulls_first)
+        self.nulls_first.replace("{column}", quoted)
     }
 
     fn blank_literals(&self, kind: WatermarkType) -> &'static [&'static str] {
@@ -359,7 +379,7 @@ impl Preset {
     }
 
     /// How a value is bound.
-    pub(crate) fn param(&self, value: &Value) -> Param {
+    pub fn param(&self, value: &Value) -> Param {
         let nanos = |time: &chrono::NaiveDateTime| time.nanosecond().min(999_999_999);
         match value {
             Value::Null | Value::List(_) | Value::Map(_) => Param::Null,
@@ -368,6 +388,7 @@ impl Preset {
             Value::Bool(truth) => self.integer((*truth).into()),
             Value::Decimal(decimal) => Param::Decimal(decimal.as_str().to_owned()),
             Value::Bytes(bytes) => Param::Bytes(bytes.clone()),
+            Value::Time(time) if self.times_as_iso_text => Param::Text(iso(time)),
             Value::Time(SourceTime::Local(time)) if !self.times_are_text => match part(time.year()) {
                 Some(year) => {
                     let parts = [time.month(), time.day(), time.hour(), time.minute(), time.second()];
@@ -388,6 +409,22 @@ impl Preset {
 
     fn integer(&self, number: i64) -> Param {
         if self.big_integers { Param::Integer(number) } else { Param::Decimal(number.to_string()) }
+    }
+}
+
+/// A form that SQL Server reads alike in every language setting, with no digit that the column has
+/// not: more of them are an error there.
+fn iso(time: &SourceTime) -> String {
+    let text = |time: &chrono::NaiveDateTime| {
+        let ticks = format!("{:07}", time.nanosecond().min(999_999_999) / 100);
+        let fraction = ticks.trim_end_matches('0');
+        let dot = if fraction.is_empty() { "" } else { "." };
+        format!("{}{dot}{fraction}", time.format("%Y-%m-%dT%H:%M:%S"))
+    };
+    match time {
+        SourceTime::Date(date) => date.format("%Y%m%d").to_string(),
+        SourceTime::Local(time) => text(time),
+        SourceTime::Offset(time) => format!("{}{}", text(&time.naive_local()), time.format("%:z")),
     }
 }
 

@@ -30,7 +30,7 @@ impl RelationalClient for Recorder {
     }
 
     async fn query(&mut self, query: &Query) -> Result<Rows, SourceError> {
-        let params: Vec<String> = query.params.iter().map(|value| format!("{value:?}")).collect();
+        let params: Vec<String> = query.params.iter().map(|value| format!("{:?}", self.preset.param(value))).collect();
         self.asked.lock().unwrap().push(json!({ "sql": query.sql, "params": params }));
         let rows = |columns: &[String], rows: Vec<Vec<Value>>| Rows {
             columns: columns.iter().map(|name| name.as_str().into()).collect(),
@@ -75,6 +75,10 @@ impl RelationalClient for Recorder {
     }
 
     async fn now_utc(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
+        Ok(None)
+    }
+
+    async fn now_local(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
         Ok(None)
     }
 
@@ -135,7 +139,7 @@ async fn every_case_is_spelled_as_expected() {
             "session": preset.session(settings.query_timeout_secs, preset.time_zone.map(|_| "+08:00")),
             "begin": preset.begin,
             "server": preset.server,
-            "now": preset.now,
+            "now": [preset.now, preset.now_local],
             "tables": preset.tables,
             "text check": [preset.text_check, preset.rare_check],
             "streams": streams,

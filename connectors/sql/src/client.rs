@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::NaiveDateTime;
 use connector_api::{Column, Discovered, Map, SourceError, Value, async_trait};
 
-use crate::{Dialect, Query};
+use crate::{Dialect, Now, Query};
 
 /// One row. Its values stand in the order of [`Rows::columns`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +115,21 @@ pub trait RelationalClient: Send {
 
     /// The source's clock, in UTC, where it tells.
     async fn now_utc(&mut self) -> Result<Option<NaiveDateTime>, SourceError>;
+
+    /// What the source's clock shows on its wall, in the zone in which it stamps its rows, where it
+    /// tells.
+    async fn now_local(&mut self) -> Result<Option<NaiveDateTime>, SourceError>;
+
+    /// What time it is where the source stamps its rows. What it does not tell is taken from this
+    /// machine's clock and zone: in a machine that runs in UTC, a wall east of it seems to be ahead,
+    /// so that its last hours are read again in every scan.
+    async fn now(&mut self) -> Result<Now, SourceError> {
+        #[expect(clippy::disallowed_methods, reason = "where the source tells no time, this machine's clock must do")]
+        let ours = chrono::Local::now();
+        let utc = self.now_utc().await?.unwrap_or_else(|| ours.naive_utc());
+        let local = self.now_local().await?;
+        Ok(Now { utc, local: local.unwrap_or_else(|| utc.checked_add_offset(*ours.offset()).unwrap_or(utc)) })
+    }
 
     /// The tables and views, without columns and row counts.
     async fn tables(&mut self) -> Result<Vec<Discovered>, SourceError>;

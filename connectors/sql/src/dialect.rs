@@ -78,6 +78,13 @@ pub trait Dialect: Send + Sync {
         }
     }
 
+    /// What is bound for a value that a column is compared with. A list stands for what can't be
+    /// compared with that column at all; the client refuses to bind it.
+    fn bound(&self, from: &str, column: &str, value: &Value) -> Value {
+        let _ = (from, column);
+        value.clone()
+    }
+
     /// A condition that keeps rows out of a scan of changes whose watermark may still be overtaken:
     /// `rowversion` is given out when a row is written, not when it is committed.
     fn settled(&self, kind: WatermarkType, quoted: &str) -> Option<String> {

@@ -11,7 +11,8 @@
 //! - Rows without a watermark (null, or blank text) are read in every scan, first: nothing else
 //!   would ever find them. Unchanged content falls out later, by its hash.
 //! - The stored watermark moves to the newest row of each page that can be vouched for. It never
-//!   goes backwards, and a timestamp that can't be read or lies in the future does not move it. Nor
+//!   goes backwards, and a timestamp that can't be read or lies in the future of the source's own
+//!   clock does not move it. Nor
 //!   does it pass what was newest when the scan began, so the lag need not cover a long scan.
 //! - Rows that share a key are one held record with all of them, never a silent merge; with
 //!   `fetch.group` they are one unit, read whole.
@@ -37,4 +38,5 @@ pub use plan::Plan;
 pub use poller::SqlPoller;
 pub use query::Query;
 pub use settings::{Child, Fetch, Filter, FilterValue, TableStream, WatermarkSettings, WatermarkType, check_stream};
+pub use watermark::Now;
 pub use whole::records_of_result;

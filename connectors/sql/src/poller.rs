@@ -16,7 +16,7 @@ use crate::decoder::mark_held;
 use crate::plan::{term, tuples_per_query};
 use crate::query::{Condition, Select, Term};
 use crate::units::{self, Tally};
-use crate::{Plan, RelationalClient, Rows, probe, watermark};
+use crate::{Now, Plan, RelationalClient, Rows, WatermarkType, probe, watermark};
 
 /// A snapshot holds one transaction open; a source's log must not grow behind it without end.
 const LONGEST_SNAPSHOT: Duration = Duration::from_secs(30 * 60);
@@ -95,18 +95,22 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     async fn changes(&mut self, from: &Watermark, after: Option<&Cursor>, limit: usize) -> Result<Batch, SourceError> {
+        // Asked for before the rows: what is committed after that is stamped after it, less the lag.
+        let now = match self.plan.watermark()?.kind {
+            WatermarkType::Timestamp => Some(self.client.now().await?),
+            _ => None,
+        };
         let mut page = self.page(Scan::Changes(from), after, limit).await?;
-        let now = if page.rows.rows.is_empty() { None } else { self.client.now_utc().await? };
         let width = self.plan.stream.fetch.key.len() + 1;
         let ceiling = match after {
             Some(cursor) => cursor.0.get(width).cloned().unwrap_or_default(),
-            None if page.next.is_some() => self.ceiling(now).await?,
+            None if page.next.is_some() => self.ceiling(now.as_ref()).await?,
             None => Value::Null,
         };
         if let Some(next) = &mut page.next {
             next.0.push(ceiling.clone());
         }
-        let advance = self.advance(from, &page, &ceiling, now)?;
+        let advance = self.advance(from, &page, &ceiling, now.as_ref())?;
         if advance.is_none() && from.is_start() && after.is_none() {
             self.require_readable().await?;
         }
@@ -254,9 +258,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         }
         let settings = self.plan.watermark()?;
         let start = match settings.kind {
-            crate::WatermarkType::Timestamp => {
-                newest.iter().find_map(|sample| watermark::at_time(settings, sample, since))
-            }
+            WatermarkType::Timestamp => newest.iter().find_map(|sample| watermark::at_time(settings, sample, since)),
             _ => None,
         };
         start.map(Some).ok_or_else(|| {
@@ -273,10 +275,13 @@ impl<C: RelationalClient> SqlPoller<C> {
     /// The stored watermark stays at or before it during the scan. Otherwise a row that is committed
     /// behind the cursor while the scan runs could fall out of the next scan's overlap: the lag
     /// would have to cover the longest scan too. The cursor carries it from page to page.
-    async fn ceiling(&mut self, now: Option<NaiveDateTime>) -> Result<Value, SourceError> {
+    /// Where the newest ones all lie in the future, the present takes their place.
+    async fn ceiling(&mut self, now: Option<&Now>) -> Result<Value, SourceError> {
         let newest = self.newest().await?;
         let settings = self.plan.watermark()?;
-        Ok(newest.into_iter().find(|value| watermark::is_vouched_for(settings, value, now)).unwrap_or_default())
+        let vouched = newest.iter().find(|value| watermark::is_vouched_for(settings, value, now)).cloned();
+        let present = || now.and_then(|now| newest.iter().find_map(|value| watermark::at_now(settings, value, now)));
+        Ok(vouched.or_else(present).unwrap_or_default())
     }
 
     /// The newest watermark values of the table, newest first.
@@ -307,7 +312,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         from: &Watermark,
         page: &Page,
         ceiling: &Value,
-        now: Option<NaiveDateTime>,
+        now: Option<&Now>,
     ) -> Result<Option<Advance>, SourceError> {
         let settings = self.plan.watermark()?;
         let mut columns = vec![settings.column.clone()];

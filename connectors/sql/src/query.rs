@@ -143,7 +143,7 @@ impl Text<'_> {
     }
 
     fn bind(&mut self, term: Term<'_>, value: &Value) {
-        self.params.push(value.clone());
+        self.params.push(self.dialect.bound(self.from, term.name, value));
         let placeholder = self.dialect.placeholder(self.params.len());
         let placeholder = self.dialect.parameter(self.from, term.name, term.kind, value, placeholder);
         self.sql.push_str(&placeholder);

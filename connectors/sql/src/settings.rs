@@ -111,7 +111,9 @@ pub struct WatermarkSettings {
     /// the longest time between a row's timestamp and its commit. 600 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_secs: Option<u64>,
-    /// For `number` and `rowversion`: how far before the watermark each scan starts. 0 where absent.
+    /// For `number` and `rowversion`: how far before the watermark each scan starts. A `number` needs it: numbers
+    /// are given out before they are committed, so it must cover how many may be open at once. 0 where absent for
+    /// `rowversion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
     /// For `timestamp` columns that hold text or numbers: `unix`, `unix-millis`, or a pattern such
@@ -264,6 +266,12 @@ impl Check {
         }
         if watermark.lag.is_some() && !counted {
             self.problem(format!("{path}.lag"), "only a number or rowversion has such a lag", "use lag_secs");
+        }
+        if watermark.lag.is_none() && watermark.kind == WatermarkType::Number {
+            let message = "a number has no lag: a row that is committed after one with a higher number would be missed";
+            let hint =
+                "numbers are given out before they are committed: write how many may be open at once, e.g. lag = 1000";
+            self.problem(format!("{path}.lag"), message, hint);
         }
         if watermark.lag_secs.is_some_and(|secs| secs > LONGEST_LAG_SECS) {
             self.problem(format!("{path}.lag_secs"), "the lag is longer than a year", "600 is usual; see sweep");

@@ -6,10 +6,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use connector_api::{DecodeFailure, Map, SourceError, Value};
+use connector_api::{DecodeFailure, FaultClass, Map, SourceError, Value};
 
 use crate::children::{Node, loosen, positions, settle_ties};
-use crate::client::find_name;
+use crate::client::{count_of, find_name};
 use crate::plan::tuples_per_query;
 use crate::query::{Condition, Select, Term};
 use crate::{Plan, Query, RelationalClient, Rows};
@@ -48,8 +48,11 @@ pub(crate) async fn tally<C: RelationalClient>(
     for chunk in tuples.chunks(chunk(client, plan)) {
         let query = keyed(client, plan, Select::Tally(&terms), chunk, None);
         for row in client.query(&query).await?.rows {
-            let Some((Value::Integer(count), tuple)) = row.values.split_last() else { continue };
-            *tally.0.entry(loosen(tuple)).or_default() += u64::try_from(*count).unwrap_or(0);
+            let counted = row.values.split_last().and_then(|(count, tuple)| Some((count_of(count)?, tuple)));
+            let (count, tuple) = counted.ok_or_else(|| {
+                SourceError::stop(FaultClass::Data, format!("count the rows of each key of {:?}", plan.from()))
+            })?;
+            *tally.0.entry(loosen(tuple)).or_default() += count;
         }
     }
     Ok(tally)
@@ -125,7 +128,7 @@ pub(crate) async fn read<C: RelationalClient>(
             let mut unit = Unit::default();
             found.rows.iter().for_each(|row| unit.rows.push((Vec::new(), Node::of(&found, row))));
             nodes.push(Node { failure, ..unit.node(plan) });
-        } else if let Some(unit) = units.take(tuple) {
+        } else if let Some(unit) = units.take(tuple).ok_or_else(|| not_found(plan))? {
             folded += (unit.rows.len() as u64).saturating_sub(1);
             let mut node = unit.node(plan);
             if node.failure.is_none() && tuple.iter().any(Value::is_null) {
@@ -137,6 +140,15 @@ pub(crate) async fn read<C: RelationalClient>(
     let unkeyed = rows.rows.iter().filter(|row| key.iter().any(|column| row.is_broken(*column)));
     nodes.extend(unkeyed.map(|row| Node::of(rows, row)));
     Ok((nodes, folded))
+}
+
+/// A row was read, and nothing has its key. Passing over it would lose the record without a word.
+fn not_found(plan: &Plan) -> SourceError {
+    let key = &plan.stream.fetch.key;
+    SourceError::retry(FaultClass::Data, format!("find the rows of a key of {:?} again by {key:?}", plan.from())).hint(
+        "the row was deleted meanwhile, or its key does not compare equal to itself when it is sent back (a character \
+         set, a float, a time finer than its type): if it stays, cast the key in a view, or use another key",
+    )
 }
 
 fn chunk<C: RelationalClient>(client: &C, plan: &Plan) -> usize {
@@ -203,6 +215,8 @@ struct Units {
     all: Vec<Option<Unit>>,
     by_spelling: HashMap<Vec<Value>, usize>,
     by_loose: HashMap<Vec<String>, usize>,
+    /// Those that were given out.
+    taken: HashSet<usize>,
 }
 
 impl Units {
@@ -259,11 +273,19 @@ impl Units {
         }
     }
 
-    /// The unit of a key; once, however many keys of the page are its.
-    fn take(&mut self, tuple: &[Value]) -> Option<Unit> {
+    /// The unit of a key; once, however many keys of the page are its (then `Some(None)`). `None`
+    /// where the source has no row with this key.
+    fn take(&mut self, tuple: &[Value]) -> Option<Option<Unit>> {
         let exact = self.by_spelling.get(tuple);
-        let at = exact.or_else(|| self.by_loose.get(&loosen(tuple)))?;
-        self.all.get_mut(*at)?.take()
+        let at = *exact.or_else(|| self.by_loose.get(&loosen(tuple)))?;
+        match self.all.get_mut(at)?.take() {
+            None if !self.taken.contains(&at) => None,
+            None => Some(None),
+            unit => {
+                self.taken.insert(at);
+                Some(unit)
+            }
+        }
     }
 }
 

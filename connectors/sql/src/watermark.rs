@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
 use connector_api::{SourceTime, Value};
 
 use crate::{WatermarkSettings, WatermarkType};
@@ -33,8 +33,29 @@ const TEXT_FORMS: [&str; 8] = [
     "%Y%m%d",
 ];
 
-/// The widest offset from UTC is 14 hours: a local time further ahead than this is wrong in any zone.
-const FUTURE: TimeDelta = TimeDelta::days(1);
+/// What time it is where the source stamps its rows.
+///
+/// A watermark at or before it loses nothing: rows yet to be committed are stamped after it, less the
+/// lag. One beyond it would hide them. A clock that is behind costs re-reading, never a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// In UTC, for stamps that say their offset, or count from 1970.
+    pub utc: NaiveDateTime,
+    /// On the source's wall, for all others.
+    pub local: NaiveDateTime,
+}
+
+impl Now {
+    /// In the zone in which a stamp is written.
+    fn of(&self, value: &Value, form: &TimeForm) -> NaiveDateTime {
+        match form {
+            TimeForm::Offset(offset) => self.utc.checked_add_offset(*offset).unwrap_or(self.utc),
+            TimeForm::UnixSecs | TimeForm::UnixMillis => self.utc,
+            TimeForm::Text(_) if value.as_text().is_some_and(|text| text.ends_with('Z')) => self.utc,
+            TimeForm::Date | TimeForm::Local | TimeForm::Text(_) | TimeForm::Digits(_) => self.local,
+        }
+    }
+}
 
 /// True for `unix`, `unix-millis` and patterns whose text reads back and sorts as its time does.
 pub(crate) fn is_usable_format(format: &str) -> bool {
@@ -140,20 +161,28 @@ fn write_time(time: NaiveDateTime, form: &TimeForm) -> Option<Value> {
 }
 
 /// True where the stored watermark may move to this value: it can be read, and is not in the future.
-pub(crate) fn is_vouched_for(settings: &WatermarkSettings, value: &Value, now_utc: Option<NaiveDateTime>) -> bool {
+/// A timestamp is vouched for by a clock alone.
+pub(crate) fn is_vouched_for(settings: &WatermarkSettings, value: &Value, now: Option<&Now>) -> bool {
     match settings.kind {
-        WatermarkType::Timestamp => read_time(value, settings.format.as_deref()).is_some_and(|(time, _)| {
-            let limit = now_utc.and_then(|now| now.checked_add_signed(FUTURE));
-            limit.is_none_or(|limit| time <= limit)
-        }),
-        WatermarkType::Number | WatermarkType::Rowversion => lower(settings, value).is_some(),
-        WatermarkType::Text => matches!(value, Value::Text(text) if !text.is_empty()),
+        WatermarkType::Timestamp => read_time(value, settings.format.as_deref())
+            .is_some_and(|(time, form)| now.is_some_and(|now| time <= now.of(value, &form))),
+        WatermarkType::Number | WatermarkType::Rowversion | WatermarkType::Text => is_readable(settings, value),
     }
 }
 
 /// True where the value can be read as the configured type at all.
 pub(crate) fn is_readable(settings: &WatermarkSettings, value: &Value) -> bool {
-    is_vouched_for(settings, value, None)
+    match settings.kind {
+        WatermarkType::Timestamp => read_time(value, settings.format.as_deref()).is_some(),
+        WatermarkType::Number | WatermarkType::Rowversion => lower(settings, value).is_some(),
+        WatermarkType::Text => matches!(value, Value::Text(text) if !text.is_empty()),
+    }
+}
+
+/// The highest value that can be vouched for, in the form in which `sample` is written.
+pub(crate) fn at_now(settings: &WatermarkSettings, sample: &Value, now: &Now) -> Option<Value> {
+    let (_, form) = read_time(sample, settings.format.as_deref())?;
+    write_time(whole_second(now.of(sample, &form)), &form)
 }
 
 /// Where a scan starts for a stored watermark value: the value less the lag. `None` where the value
@@ -184,9 +213,14 @@ pub(crate) fn lower(settings: &WatermarkSettings, value: &Value) -> Option<Value
     }
 }
 
-/// A wall-clock time in the form in which `sample` is written.
+/// A wall-clock time in the form in which `sample` is written, at its whole second: a finer one may
+/// be refused by the column's type, and starting earlier is always safe.
 pub(crate) fn at_time(settings: &WatermarkSettings, sample: &Value, time: NaiveDateTime) -> Option<Value> {
-    write_time(time, &read_time(sample, settings.format.as_deref())?.1)
+    write_time(whole_second(time), &read_time(sample, settings.format.as_deref())?.1)
+}
+
+fn whole_second(time: NaiveDateTime) -> NaiveDateTime {
+    time.with_nanosecond(0).unwrap_or(time)
 }
 
 /// Orders values as databases do, for deciding which of two watermarks is newer.
@@ -229,13 +263,9 @@ impl WatermarkSettings {
     }
 
     /// The newest of these values that the stored watermark may move to: it can be read, and is not
-    /// in the future of `now_utc`.
-    pub fn newest<'v>(
-        &self,
-        values: impl Iterator<Item = &'v Value>,
-        now_utc: Option<NaiveDateTime>,
-    ) -> Option<&'v Value> {
-        values.filter(|value| is_vouched_for(self, value, now_utc)).max_by(|left, right| compare(left, right))
+    /// in the future of `now`.
+    pub fn newest<'v>(&self, values: impl Iterator<Item = &'v Value>, now: &Now) -> Option<&'v Value> {
+        values.filter(|value| is_vouched_for(self, value, Some(now))).max_by(|left, right| compare(left, right))
     }
 
     /// True where `left` comes after `right` in the order of watermarks.

@@ -142,6 +142,12 @@ impl SqliteClient {
         })
     }
 
+    async fn clock(&mut self, sql: &str) -> Result<Option<NaiveDateTime>, SourceError> {
+        let found = self.query(&plain(sql)).await?;
+        let now = found.rows.first().map(|row| text(row, 0)).unwrap_or_default();
+        Ok(NaiveDateTime::parse_from_str(&now, "%Y-%m-%d %H:%M:%S%.f").ok())
+    }
+
     fn worker(&mut self) -> Result<&SyncSender<Job>, SourceError> {
         if self.worker.is_none() {
             let (sender, receiver) = sync_channel::<Job>(4);
@@ -346,9 +352,12 @@ impl RelationalClient for SqliteClient {
     }
 
     async fn now_utc(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
-        let found = self.query(&plain("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')")).await?;
-        let now = found.rows.first().map(|row| text(row, 0)).unwrap_or_default();
-        Ok(NaiveDateTime::parse_from_str(&now, "%Y-%m-%d %H:%M:%S%.f").ok())
+        self.clock("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").await
+    }
+
+    /// SQLite has no server: this is the machine's own clock, in its zone.
+    async fn now_local(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
+        self.clock("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now', 'localtime')").await
     }
 
     async fn tables(&mut self) -> Result<Vec<Discovered>, SourceError> {

@@ -183,6 +183,40 @@ async fn a_first_page_of_zero_dates_stops_nothing() {
 }
 
 #[tokio::test]
+async fn a_row_in_the_future_does_not_hide_the_rows_behind_it() {
+    for limit in [1, 2, 100] {
+        let site = Site::new(SCHEMA);
+        let database = site.database();
+        let later = "INSERT INTO BG VALUES (?, 'x', datetime('now', 'localtime', ?))";
+        database.execute(later, ["3", "+10 hours"]).unwrap();
+        database.execute_batch("INSERT INTO BG VALUES ('4', 'y', '9999-12-31 00:00:00')").unwrap();
+        let mut poller = site.reports();
+        let mut stored = Watermark::start();
+        assert_eq!(scan_changes(&mut *poller, &mut stored, limit).await.len(), 4, "they are read all the same");
+        assert_eq!(stored.columns()[0].as_text(), Some("2024-01-02 09:00:00"), "in pages of {limit}");
+        // Committed late, stamped behind what was read already.
+        database.execute(later, ["5", "-30 seconds"]).unwrap();
+        let found = scan_changes(&mut *poller, &mut stored, limit).await;
+        assert_eq!(found.len(), 4, "the newest one again, the late one and those ahead, in pages of {limit}");
+        assert_eq!(stored.columns()[1].as_text(), Some("5"), "the watermark goes on in pages of {limit}");
+    }
+}
+
+/// So it is where the machine runs in UTC and the source stamps the hours of its wall.
+#[tokio::test]
+async fn a_clock_that_is_behind_the_rows_does_not_stop_the_watermark() {
+    let site = Site::new(SCHEMA);
+    let ahead = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)
+        INSERT INTO BG SELECT 'n' || i, 'x', datetime('now', 'localtime', '+8 hours', -i || ' minutes') FROM n";
+    site.database().execute_batch(ahead).unwrap();
+    let mut stored = Watermark::start();
+    let mut poller = site.reports();
+    assert_eq!(scan_changes(&mut *poller, &mut stored, 1).await.len(), 62);
+    assert_eq!(stored.columns()[0].as_text(), Some("2024-01-02 09:00:00"), "as far as the clock vouches for it");
+    assert_eq!(scan_changes(&mut *poller, &mut stored, 1).await.len(), 61, "what is ahead is read again");
+}
+
+#[tokio::test]
 async fn a_window_reads_what_changed_since_and_moves_nothing() {
     let site = Site::new(SCHEMA);
     site.database().execute_batch("INSERT INTO BG VALUES ('3', 'c', '2024-01-02 09:00:00'), ('4', 'd', NULL)").unwrap();

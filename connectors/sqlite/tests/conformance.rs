@@ -85,7 +85,12 @@ impl PollerFixture for File {
             (source("a.db", &FETCH.replace(r#"["key_no"]"#, "[]")), "streams[0].fetch.key"),
             (source("a.db", &FETCH.replace("parent", "par]ent")), "streams[0].fetch.from"),
             (source("a.db", &FETCH.replace(r#"["key_no"]"#, r#"["a", "b"]"#)), "streams[0].children[0].key"),
-            (watermark(r#"column = "c", type = "number", lag_secs = 1"#), "streams[0].fetch.watermark.lag_secs"),
+            (
+                watermark(r#"column = "c", type = "number", lag = 0, lag_secs = 1"#),
+                "streams[0].fetch.watermark.lag_secs",
+            ),
+            // Numbers are given out before they are committed.
+            (watermark(r#"column = "c", type = "number""#), "streams[0].fetch.watermark.lag"),
             (watermark(r#"column = "c", type = "timestamp", lag = 1"#), "streams[0].fetch.watermark.lag"),
             (watermark(r#"column = "c", type = "timestamp", format = "%Q""#), "streams[0].fetch.watermark.format"),
             (watermark(r#"column = "c", typ = "timestamp""#), "streams[0]"),

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps nothing")]
 
 use chrono::NaiveDate;
-use connector_api::{Map, Poller, Record, Request, Value, Watermark};
+use connector_api::{Action, FaultClass, Map, Poller, Record, Request, Value, Watermark};
 use connector_sqlite::Sqlite;
 use connector_testkit::conformance::{load_source, poller, scan_changes, scan_snapshot};
 use rusqlite::{Connection, params};
@@ -185,6 +185,24 @@ async fn what_all_rows_say_alike_is_the_records_and_what_they_disagree_on_is_not
     let names: Vec<Vec<&str>> =
         records.iter().map(|record| record.document.as_ref().unwrap().root.names().collect()).collect();
     assert_eq!(names, [vec!["TJBH", "XM", "rows"], vec!["TJBH", "JG", "rows"], vec!["TJBH", "XM", "XH", "JG", "rows"]]);
+}
+
+/// As where a key is a float, or text that the source's character set can't hold.
+#[tokio::test]
+async fn a_key_that_is_not_found_again_is_an_error_and_never_passed_over() {
+    let site = Site::new();
+    site.database
+        .execute_batch("DROP TABLE V; CREATE VIEW V AS SELECT random() AS TJBH, 1 AS XH, '2024-01-02 08:00:00' AS GXSJ")
+        .unwrap();
+    let start = Watermark::start();
+    for (stream, request) in
+        [("changes", Request::Changes { from: &start, after: None }), ("all", Request::Snapshot { after: None })]
+    {
+        let error = site.open(stream).fetch(request, 10).await.unwrap_err();
+        assert_eq!(error.class, FaultClass::Data, "{}", error.chain());
+        assert!(matches!(error.action, Action::Retry { .. }), "a row that was deleted meanwhile is no fault");
+        assert!(error.hint.unwrap().contains("cast the key"));
+    }
 }
 
 #[test]

@@ -272,6 +272,12 @@ impl RelationalClient for SqlServerClient {
 
     async fn query(&mut self, query: &Query) -> Result<Rows, SourceError> {
         self.require_known(query)?;
+        if query.params.iter().any(|value| matches!(value, Value::List(_))) {
+            return Err(SourceError::stop(FaultClass::Data, format!("bind a text in {:?}", query.sql)).hint(
+                "a key, filter or watermark column of type varchar holds GBK bytes under a collation of another code \
+                 page, in which this text can't be written: compare a column of digits and letters, or cast it in a view",
+            ));
+        }
         let mut live = self.taken()?;
         let doing = || format!("run {:?}", query.sql);
         match timeout(self.query_timeout, fetch(&mut live.connection, query, self.most_rows)).await {
@@ -351,11 +357,11 @@ impl RelationalClient for SqlServerClient {
     }
 
     async fn now_utc(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
-        let rows = self.query(&plain("SELECT CAST(GETUTCDATE() AS datetime)")).await?;
-        Ok(match first(&rows) {
-            Some(Value::Time(SourceTime::Local(now))) => Some(*now),
-            _ => None,
-        })
+        self.clock("SELECT CAST(GETUTCDATE() AS datetime)").await
+    }
+
+    async fn now_local(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
+        self.clock("SELECT CAST(GETDATE() AS datetime)").await
     }
 
     async fn tables(&mut self) -> Result<Vec<Discovered>, SourceError> {
@@ -391,6 +397,14 @@ impl RelationalClient for SqlServerClient {
 }
 
 impl SqlServerClient {
+    async fn clock(&mut self, sql: &str) -> Result<Option<NaiveDateTime>, SourceError> {
+        let rows = self.query(&plain(sql)).await?;
+        Ok(match first(&rows) {
+            Some(Value::Time(SourceTime::Local(now))) => Some(*now),
+            _ => None,
+        })
+    }
+
     async fn ask_batch(&self, live: &mut Live, sql: &str) -> Result<(), SourceError> {
         match timeout(self.query_timeout, run(&mut live.connection, sql)).await {
             Ok(Ok(_)) => Ok(()),

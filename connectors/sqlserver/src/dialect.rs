@@ -211,6 +211,25 @@ impl Dialect for TransactSql {
         format!("CAST({placeholder} AS {to})")
     }
 
+    /// GBK bytes in a column of code page 1252 are sent as the text that the server stores as these
+    /// bytes; its own conversion of the Chinese text would be question marks, which equal nothing.
+    fn bound(&self, from: &str, column: &str, value: &Value) -> Value {
+        let (Some(column), Value::Text(text)) = (self.column(from, column), value) else { return value.clone() };
+        if !self.raw_gbk || text.is_ascii() || !column.is_text() || column.is_utf8() {
+            return value.clone();
+        }
+        match column.collation.as_deref().map(str::to_ascii_uppercase).as_deref() {
+            // Not said: in tables of temporary or foreign kinds. The server decides.
+            None => value.clone(),
+            Some(name) if name.starts_with("CHINESE_PRC_") || name.starts_with("CHINESE_SIMPLIFIED_") => value.clone(),
+            Some(name) if name.starts_with("LATIN1_GENERAL_") || name.starts_with("SQL_LATIN1_GENERAL_CP1_") => {
+                let (bytes, _, _) = encoding_rs::GB18030.encode(text);
+                Value::Text(encoding_rs::WINDOWS_1252.decode_without_bom_handling(&bytes).0.into_owned())
+            }
+            Some(_) => Value::List(Vec::new()),
+        }
+    }
+
     /// A version is given out when a row is written. Transactions that are still open may commit
     /// rows with lower ones than those that can be read already.
     fn settled(&self, kind: WatermarkType, quoted: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use connector_api::{
     Watermark, async_trait,
 };
 use connector_sql::{
-    Dialect as _, Fetch, Query, RelationalClient as _, Rows, WatermarkSettings, WatermarkType, records_of_result,
+    Dialect as _, Fetch, Now, Query, RelationalClient as _, Rows, WatermarkSettings, WatermarkType, records_of_result,
 };
 
 use crate::client::SqlServerClient;
@@ -52,11 +52,12 @@ impl ProcedurePoller {
         Query { sql: format!("EXEC {} {}", name.join("."), list.join(", ")).trim_end().to_owned(), params }
     }
 
-    async fn rows(&mut self, since: Option<Value>) -> Result<(Rows, Option<NaiveDateTime>), SourceError> {
+    async fn rows(&mut self, since: Option<Value>) -> Result<(Rows, Now), SourceError> {
         let query = self.call(since);
         self.client.begin().await?;
-        let result = match self.client.query(&query).await {
-            Ok(rows) => self.client.now_utc().await.map(|now| (rows, now)),
+        // Asked for before the rows: what is committed after that is stamped after it, less the lag.
+        let result = match self.client.now().await {
+            Ok(now) => self.client.query(&query).await.map(|rows| (rows, now)),
             Err(error) => Err(error),
         };
         match result {
@@ -87,12 +88,7 @@ impl ProcedurePoller {
         })
     }
 
-    fn advance(
-        &self,
-        from: &Watermark,
-        rows: &Rows,
-        now: Option<NaiveDateTime>,
-    ) -> Result<Option<Advance>, SourceError> {
+    fn advance(&self, from: &Watermark, rows: &Rows, now: &Now) -> Result<Option<Advance>, SourceError> {
         let settings = self.watermark()?;
         let Some(at) = rows.position(&settings.column) else {
             if rows.rows.is_empty() {
@@ -138,7 +134,7 @@ impl ProcedurePoller {
         };
         let (rows, now) = self.rows(since).await?;
         let advance = match request {
-            Request::Changes { from, .. } => self.advance(from, &rows, now)?,
+            Request::Changes { from, .. } => self.advance(from, &rows, &now)?,
             _ => None,
         };
         let records = records_of_result(&rows, &self.fetch.key, &self.fetch.from)?;

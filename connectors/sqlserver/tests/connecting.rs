@@ -11,7 +11,8 @@ use connector_tds_testkit::{Browser, Encryption, FaultKind, Handshake, Options, 
 use sha2::{Digest as _, Sha256};
 use support::{changes, refused, server, server_of};
 
-const STREAM: &str = r#"fetch = { from = "bg", key = ["id"], watermark = { column = "id", type = "number" } }"#;
+const STREAM: &str =
+    r#"fetch = { from = "bg", key = ["id"], watermark = { column = "id", type = "number", lag = 0 } }"#;
 
 fn filled(options: Options) -> TdsServer {
     let server = server_of(options);

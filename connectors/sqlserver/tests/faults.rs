@@ -11,7 +11,7 @@ use connector_tds_testkit::{FaultKind, TdsServer};
 use connector_testkit::conformance::scan_changes;
 use support::{changes, server, snapshot};
 
-const STREAM: &str = r#"fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number" } }"#;
+const STREAM: &str = r#"fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number", lag = 0 } }"#;
 const ROWS: usize = 400;
 
 fn filled() -> TdsServer {

@@ -42,7 +42,7 @@ async fn nothing_that_the_server_says_is_logged() {
     tracing::info!("the log works");
     let server = server();
     server.execute("CREATE TABLE t (id int, name nvarchar(20)); INSERT INTO t VALUES (1, 'PERSONAL');");
-    let stream = r#"fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number" } }"#;
+    let stream = r#"fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number", lag = 0 } }"#;
     let mut poller = changes(&server, "", stream);
     assert_eq!(all(&mut *poller).await.len(), 1);
     let message = "Conversion failed when converting the varchar value 'PERSONAL' to data type int.".to_owned();

@@ -10,7 +10,7 @@ use connector_testkit::conformance::{scan_changes, scan_snapshot};
 use serde_json::json;
 use support::{all, changes, server, server_of, snapshot};
 
-const BY_ID: &str = r#"fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number" } }"#;
+const BY_ID: &str = r#"fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number", lag = 0 } }"#;
 
 const EVERY_TYPE: &str = "CREATE TABLE t (id int NOT NULL, tiny tinyint, small smallint, big bigint, ok bit, \
     ratio float, half real, amount decimal(18,4), exact decimal(38,10), price money, cheap smallmoney, at datetime, \
@@ -232,7 +232,7 @@ async fn more_parents_than_one_query_may_have_parameters_are_asked_in_parts() {
          INSERT INTO t SELECT i, 'a' || i, 'b' || i FROM n; INSERT INTO mx SELECT a, b FROM t;",
     );
     let stream = r#"
-        fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number" } }
+        fetch = { from = "t", key = ["id"], watermark = { column = "id", type = "number", lag = 0 } }
         children = [{ name = "mx", from = "mx", key = ["a", "b"], parent_key = ["a", "b"] }]"#;
     let mut poller = changes(&server, "", stream);
     let records = scan_changes(&mut *poller, &mut Watermark::start(), 1500).await;

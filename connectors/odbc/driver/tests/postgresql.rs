@@ -94,7 +94,8 @@ async fn typed_watermarks_and_padded_keys_page_without_loss() {
     );
     let settings = server.settings("postgres");
     let stream = |name: &str, kind: &str| {
-        let watermark = format!(r#"{{ column = "{name}", type = "{kind}" }}"#);
+        let lag = if kind == "number" { ", lag = 0" } else { "" };
+        let watermark = format!(r#"{{ column = "{name}", type = "{kind}"{lag} }}"#);
         format!(
             "[[sources.streams]]\nid = \"{name}\"\nmode = \"incremental\"\n\
              fetch = {{ from = \"r\", key = [\"k\"], watermark = {watermark} }}"
@@ -103,9 +104,11 @@ async fn typed_watermarks_and_padded_keys_page_without_loss() {
     let streams =
         [stream("at", "timestamp"), stream("zoned", "timestamp"), stream("n", "number"), stream("day", "timestamp")];
     let source = configured(&settings, &streams.join("\n"));
-    for name in ["at", "zoned", "n", "day"] {
+    // PostgreSQL puts nulls last; a product that hisync does not know may do so too.
+    let unknown = source.replace("product = \"postgresql\"", "product = \"generic\"");
+    for (source, name) in [(&source, "at"), (&source, "zoned"), (&source, "n"), (&source, "day"), (&unknown, "at")] {
         for limit in [1, 2, 5, 100] {
-            let mut poller = open(&source, name);
+            let mut poller = open(source, name);
             let mut stored = Watermark::start();
             let records = scan_changes(&mut *poller, &mut stored, limit).await;
             assert_eq!(records.len(), 13, "{name} in pages of {limit}");
@@ -115,7 +118,7 @@ async fn typed_watermarks_and_padded_keys_page_without_loss() {
             let least = if name == "n" { 2 } else { 13 };
             assert_eq!(again.len(), least, "{name}: the overlap, and the row without a watermark");
         }
-        assert!(open(&source, name).probe().await.unwrap().newest.is_some());
+        assert!(open(source, name).probe().await.unwrap().newest.is_some());
     }
 }
 

@@ -79,6 +79,37 @@ fn parameters_take_their_columns_type() {
 }
 
 #[test]
+fn gbk_text_is_compared_as_the_bytes_that_its_column_holds() {
+    let collated = |name: &str, collation: &str| ColumnType {
+        collation: Some(collation.to_owned()),
+        ..column(name, "varchar", Some(20))
+    };
+    let mut dialect = dialect(vec![
+        collated("own", "Chinese_PRC_CI_AS"),
+        collated("latin", "SQL_Latin1_General_CP1_CI_AS"),
+        collated("utf8", "Latin1_General_100_CI_AS_SC_UTF8"),
+        collated("other", "Japanese_CI_AS"),
+        column("unknown", "varchar", Some(20)),
+        column("wide", "nvarchar", Some(20)),
+    ]);
+    let text = Value::from("张丂");
+    let bound = |dialect: &TransactSql, column: &str| dialect.bound("t", column, &text);
+    assert_eq!(bound(&dialect, "latin"), text, "without raw_gbk the server converts, both ways");
+    dialect.raw_gbk = true;
+    for column in ["own", "utf8", "unknown", "wide", "absent"] {
+        assert_eq!(bound(&dialect, column), text, "{column}");
+    }
+    // D5 C5 81 40 as code page 1252 reads them.
+    assert_eq!(bound(&dialect, "latin"), Value::from("ÕÅ\u{81}@"));
+    assert_eq!(
+        dialect.parameter("t", "latin", None, &text, "@P1".to_owned()),
+        "CAST(@P1 COLLATE SQL_Latin1_General_CP1_CI_AS AS varchar(8000))"
+    );
+    assert_eq!(bound(&dialect, "other"), Value::List(Vec::new()), "refused, where it would match nothing");
+    assert_eq!(dialect.bound("t", "other", &Value::from("A1")), Value::from("A1"));
+}
+
+#[test]
 fn rowversions_of_open_transactions_are_left_out() {
     let mut dialect = TransactSql::default();
     assert_eq!(dialect.settled(WatermarkType::Rowversion, "[v]"), None);

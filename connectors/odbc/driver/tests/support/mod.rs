@@ -76,6 +76,8 @@ pub(crate) fn bad_settings() -> Vec<(String, &'static str)> {
         (source("product = \"db2\"\nconnection = \"DSN=x\"", FETCH), "settings"),
         (source(timeout, FETCH), "settings.query_timeout_secs"),
         (watermark(r#"column = "c", type = "timestamp", lag = 1"#), "streams[0].fetch.watermark.lag"),
+        (watermark(r#"column = "c", type = "number""#), "streams[0].fetch.watermark.lag"),
+        (watermark(r#"column = "c", type = "rowversion""#), "streams[0].fetch.watermark.type"),
     ]
 }
 

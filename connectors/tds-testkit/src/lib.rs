@@ -1,7 +1,7 @@
 //! A small TDS 7.2 to 7.4 server for tests of clients: it speaks the protocol of SQL Server, and
 //! misbehaves on request.
 //!
-//! Its data are in a SQLite file behind a small translation of T-SQL ([`sql`]); the declared types
+//! Its data are in a SQLite file behind a small translation of T-SQL (`sql`); the declared types
 //! of the tables' columns decide how values travel. It can do what a real server can't be asked to
 //! do: stall or break in the middle of a row, answer a byte at a time, hold bytes that are no text
 //! in their column's character set, refuse modern TLS.

@@ -94,6 +94,12 @@ fn a_stop_waits_for_the_next_attempt_of_what_upstream_could_not_take() {
     scene.faults(&json!({ "status": 503, "count": 3 }));
     let mut agent = scene.stage.agent();
     scene.acked(3);
+    // Packages wait for the round of their groups: what is read after the signal is for the next start.
+    until("every round", || {
+        let status = scene.status();
+        let packages = status["streams"].as_array()?.iter().find(|stream| stream["id"] == "peis/packages")?;
+        packages["last_success_at"].is_string().then_some(())
+    });
     until("a batch that waits", || (scene.status()["upstream"]["waiting"].as_u64()? > 0).then_some(()));
     agent.signal(Signal::TERM);
     assert_eq!(agent.code(), Some(0), "{}", scene.stage.said("agent.log"));

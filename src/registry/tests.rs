@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use connector_api::Mode;
+
 use super::{all, find};
 
 /// What is no connector, but shared by connectors.
@@ -39,6 +41,39 @@ fn every_connector_folder_is_complete_and_registered() {
             .filter(|kind| !names.iter().any(|name| name == kind.name))
             .map(|kind| format!("{}: the folder connectors/{}", kind.name, kind.name)),
     );
+    assert!(missing.is_empty(), "missing:\n{}", missing.join("\n"));
+}
+
+/// The code of the tests of a folder, without their comments.
+fn code_of_tests(folder: &Path) -> String {
+    let mut code = String::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            code += &code_of_tests(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && path.components().any(|part| part.as_os_str() == "tests")
+        {
+            let text = std::fs::read_to_string(&path).unwrap();
+            code.extend(text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")));
+        }
+    }
+    code
+}
+
+#[test]
+fn every_connector_runs_the_conformance_suite_of_its_modes() {
+    let mut missing = Vec::new();
+    for kind in all() {
+        let code = code_of_tests(&Path::new("connectors").join(kind.name));
+        let (suite, fixture) = match kind.modes.contains(&Mode::Push) {
+            true => ("listener_suite", "impl ListenerFixture for"),
+            false => ("poller_suite", "PollerFixture for"),
+        };
+        if !code.contains(&format!("{suite}(")) || !code.contains(fixture) {
+            missing.push(format!("{}: a test that calls connector_testkit's {suite}", kind.name));
+        }
+    }
     assert!(missing.is_empty(), "missing:\n{}", missing.join("\n"));
 }
 

@@ -4,11 +4,13 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use connector_api::async_trait;
 use connector_sqlserver::SqlServer;
 use connector_tds_testkit::{Encryption, Options, TdsServer};
+use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
 use rusqlite::params;
 
@@ -110,6 +112,12 @@ impl PollerFixture for Fixture {
             (stream("procedure = { since = \"@x\" }"), "streams[1].procedure.since"),
             (stream("procedure = { parameters = { \"@x = 1; --\" = 1 } }"), "streams[1].procedure"),
         ]
+    }
+
+    fn through(&self, port: u16) -> Option<(Upstream, String)> {
+        let short = format!("{}\nconnect_timeout_secs = 2\nquery_timeout_secs = 1", self.more);
+        let server = Upstream::Tcp(SocketAddr::from(([127, 0, 0, 1], self.server.port())));
+        Some((server, source(&support::settings(port, &short), FETCH)))
     }
 
     fn base_dir(&self) -> PathBuf {

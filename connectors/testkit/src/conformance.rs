@@ -3,15 +3,19 @@
 //! A connector's test implements [`PollerFixture`] for its source and calls [`poller_suite`].
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use connector_api::{
-    Action, Connector, ConnectorKind, Cursor, Document, Flow, Mode, Poller, Record, Request, SettingsProblem, SourceId,
-    SourceSpec, StreamId, StreamSpec, Value, Watermark, async_trait,
+    Action, Connector, ConnectorKind, Cursor, Document, Flow, Mode, Poller, Record, Request, SettingsProblem,
+    SourceError, SourceId, SourceSpec, StreamId, StreamSpec, Value, Watermark, async_trait,
 };
 use serde::de::DeserializeOwned;
 
-/// The keys of a stream's table that are common to all connectors.
-const COMMON_KEYS: [&str; 8] = ["id", "entity", "mode", "schedule", "mapping", "expect", "sweep", "batch_size"];
+use crate::source::COMMON;
+use crate::{Break, Relay, Upstream};
+
+/// How long a poller may wait for a source that says nothing. It has time limits of a second or two.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One row of the fixture's parent table, with its children.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +74,13 @@ pub trait PollerFixture: Send + Sync {
     /// The folder that relative paths start from.
     fn base_dir(&self) -> PathBuf;
 
+    /// The source's server, and the same `[[sources]]` table with time limits of a second or two, and
+    /// with its server at a port of 127.0.0.1; `None` for a file.
+    fn through(&self, port: u16) -> Option<(Upstream, String)> {
+        let _ = port;
+        None
+    }
+
     /// Whether a probe finds the newest watermark however old it is. A server that is asked for what
     /// changed since a time is asked for the last day only.
     fn probes_the_newest_at_any_time(&self) -> bool {
@@ -98,7 +109,7 @@ pub fn load_source<K: ConnectorKind>(text: &str, base_dir: &Path) -> Result<Conn
             .ok_or_else(|| "mode is missing".to_owned())
             .and_then(read)
             .map_err(|error| broken(&path, error))?;
-        COMMON_KEYS.iter().for_each(|key| drop(own.remove(*key)));
+        COMMON.iter().for_each(|key| drop(own.remove(*key)));
         let settings = read(toml::Value::Table(own)).map_err(|error| broken(&path, error))?;
         streams.push(StreamSpec { id: StreamId::new(&id, &name), mode, settings });
     }
@@ -169,8 +180,8 @@ pub fn rows(records: &[Record]) -> Vec<FixtureRow> {
 
 /// Runs everything that holds for any polled source. `make` gives an empty source each time.
 pub async fn poller_suite<F: PollerFixture>(make: impl Fn() -> F) {
-    the_sample_loads::<F>();
-    bad_settings_are_reported_with_their_path(&make());
+    let fixture = make();
+    bad_settings_are_reported::<F::Kind>(&fixture.bad_settings(), &fixture.base_dir());
     an_unreachable_source_is_classified(&make()).await;
     a_probe_names_the_newest_watermark(&make()).await;
     a_scan_resumes_from_its_watermark(&make()).await;
@@ -181,6 +192,9 @@ pub async fn poller_suite<F: PollerFixture>(make: impl Fn() -> F) {
     an_empty_source_is_an_empty_scan(&make()).await;
     a_scan_that_was_given_up_starts_again(&make()).await;
     equal_rows_have_equal_bytes(&make()).await;
+    an_answer_that_breaks_off_is_read_again(&make()).await;
+    a_source_that_falls_silent_is_given_up(&make()).await;
+    a_poll_that_is_stopped_while_its_source_hangs_leaves_nothing_behind(&make()).await;
 }
 
 fn open<F: PollerFixture>(fixture: &F, stream: &str) -> Box<dyn Poller> {
@@ -192,16 +206,11 @@ fn many() -> Vec<FixtureRow> {
     (0..40).map(|at| FixtureRow::at(&format!("{at:06}"), at / 4, "first")).collect()
 }
 
-fn the_sample_loads<F: PollerFixture>() {
-    let sample = <F::Kind as ConnectorKind>::SAMPLE;
-    load_source::<F::Kind>(sample, Path::new(".")).map(drop).unwrap_or_else(|problems| panic!("{problems:?}"));
-}
-
-fn bad_settings_are_reported_with_their_path<F: PollerFixture>(fixture: &F) {
-    for (text, path) in fixture.bad_settings() {
-        let Err(problems) = load_source::<F::Kind>(&text, &fixture.base_dir()) else {
-            panic!("accepted although {path} is wrong")
-        };
+/// The sample loads, and each text is refused at its path.
+pub(crate) fn bad_settings_are_reported<K: ConnectorKind>(cases: &[(String, &str)], base_dir: &Path) {
+    load_source::<K>(K::SAMPLE, Path::new(".")).map(drop).unwrap_or_else(|problems| panic!("{problems:?}"));
+    for (text, path) in cases {
+        let Err(problems) = load_source::<K>(text, base_dir) else { panic!("accepted although {path} is wrong") };
         let named = problems.iter().any(|problem| problem.path.starts_with(path));
         assert!(named, "{path} is not named in {problems:?}");
     }
@@ -335,4 +344,110 @@ async fn equal_rows_have_equal_bytes<F: PollerFixture>(fixture: &F) {
     };
     let first = digests(scan_snapshot(&mut *open(fixture, "all"), 7).await.0);
     assert_eq!(first, digests(scan_snapshot(&mut *open(fixture, "all"), 11).await.0));
+}
+
+/// A way to the fixture's server that can be broken, and the poller of a stream that goes this way.
+fn relayed<F: PollerFixture>(fixture: &F, stream: &str) -> Option<(Relay, Box<dyn Poller>)> {
+    let relay = Relay::start();
+    let (server, text) = fixture.through(relay.port)?;
+    relay.leads_to(server);
+    Some((relay, poller::<F::Kind>(&text, &fixture.base_dir(), stream)))
+}
+
+/// Reads changes until the source fails. What was answered whole is stored, as the agent does it.
+async fn scan_until_failure(
+    poller: &mut dyn Poller,
+    stored: &mut Watermark,
+    found: &mut Vec<Record>,
+) -> Result<(), SourceError> {
+    let mut after: Option<Cursor> = None;
+    loop {
+        let call = poller.fetch(Request::Changes { from: stored, after: after.as_ref() }, 7);
+        let batch = tokio::time::timeout(PATIENCE, call).await.expect("a fetch ends by itself")?;
+        found.extend(batch.records);
+        if let Some(advance) = batch.advance {
+            *stored = advance.to;
+        }
+        after = batch.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The rows that records say, sorted, each once.
+fn distinct(records: &[Record]) -> Vec<FixtureRow> {
+    let mut rows = rows(records);
+    rows.dedup();
+    rows
+}
+
+async fn an_answer_that_breaks_off_is_read_again<F: PollerFixture>(fixture: &F) {
+    let all = many();
+    fixture.put(&all).await;
+    let Some((relay, mut poller)) = relayed(fixture, "changes") else { return };
+    assert_eq!(rows(&scan_changes(&mut *poller, &mut Watermark::start(), 7).await), all);
+    let answered = relay.answered();
+    assert!(answered > 0, "the poller goes through the relay");
+    for part in 0..10 {
+        let (relay, mut poller) = relayed(fixture, "changes").expect("a relay");
+        let (mut stored, mut found) = (Watermark::start(), Vec::new());
+        relay.breaks_after(answered * part / 10, Break::Cut);
+        let failure = scan_until_failure(&mut *poller, &mut stored, &mut found).await.expect_err("it broke off");
+        assert!(matches!(failure.action, Action::Retry { .. }), "an outage passes by itself: {}", failure.chain());
+        assert!(distinct(&found).iter().all(|row| all.contains(row)), "no half of a row");
+        relay.mends();
+        scan_until_failure(&mut *poller, &mut stored, &mut found).await.expect("the source is back");
+        assert_eq!(distinct(&found), all, "broken off after {part} tenths of {answered} bytes");
+    }
+    // A snapshot that broke off is none.
+    let (relay, mut poller) = relayed(fixture, "all").expect("a relay");
+    scan_snapshot(&mut *poller, 7).await;
+    relay.breaks_after(relay.answered() / 4, Break::Cut);
+    let mut after: Option<Cursor> = None;
+    let failed = loop {
+        match poller.fetch(Request::Snapshot { after: after.as_ref() }, 7).await {
+            Ok(batch) => after = Some(batch.next.expect("a snapshot that breaks off has no last page")),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(failed.action, Action::Retry { .. }), "{}", failed.chain());
+    relay.mends();
+    let (records, counted) = scan_snapshot(&mut *poller, 7).await;
+    assert_eq!((rows(&records), counted), (all, Some(40)));
+}
+
+async fn a_source_that_falls_silent_is_given_up<F: PollerFixture>(fixture: &F) {
+    let all = many();
+    fixture.put(&all).await;
+    let Some((relay, mut poller)) = relayed(fixture, "changes") else { return };
+    scan_changes(&mut *poller, &mut Watermark::start(), 7).await;
+    let answered = relay.answered();
+    for part in [0, 5, 9] {
+        let (relay, mut poller) = relayed(fixture, "changes").expect("a relay");
+        let (mut stored, mut found) = (Watermark::start(), Vec::new());
+        relay.breaks_after(answered * part / 10, Break::Hang);
+        let failure = scan_until_failure(&mut *poller, &mut stored, &mut found).await.expect_err("it fell silent");
+        assert!(matches!(failure.action, Action::Retry { .. }), "{}", failure.chain());
+        relay.mends();
+        scan_until_failure(&mut *poller, &mut stored, &mut found).await.expect("the source is back");
+        assert_eq!(distinct(&found), all, "silent after {part} tenths");
+    }
+}
+
+async fn a_poll_that_is_stopped_while_its_source_hangs_leaves_nothing_behind<F: PollerFixture>(fixture: &F) {
+    let all = many();
+    fixture.put(&all).await;
+    let Some((relay, mut poller)) = relayed(fixture, "changes") else { return };
+    scan_changes(&mut *poller, &mut Watermark::start(), 7).await;
+    relay.breaks_after(relay.answered() / 2, Break::Hang);
+    let (mut stored, mut found) = (Watermark::start(), Vec::new());
+    tokio::select! {
+        biased;
+        () = relay.broken() => {}
+        scanned = scan_until_failure(&mut *poller, &mut stored, &mut found) => panic!("not hung: {scanned:?}"),
+    }
+    relay.mends();
+    scan_until_failure(&mut *poller, &mut stored, &mut found).await.expect("the source is back");
+    assert_eq!(distinct(&found), all);
 }

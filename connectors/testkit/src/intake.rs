@@ -20,11 +20,13 @@ type Judge = dyn Fn(&[Record]) -> Option<Refusal> + Send + Sync;
 /// refuse or wait as a test wishes.
 pub struct Kept {
     calls: Mutex<Vec<Call>>,
-    judge: Box<Judge>,
+    judge: Mutex<Box<Judge>>,
     /// A call takes one permit before it returns.
     pub gate: Semaphore,
     /// Told each time a call has come to the gate.
     pub arrived: Notify,
+    /// Told each time a call was refused.
+    pub refused: Notify,
 }
 
 impl Kept {
@@ -42,10 +44,16 @@ impl Kept {
     pub fn gated(permits: usize, judge: impl Fn(&[Record]) -> Option<Refusal> + Send + Sync + 'static) -> Arc<Kept> {
         Arc::new(Kept {
             calls: Mutex::default(),
-            judge: Box::new(judge),
+            judge: Mutex::new(Box::new(judge)),
             gate: Semaphore::new(permits),
             arrived: Notify::new(),
+            refused: Notify::new(),
         })
+    }
+
+    /// Refuses from now on what the judge refuses.
+    pub fn refuse(&self, judge: impl Fn(&[Record]) -> Option<Refusal> + Send + Sync + 'static) {
+        *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(judge);
     }
 
     /// The calls that were accepted, in order.
@@ -64,7 +72,8 @@ impl Intake for Kept {
     async fn accept(&self, stream: Option<&StreamId>, records: Vec<Record>) -> Result<Vec<Receipt>, Refusal> {
         self.arrived.notify_one();
         self.gate.acquire().await.expect("the gate is never closed").forget();
-        if let Some(refusal) = (self.judge)(&records) {
+        if let Some(refusal) = (self.judge.lock().unwrap_or_else(PoisonError::into_inner))(&records) {
+            self.refused.notify_one();
             return Err(refusal);
         }
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,10 +4,13 @@ mod cases;
 mod certificates;
 pub mod conformance;
 mod intake;
+pub mod listening;
 pub mod recorded;
+mod relay;
 mod source;
 
 pub use cases::{Case, cases};
 pub use certificates::certificates;
 pub use intake::{Call, Kept};
+pub use relay::{Break, Relay, Upstream};
 pub use source::source_spec;

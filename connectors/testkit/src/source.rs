@@ -6,7 +6,7 @@ use connector_api::{ConnectorKind, Mode, SourceId, SourceSpec, StreamId, StreamS
 use serde::Deserialize as _;
 
 /// The keys of a stream's table that the agent reads itself.
-const COMMON: [&str; 11] = [
+pub(crate) const COMMON: [&str; 11] = [
     "id",
     "entity",
     "mode",

@@ -60,7 +60,16 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn connect(running: &Running) -> Peer {
-        Peer { stream: TcpStream::connect(&running.address).await.unwrap(), received: Vec::new() }
+        Peer::connect_to(&running.address).await
+    }
+
+    pub(crate) async fn connect_to(address: &str) -> Peer {
+        Peer { stream: TcpStream::connect(address).await.unwrap(), received: Vec::new() }
+    }
+
+    /// Whether anything has come; does not wait.
+    pub(crate) fn has_been_written_to(&mut self) -> bool {
+        !matches!(self.stream.try_read_buf(&mut self.received), Ok(0)) && !self.received.is_empty()
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use connector_api::async_trait;
 use connector_odbc::Odbc;
+use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
 
 use support::{FETCH, Mariadb, Postgres, bad_settings, source};
@@ -35,6 +36,25 @@ struct Served<S> {
     server: Arc<S>,
     settings: String,
     sql: fn(&S, &str),
+    socket: Upstream,
+    by_port: fn(&str, u16) -> String,
+}
+
+/// The settings with the values of connection options replaced, and short time limits.
+fn with_options(settings: &str, options: &[(&str, &str)]) -> String {
+    let option = |part: &str| {
+        let (name, _) = part.split_once('=')?;
+        options.iter().find(|(own, _)| *own == name).map(|(own, value)| format!("{own}={value}"))
+    };
+    let lines = settings.lines().map(|line| match line.split_once("connection = \"") {
+        Some((_, connection)) => {
+            let parts = connection.trim_end_matches('"').split(';');
+            let parts: Vec<String> = parts.map(|part| option(part).unwrap_or_else(|| part.to_owned())).collect();
+            format!("connection = \"{}\"", parts.join(";"))
+        }
+        None => line.to_owned(),
+    });
+    lines.chain(["login_timeout_secs = 2\nquery_timeout_secs = 1".to_owned()]).collect::<Vec<_>>().join("\n")
 }
 
 #[async_trait]
@@ -58,6 +78,10 @@ impl<S: Send + Sync> PollerFixture for Served<S> {
         bad_settings()
     }
 
+    fn through(&self, port: u16) -> Option<(Upstream, String)> {
+        Some((self.socket.clone(), source(&(self.by_port)(&self.settings, port), FETCH)))
+    }
+
     fn base_dir(&self) -> PathBuf {
         PathBuf::from("/")
     }
@@ -68,7 +92,15 @@ async fn postgresql_conforms() {
     let server = Arc::new(Postgres::start());
     poller_suite(|| {
         server.sql(TABLES);
-        Served { settings: server.settings("postgres"), server: Arc::clone(&server), sql: Postgres::sql }
+        Served {
+            settings: server.settings("postgres"),
+            server: Arc::clone(&server),
+            sql: Postgres::sql,
+            socket: Upstream::Unix(server.folder.path().join(".s.PGSQL.5432")),
+            by_port: |settings, port| {
+                with_options(settings, &[("Server", "127.0.0.1"), ("Port", &port.to_string())])
+            },
+        }
     })
     .await;
 }
@@ -79,7 +111,17 @@ async fn mariadb_conforms() {
     let sql: fn(&Mariadb, &str) = |server, sql| server.sql(&format!("USE peis; {sql}"));
     poller_suite(|| {
         sql(&server, TABLES);
-        Served { settings: server.settings(), server: Arc::clone(&server), sql }
+        Served {
+            settings: server.settings(),
+            server: Arc::clone(&server),
+            sql,
+            socket: Upstream::Unix(server.folder.path().join("socket")),
+            // The option that named the socket names the port.
+            by_port: |settings, port| {
+                let port = port.to_string();
+                with_options(&settings.replace("Socket=", "Port="), &[("Server", "127.0.0.1"), ("Port", &port)])
+            },
+        }
     })
     .await;
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use connector_api::async_trait;
 use connector_rest::Rest;
+use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
 
 struct Fixture(crate::support::Site);
@@ -86,6 +87,11 @@ impl PollerFixture for Fixture {
 
     fn base_dir(&self) -> PathBuf {
         self.0.base_dir()
+    }
+
+    fn through(&self, port: u16) -> Option<(Upstream, String)> {
+        let (server, url) = crate::support::through(&self.0.url, port);
+        Some((server, source(&url, CHANGES).replace("[sources.settings]", "[sources.settings]\nconnection = { timeout_secs = 1 }")))
     }
 
     fn probes_the_newest_at_any_time(&self) -> bool {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use connector_api::async_trait;
 use connector_soap::Soap;
+use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
 
 struct Fixture {
@@ -105,6 +106,12 @@ impl PollerFixture for Fixture {
 
     fn base_dir(&self) -> PathBuf {
         self.site.base_dir()
+    }
+
+    fn through(&self, port: u16) -> Option<(Upstream, String)> {
+        let (server, url) = crate::support::through(&self.url(), port);
+        let text = self.text(&url, CHANGES);
+        Some((server, text.replace("[sources.settings]", "[sources.settings]\nconnection = { timeout_secs = 1 }")))
     }
 
     fn probes_the_newest_at_any_time(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The server of these tests: spyne, in a process of its own.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use connector_api::Poller;
 use connector_soap::Soap;
+use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, poller};
 use serde_json::{Value as Json, json};
 
@@ -34,6 +36,13 @@ fn server() -> &'static Server {
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Server { port: line.trim().parse().expect("the server says its port"), _process: process }
     })
+}
+
+/// The server's address, and a URL of it with another port.
+pub(crate) fn through(url: &str, port: u16) -> (Upstream, String) {
+    let own = server().port;
+    let address = SocketAddr::from(([127, 0, 0, 1], own));
+    (Upstream::Tcp(address), url.replacen(&format!(":{own}/"), &format!(":{port}/"), 1))
 }
 
 /// A space of its own on the server.

@@ -80,7 +80,17 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn connect(running: &Running) -> Peer {
-        Peer { stream: TcpStream::connect(&running.address).await.unwrap(), received: Vec::new() }
+        Peer::connect_to(&running.address).await
+    }
+
+    pub(crate) async fn connect_to(address: &str) -> Peer {
+        Peer { stream: TcpStream::connect(address).await.unwrap(), received: Vec::new() }
+    }
+
+    /// Whether what has come begins so; does not wait.
+    pub(crate) fn has_received(&mut self, beginning: &str) -> bool {
+        let _ = self.stream.try_read_buf(&mut self.received);
+        self.received.starts_with(beginning.as_bytes())
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

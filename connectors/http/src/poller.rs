@@ -412,7 +412,7 @@ impl WebPoller {
             // What the source stamps with a clock behind ours may still come before the window's end.
             None => Point::Time(scan.window?.to?.min(scan.vouched())),
         };
-        let stored = from.columns().first().and_then(|value| rule.read(value));
+        let stored = from.columns().first().and_then(|value| rule.known(value, scan.began));
         stored
             .is_none_or(|stored| reached.compare(stored).is_gt())
             .then(|| Advance { from: from.clone(), to: Watermark::at(vec![reached.value()]) })

@@ -105,7 +105,14 @@ impl Rule {
             None => self.start,
             Some(value) => self.earlier(self.read(value)?)?,
         };
-        Some(self.window(from, now))
+        Some(self.window(if is_ahead(from, now) { self.start } else { from }, now))
+    }
+
+    /// The stored watermark, where it says what is known: one in the future, by more than the lag, came
+    /// from a clock that was ahead. Everything is then read again.
+    pub(crate) fn known(&self, stored: &Value, now: NaiveDateTime) -> Option<Point> {
+        let stored = self.read(stored)?;
+        self.earlier(stored).filter(|from| !is_ahead(*from, now)).map(|_| stored)
     }
 
     /// The window of a sweep.
@@ -193,6 +200,10 @@ impl Point {
             _ => Ordering::Greater,
         }
     }
+}
+
+fn is_ahead(from: Point, now: NaiveDateTime) -> bool {
+    matches!(from, Point::Time(time) if time > now)
 }
 
 /// Now, on the hospital's clocks.

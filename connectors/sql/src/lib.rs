@@ -10,10 +10,12 @@
 //!   only break ties between pages: equal timestamps and coarse clocks lose nothing.
 //! - Rows without a watermark (null, or blank text) are read in every scan, first: nothing else
 //!   would ever find them. Unchanged content falls out later, by its hash.
-//! - The stored watermark moves to the newest row of each page that can be vouched for. It never
-//!   goes backwards, and a timestamp that can't be read or lies in the future of the source's own
-//!   clock does not move it. Nor
-//!   does it pass what was newest when the scan began, so the lag need not cover a long scan.
+//! - The stored watermark moves to the newest row of each page that can be vouched for. A timestamp
+//!   that can't be read or lies in the future of the source's own clock does not move it. Nor does it
+//!   pass what was newest when the scan began, so the lag need not cover a long scan.
+//! - It goes back only where it can't be true: it lies in the future of a clock that was set right, or
+//!   beyond all numbers of a source that was restored. Then everything is read again.
+//! - A table or view that had rows and has none is an error, unless `fetch.may_be_empty` allows it.
 //! - Rows that share a key are one held record with all of them, never a silent merge; with
 //!   `fetch.group` they are one unit, read whole.
 //! - A snapshot is read in one transaction, with a COUNT at its end.

@@ -16,7 +16,7 @@ use crate::decoder::mark_held;
 use crate::plan::{term, tuples_per_query};
 use crate::query::{Condition, Select, Term};
 use crate::units::{self, Tally};
-use crate::{Now, Plan, RelationalClient, Rows, WatermarkType, probe, watermark};
+use crate::{Now, Plan, RelationalClient, Rows, WatermarkSettings, WatermarkType, probe, watermark};
 
 /// A snapshot holds one transaction open; a source's log must not grow behind it without end.
 const LONGEST_SNAPSHOT: Duration = Duration::from_secs(30 * 60);
@@ -100,7 +100,16 @@ impl<C: RelationalClient> SqlPoller<C> {
             WatermarkType::Timestamp => Some(self.client.now().await?),
             _ => None,
         };
-        let mut page = self.page(Scan::Changes(from), after, limit).await?;
+        let nothing = Watermark::start();
+        let mut known = from;
+        if self.is_ahead(from, now.as_ref())? {
+            known = &nothing;
+        }
+        let mut page = self.page(Scan::Changes(known), after, limit).await?;
+        if self.has_gone_back(known, after, &page).await? {
+            known = &nothing;
+            page = self.page(Scan::Changes(known), after, limit).await?;
+        }
         let width = self.plan.stream.fetch.key.len() + 1;
         let ceiling = match after {
             Some(cursor) => cursor.0.get(width).cloned().unwrap_or_default(),
@@ -110,12 +119,74 @@ impl<C: RelationalClient> SqlPoller<C> {
         if let Some(next) = &mut page.next {
             next.0.push(ceiling.clone());
         }
-        let advance = self.advance(from, &page, &ceiling, now.as_ref())?;
+        let to = self.reached(known, &page, &ceiling, now.as_ref())?;
+        let advance = to.map(|to| Advance { from: from.clone(), to });
         if advance.is_none() && from.is_start() && after.is_none() {
             self.require_readable().await?;
         }
         let (records, _) = self.records(&page).await?;
         Ok(Batch { records, advance, next: page.next, counted: None })
+    }
+
+    /// Whether even the start of a scan lies in the future of the source's clock: rows were stamped by a
+    /// clock that was ahead, and what is stamped since it was set right would never be read. The scan
+    /// then reads everything, and the watermark moves to where it can be vouched for.
+    fn is_ahead(&self, stored: &Watermark, now: Option<&Now>) -> Result<bool, SourceError> {
+        let settings = self.plan.watermark()?;
+        let stored = stored.columns().first().zip(now);
+        let ahead = stored.is_some_and(|(value, now)| watermark::is_ahead(settings, value, now));
+        if ahead {
+            let from = self.plan.from();
+            tracing::warn!(from, "the stored watermark lies in the future of the source's clock: all is read again");
+        }
+        Ok(ahead)
+    }
+
+    /// Whether the source's numbers all lie before where the scan starts: the source was restored from a
+    /// backup, or counts anew, and what it adds would never be read. All is then read again.
+    ///
+    /// Fails where the source has no row at all, although a watermark came from one.
+    async fn has_gone_back(
+        &mut self,
+        known: &Watermark,
+        after: Option<&Cursor>,
+        page: &Page,
+    ) -> Result<bool, SourceError> {
+        let settings = self.plan.watermark()?.clone();
+        let Some(stored) = known.columns().first() else { return Ok(false) };
+        if self.has_stamps(&settings, after, page) {
+            return Ok(false);
+        }
+        let newest = self.newest().await?;
+        let from = self.plan.from().to_owned();
+        let Some(newest) = newest.first() else {
+            if page.rows.rows.is_empty() && after.is_none() && !self.plan.stream.fetch.may_be_empty {
+                return Err(SourceError::retry(FaultClass::Data, format!("read changes of {from:?}")).hint(
+                    "it has no row at all, and had some before: look whether it is being rebuilt, or whether the login                      still sees its rows; write may_be_empty = true where it shows the last days only",
+                ));
+            }
+            return Ok(false);
+        };
+        let back = match settings.kind {
+            WatermarkType::Timestamp => false,
+            // The source's own order of text says it: it has nothing from the watermark on.
+            WatermarkType::Text => page.next.is_none(),
+            WatermarkType::Number | WatermarkType::Rowversion => {
+                watermark::lower(&settings, stored).is_some_and(|start| watermark::compare(newest, &start).is_lt())
+            }
+        };
+        if back {
+            tracing::warn!(from, "the source's newest row lies before the stored watermark: all is read again");
+        }
+        Ok(back)
+    }
+
+    /// Whether the page, or what was read before it, has a row with a watermark.
+    fn has_stamps(&self, settings: &WatermarkSettings, after: Option<&Cursor>, page: &Page) -> bool {
+        let stamped = |value: &Value| !self.client.dialect().is_blank(settings.kind, value);
+        let at = page.rows.position(&settings.column);
+        after.and_then(|cursor| cursor.0.first()).is_some_and(stamped)
+            || page.rows.rows.iter().any(|row| at.and_then(|at| row.values.get(at)).is_some_and(stamped))
     }
 
     async fn window(
@@ -306,14 +377,14 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     /// Where the stored watermark may move with this page: to its newest row that can be vouched
-    /// for and is not above the ceiling, if that is newer than what is stored.
-    fn advance(
+    /// for and is not above the ceiling, if that is newer than what is known.
+    fn reached(
         &self,
-        from: &Watermark,
+        known: &Watermark,
         page: &Page,
         ceiling: &Value,
         now: Option<&Now>,
-    ) -> Result<Option<Advance>, SourceError> {
+    ) -> Result<Option<Watermark>, SourceError> {
         let settings = self.plan.watermark()?;
         let mut columns = vec![settings.column.clone()];
         columns.extend(self.plan.stream.fetch.key.iter().cloned());
@@ -325,8 +396,7 @@ impl<C: RelationalClient> SqlPoller<C> {
             let sound = columns.iter().all(|column| !row.is_broken(*column));
             let below = ceiling.is_null() || watermark::compare(value, ceiling).is_le();
             if sound && below && watermark::is_vouched_for(settings, value, now) {
-                return Ok((later(&at, from.columns()) == Ordering::Greater)
-                    .then(|| Advance { from: from.clone(), to: Watermark::at(at) }));
+                return Ok((later(&at, known.columns()) == Ordering::Greater).then(|| Watermark::at(at)));
             }
         }
         Ok(None)

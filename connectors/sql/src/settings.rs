@@ -41,6 +41,10 @@ pub struct Fetch {
     /// What tells new and changed rows, for an incremental stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<WatermarkSettings>,
+    /// For an incremental stream: it may have no row at all at times, e.g. a view that shows the last days only.
+    /// Otherwise no row at all, where rows were read before, is an error.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_empty: bool,
 }
 
 /// A condition on one column. Values are bound, never written into the query.
@@ -183,6 +187,11 @@ pub fn check_stream(path: &str, mode: Mode, stream: &TableStream) -> Vec<Setting
             format!("{at}.watermark"),
             "a snapshot stream reads everything and has no watermark",
             r#"remove it, or use mode = "incremental""#,
+        ),
+        (None, Mode::Snapshot) if stream.fetch.may_be_empty => check.problem(
+            format!("{at}.may_be_empty"),
+            "how much of a snapshot may be gone is the stream's snapshot policy",
+            "remove it",
         ),
         (None, Mode::Snapshot) => {}
         (_, Mode::Push) => {

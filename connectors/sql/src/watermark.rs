@@ -179,6 +179,12 @@ pub(crate) fn is_readable(settings: &WatermarkSettings, value: &Value) -> bool {
     }
 }
 
+/// True where even the start of a scan, the stored value less its lag, lies in the future.
+pub(crate) fn is_ahead(settings: &WatermarkSettings, stored: &Value, now: &Now) -> bool {
+    let start = lower(settings, stored).and_then(|start| read_time(&start, settings.format.as_deref()));
+    settings.kind == WatermarkType::Timestamp && start.is_some_and(|(time, form)| time > now.of(stored, &form))
+}
+
 /// The highest value that can be vouched for, in the form in which `sample` is written.
 pub(crate) fn at_now(settings: &WatermarkSettings, sample: &Value, now: &Now) -> Option<Value> {
     let (_, form) = read_time(sample, settings.format.as_deref())?;

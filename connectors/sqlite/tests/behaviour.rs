@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use connector_api::{Action, FaultClass, Poller, Request, SourceError, Watermark};
 use connector_sqlite::Sqlite;
 use connector_testkit::conformance::{poller, scan_changes, scan_snapshot};
+use connector_testkit::memory::{rows_to_read, scan_within_bounds};
 use rusqlite::Connection;
 
 const WATERMARK: &str = r#"{ column = "GXSJ", type = "timestamp", lag_secs = 60 }"#;
@@ -298,4 +299,91 @@ fn unknown_keys_are_refused() {
     let path = Path::new(".");
     let source = "[[sources]]\nid = \"s\"\nsettings = { path = \"a\", pth = 1 }\n";
     assert!(connector_testkit::conformance::load_source::<Sqlite>(source, path).is_err());
+}
+
+impl Site {
+    /// A stream of `BG` with another watermark, and what it has stored after its first scan.
+    async fn scanned(&self, watermark: &str) -> (Box<dyn Poller>, Watermark) {
+        let fetch = format!(r#"from = "BG", key = ["TJBH"], watermark = {watermark}"#);
+        let (mut poller, mut stored) = (self.stream(&fetch, ""), Watermark::start());
+        scan_changes(&mut *poller, &mut stored, 10).await;
+        assert!(!stored.is_start());
+        (poller, stored)
+    }
+
+    fn execute(&self, sql: &str) {
+        self.database().execute_batch(sql).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_had_rows_and_has_none_is_an_error_until_it_has_some() {
+    let site = Site::new(SCHEMA);
+    let (mut poller, mut stored) = site.scanned(WATERMARK).await;
+    site.execute("CREATE TABLE away AS SELECT * FROM BG; DELETE FROM BG");
+    let error = poller.fetch(Request::Changes { from: &stored, after: None }, 10).await.unwrap_err();
+    assert_eq!((error.class, error.action), (FaultClass::Data, Action::Retry { after: None }));
+    assert!(error.hint.unwrap().contains("may_be_empty"));
+    let fetch = format!(r#"from = "BG", key = ["TJBH"], may_be_empty = true, watermark = {WATERMARK}"#);
+    let mut lenient = site.stream(&fetch, "");
+    assert!(lenient.fetch(Request::Changes { from: &stored, after: None }, 10).await.unwrap().records.is_empty());
+    // Rows that the scan does not reach are rows.
+    site.execute("INSERT INTO BG VALUES ('0', 'z', '2024-01-01 08:00:00')");
+    assert!(scan_changes(&mut *poller, &mut stored, 10).await.is_empty());
+    site.execute("INSERT INTO BG SELECT * FROM away");
+    assert_eq!(scan_changes(&mut *poller, &mut stored, 10).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_watermark_in_the_future_of_a_clock_that_was_set_right_hides_nothing() {
+    let site = Site::new(SCHEMA);
+    let (mut poller, _) = site.scanned(WATERMARK).await;
+    for undated in [0, 3] {
+        for page in [1, 2, 10] {
+            let sql = "DELETE FROM BG WHERE GXSJ IS NULL";
+            site.execute(sql);
+            for at in 0..undated {
+                site.execute(&format!("INSERT INTO BG VALUES ('u{at}', 'u', NULL)"));
+            }
+            // The source's clock was in 2099 when this was stored.
+            let mut stored = Watermark::at(vec!["2099-01-01 08:00:00".into(), "9".into()]);
+            assert_eq!(scan_changes(&mut *poller, &mut stored, page).await.len(), 2 + undated);
+            assert_eq!(stored.columns()[0], "2024-01-02 09:00:00".into(), "it went back to what can be vouched for");
+            assert_eq!(scan_changes(&mut *poller, &mut stored, page).await.len(), 1 + undated);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sequence_that_begins_anew_is_read_from_its_beginning() {
+    for (watermark, type_name) in [
+        (r#"{ column = "XM", type = "number", lag = 2 }"#, "INTEGER"),
+        (r#"{ column = "XM", type = "text" }"#, "TEXT"),
+    ] {
+        let site = Site::new(&format!("CREATE TABLE BG (TJBH TEXT, XM {type_name});"));
+        site.execute("INSERT INTO BG VALUES ('a', 107), ('b', 108), ('c', 109)");
+        let (mut poller, mut stored) = site.scanned(watermark).await;
+        // The newest row is gone, as a registration that was cancelled, and within the lag nothing is amiss.
+        site.execute("DELETE FROM BG WHERE TJBH = 'c'");
+        let again = scan_changes(&mut *poller, &mut stored, 10).await.len();
+        assert_eq!(again, 2, "{type_name}");
+        // Restored from a backup, the source counts on from there.
+        site.execute("DELETE FROM BG; INSERT INTO BG VALUES ('a', 101), ('n', 102), ('u', NULL)");
+        assert_eq!(scan_changes(&mut *poller, &mut stored, 1).await.len(), 3, "{type_name}");
+        site.execute("INSERT INTO BG VALUES ('m', 103)");
+        let records = scan_changes(&mut *poller, &mut stored, 10).await;
+        assert!(records.iter().any(|record| record.raw.body.starts_with(b"{\"TJBH\":\"m\"")), "{type_name}");
+    }
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_the_number_of_rows() {
+    let rows = rows_to_read(50_000);
+    let site = Site::new(&format!(
+        "CREATE TABLE BG (TJBH TEXT PRIMARY KEY, XM TEXT, GXSJ TEXT); CREATE INDEX by_time ON BG (GXSJ, TJBH);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+         INSERT INTO BG SELECT printf('%08d', i), printf('%0200d', i), datetime(1704067200 + i / 10, 'unixepoch') FROM n"
+    ));
+    let fetch = format!(r#"from = "BG", key = ["TJBH"], watermark = {WATERMARK}"#);
+    scan_within_bounds(&mut *site.stream(&fetch, ""), rows).await;
 }

@@ -21,7 +21,7 @@ settings = { path = "source.db" }
 [[sources.streams]]
 id = "changes"
 mode = "incremental"
-fetch = { from = "t", key = ["k"], watermark = { column = "stamp", type = "timestamp", lag_secs = 60 } }
+fetch = { from = "t", key = ["k"], may_be_empty = true, watermark = { column = "stamp", type = "timestamp", lag_secs = 60 } }
 [[sources.streams]]
 id = "all"
 mode = "snapshot"

@@ -7,6 +7,7 @@ mod support;
 use connector_api::{FaultClass, Request, Watermark};
 use connector_tds_testkit::{Encryption, FaultKind, Options};
 use connector_testkit::conformance::{scan_changes, scan_snapshot};
+use connector_testkit::memory::{rows_to_read, scan_within_bounds};
 use serde_json::json;
 use support::{all, changes, server, server_of, snapshot};
 
@@ -303,4 +304,18 @@ async fn an_allowed_procedure_is_read_with_bound_parameters() {
     let absent = stream.replace("usp_bg", "usp_absent");
     let error = changes(&server, &allowed.replace("usp_bg", "usp_absent"), &absent).probe().await.unwrap_err();
     assert_eq!(error.class, FaultClass::Missing);
+}
+
+/// The server's own memory, in this process, counts as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_does_not_grow_with_the_number_of_rows() {
+    let rows = rows_to_read(20_000);
+    let server = server();
+    server.execute(&format!(
+        "CREATE TABLE t (id int PRIMARY KEY, at datetime, name nvarchar(300)); CREATE INDEX by_time ON t (at, id);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+         INSERT INTO t SELECT i, datetime(1704067200 + i / 10, 'unixepoch'), printf('%0200d', i) FROM n;"
+    ));
+    let stream = r#"fetch = { from = "t", key = ["id"], watermark = { column = "at", type = "timestamp" } }"#;
+    scan_within_bounds(&mut *changes(&server, "", stream), rows).await;
 }

@@ -5,6 +5,7 @@ mod certificates;
 pub mod conformance;
 mod intake;
 pub mod listening;
+pub mod memory;
 pub mod recorded;
 mod relay;
 mod source;

@@ -24,9 +24,21 @@ fn windows_overlap_by_the_lag_and_end_at_now() {
 
 #[test]
 fn a_clock_set_back_makes_no_window_that_ends_before_it_begins() {
-    let rule = rule(r#"{"start": "2024-01-01", "lag_secs": 0}"#).unwrap();
-    let window = rule.first(Some(&Point::Time(at("2024-02-01")).value()), at("2024-01-15")).unwrap();
-    assert_eq!(window.to, Some(at("2024-02-01")));
+    let rule = rule(r#"{"start": "2024-01-01", "lag_secs": 3600}"#).unwrap();
+    let window = rule.first(Some(&Point::Time(at("2024-01-15 00:30:00")).value()), at("2024-01-15")).unwrap();
+    assert_eq!((window.from, window.to), (Point::Time(at("2024-01-14 23:30:00")), Some(at("2024-01-15"))));
+    let sweep = rule.since(at("2024-02-01"), at("2024-01-15")).unwrap();
+    assert_eq!(sweep.to, Some(at("2024-02-01")));
+}
+
+#[test]
+fn a_watermark_that_a_clock_left_in_the_future_is_given_up() {
+    let rule = rule(r#"{"start": "2024-01-01", "lag_secs": 3600}"#).unwrap();
+    let (now, ahead) = (at("2024-02-01"), Point::Time(at("2099-01-01")).value());
+    assert_eq!(rule.first(Some(&ahead), now).unwrap().from, Point::Time(at("2024-01-01")));
+    assert_eq!(rule.known(&ahead, now), None, "what is read then moves the watermark back");
+    let usual = Point::Time(now);
+    assert_eq!(rule.known(&usual.value(), now), Some(usual));
 }
 
 #[test]

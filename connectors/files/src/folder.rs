@@ -129,6 +129,11 @@ fn plain_file(path: &Path) -> io::Result<Option<Stamp>> {
     }
 }
 
+/// Whether a file is still what was listed.
+pub(crate) fn is_there(folder: &Path, entry: &Entry) -> io::Result<bool> {
+    Ok(plain_file(&folder.join(&entry.name))? == Some(entry.stamp))
+}
+
 /// A file that belongs to another one, as it was when it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Sealed {

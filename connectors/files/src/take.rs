@@ -68,7 +68,11 @@ impl FileBytes {
     pub(crate) fn said(self, stream: &StreamRules, memo: Option<&Path>, limit: u64) -> io::Result<Said> {
         let FileBytes { entry, bytes, too_large } = self;
         let wants_memo = memo.is_some();
+        let folder = memo.and_then(Path::parent);
         let memo = memo.map(|path| folder::read_now(path, limit)).transpose()?.flatten();
+        if let (None, Some(folder)) = (&memo, folder) {
+            still_there(folder, &entry)?;
+        }
         let (memo, sealed) = memo.map_or((None, None), |(bytes, sealed)| (Some(bytes), Some(sealed)));
         let pieces = match (too_large, memo) {
             (Some(failure), _) => Err(failure),
@@ -90,7 +94,7 @@ impl FileBytes {
         let failed = pieces.is_err();
         let pieces = pieces.unwrap_or_else(|failure| vec![whole(&entry, &bytes, failure)]);
         let parts = pieces.into_iter().map(|piece| Part::of(stream, piece)).collect();
-        Ok(Said { key, seal, tag, failed, memo: sealed, parts })
+        Ok(Said { entry, key, seal, tag, failed, memo: sealed, parts })
     }
 }
 
@@ -106,6 +110,7 @@ fn whole(entry: &Entry, bytes: &Bytes, mut failure: DecodeFailure) -> Piece {
 
 /// What a file says.
 pub(crate) struct Said {
+    entry: Entry,
     /// What tells this file from every other: its name, digest and time of change. A content that
     /// comes back under its name after another one is a new file, which must take effect again.
     key: String,
@@ -179,6 +184,9 @@ impl Said {
         while group.records.len() < GROUP && bytes < GROUP_BYTES {
             let Some(part) = self.parts.pop_front() else { break };
             let files = fetch(&part.named, stream, rules.max_file_bytes, &mut group.settled)?;
+            if files.iter().any(|file| file.content.is_none()) {
+                still_there(&rules.folder, &self.entry)?;
+            }
             bytes += files.iter().filter_map(|file| file.content.as_ref()).map(Bytes::len).sum::<usize>();
             let (place, mut raw, document) = part.complete(stream, files);
             raw.format = FilesDecoder::archived_format(stream, &raw.format);
@@ -190,6 +198,15 @@ impl Said {
             });
         }
         Ok(group)
+    }
+}
+
+/// Fails where the file itself is gone: in the place of a share that disappeared an empty folder may lie, and
+/// no file can be missing there.
+fn still_there(folder: &Path, entry: &Entry) -> io::Result<()> {
+    match folder::is_there(folder, entry)? {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::NotFound, "the file was taken away while it was read")),
     }
 }
 

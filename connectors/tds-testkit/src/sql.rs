@@ -1,7 +1,7 @@
 //! T-SQL to SQLite, as far as clients in tests need it.
 //!
 //! Understood: one-table SELECTs with `TOP`, `[names]`, `N'…'`, `@P1`, `CAST`, `dbo.`, hints such as
-//! `WITH (NOLOCK)`, `GETDATE` and its kin, `ISNULL`, `LEN`, `@@VERSION`; transactions; `SET` and
+//! `WITH (NOLOCK)`, `GETDATE` and its kin, `CONVERT`, `NCHAR`, `ISNULL`, `LEN`, `@@VERSION`; transactions; `SET` and
 //! `USE`, which do nothing; `EXEC` of procedures that a test made.
 
 use crate::types::Type;
@@ -287,6 +287,17 @@ impl Writer<'_> {
                 self.put(&format!(", '{}', '{}')", spelled(from.as_ref()), spelled(kind.as_ref())));
                 end + 1
             }
+            Token::Word(word) if called && word.eq_ignore_ascii_case("NCHAR") => self.characters(tokens, at),
+            Token::Word(word) if called && word.eq_ignore_ascii_case("CONVERT") => self.convert(tokens, at),
+            // Text is joined with the sign that adds numbers.
+            Token::Sign('+')
+                if [at.wrapping_sub(1), at + 1]
+                    .iter()
+                    .any(|at| matches!(tokens.get(*at), Some(Token::Text(_)))) =>
+            {
+                self.put(" ||");
+                at + 1
+            }
             Token::Word(word) if called => {
                 let replaced = match word.to_ascii_uppercase().as_str() {
                     "GETDATE" | "SYSDATETIME" => "tds_now",
@@ -300,6 +311,10 @@ impl Writer<'_> {
                     }
                     "SCHEMA_NAME" => {
                         self.text("dbo");
+                        return closing(tokens, at + 1) + 1;
+                    }
+                    "SERVERPROPERTY" => {
+                        self.text(self.context.version);
                         return closing(tokens, at + 1) + 1;
                     }
                     "MIN_ACTIVE_ROWVERSION" => "tds_min_active",
@@ -318,6 +333,32 @@ impl Writer<'_> {
             }
             token => self.plain(token, at),
         }
+    }
+
+    /// `NCHAR(55362) + NCHAR(57271)`: UTF-16 units, one after the other.
+    fn characters(&mut self, tokens: &[Token], mut at: usize) -> usize {
+        let mut units = Vec::new();
+        while tokens.get(at).is_some_and(|token| token.is("NCHAR")) {
+            let unit = tokens.get(at + 2).and_then(Token::name).and_then(|unit| unit.parse::<u16>().ok());
+            units.extend(unit);
+            at = closing(tokens, at + 1) + 1;
+            if tokens.get(at).is_some_and(|token| token.sign('+')) && tokens.get(at + 1).is_some_and(|t| t.is("NCHAR")) {
+                at += 1;
+            }
+        }
+        self.text(&String::from_utf16_lossy(&units));
+        at
+    }
+
+    /// `CONVERT(varchar(19), GETDATE(), 120)`: the beginning of a text; times are such texts already.
+    fn convert(&mut self, tokens: &[Token], at: usize) -> usize {
+        let end = closing(tokens, at + 1);
+        let parts = split(tokens.get(at + 2..end).unwrap_or_default(), ',');
+        let width = parts.first().and_then(|kind| kind.get(2)).and_then(Token::name).unwrap_or("8000").to_owned();
+        self.put(" substr(");
+        self.write(parts.get(1).copied().unwrap_or_default());
+        self.put(&format!(", 1, {width})"));
+        end + 1
     }
 
     fn plain(&mut self, token: &Token, at: usize) -> usize {

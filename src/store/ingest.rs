@@ -8,7 +8,7 @@ use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
 use super::writer::{Name, Progress, Tx};
-use super::{Committed, Error, RecordReceipt, attachments, onboarding, prepare, snapshot};
+use super::{Committed, Error, RecordReceipt, attachments, dictionary, onboarding, prepare, snapshot};
 use crate::model::{EntityKey, EntityType, Finding, Held, Severity};
 
 /// The stream's row as the batch found it.
@@ -79,13 +79,14 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Error>
     if let Some(Decision::Release(held, note)) = stream.decision {
         guard::release(tx, held, stream.id, stream.source, "released", "hisync", note)?;
     }
-    guard::reconsider(tx)?;
+    dictionary::reconsider(tx)?;
     if let Some(policy) = batch.snapshot
         && sound
     {
         let origin =
             Origin { stream: stream.id, source: stream.source, mapping: 0, mapping_version: "", archive: None };
         committed.withdrawn = snapshot::infer(tx, origin, stream.scan, policy)?;
+        dictionary::reconsider(tx)?;
     }
     let received = (stored + resent > 0).then_some(tx.now);
     let progress = Progress { records: stored, resent, reread, received_at: received, committed_at: tx.now };
@@ -471,6 +472,7 @@ fn apply_good(
             good.assembly
         ],
     )?;
+    dictionary::arrived(tx, stream.source, good, ledger.id)?;
     let files_shared =
         (!good.files.is_empty() || !ledger.fresh) && attachments::keep(tx, ledger.id, stream.id, &good.files)?;
     // Each stream that tells of a critical value tells of it alone.
@@ -493,19 +495,20 @@ fn apply_good(
                 let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
                 return Ok((ledger.id, Fate::Held(id)));
             }
-            if let Some((doubtful, waits)) = guard::doubt_groups(tx, &good.key, &ledger, &whole)? {
+            let compared = dictionary::compare(tx, &good.key, &ledger, &whole)?;
+            if let Some(doubtful) = dictionary::doubt(&good.key, &compared)? {
                 let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
-                guard::wait(tx, id, &waits)?;
+                dictionary::wait(tx, id, &compared)?;
                 return Ok((ledger.id, Fate::Held(id)));
             }
             if !ledger.fresh {
                 held::supersede_covered(tx, ledger.id)?;
             }
-            guard::arrived(tx, &good.key, &good.search);
             if let Some(id) = guard::holds(tx, (stream.id, stream.name), stream.decision, &good.key, &ledger, &whole)? {
                 return Ok((ledger.id, Fate::Held(id)));
             }
-            let event = ledger::settle_entity(tx, origin, &good.key, &ledger, &whole)?;
+            let told = dictionary::told_whole(tx, &good.key, &whole, &compared)?;
+            let event = ledger::settle_told(tx, origin, &good.key, &ledger, &whole, told.as_deref())?;
             Ok((ledger.id, event.map_or(Fate::Unchanged, Fate::Event)))
         }
     }

@@ -14,6 +14,7 @@ mod attachments;
 mod canary;
 mod codec;
 mod codes;
+mod dictionary;
 mod error;
 mod figures;
 mod guard;
@@ -220,6 +221,7 @@ impl Store {
             work: tokio::sync::Notify::new(),
             urgent: writer::Signal::default(),
             files: writer::Signal::default(),
+            entries: dictionary::Entries::default(),
             starts: Mutex::default(),
         });
         writer::recover(&conn, &shared)?;

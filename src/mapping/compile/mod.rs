@@ -242,6 +242,8 @@ impl Compiler<'_> {
             "part",
             "waits_for",
             "wait_hours",
+            "dictionary",
+            "same_visit_days",
         ];
         self.keys(mapping, &known, "unknown-key", "key of [mapping]");
         // Fields of another entity would drown the one problem that matters.
@@ -282,6 +284,8 @@ impl Compiler<'_> {
             attachment_max_bytes: self.attachment_max_bytes(mapping),
             raises_critical: self.raises_critical(mapping),
             assembly: self.assembly(mapping),
+            dictionary: self.text(mapping.get("dictionary")),
+            same_visit_days: self.same_visit_days(mapping),
             weights,
             fields,
         }

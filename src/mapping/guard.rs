@@ -148,7 +148,7 @@ fn doubts(guards: &Guards, changes: &[Change<'_>], total: usize) -> Vec<Finding>
             (Entity::ExamItemGroup(before), Entity::ExamItemGroup(after)) => {
                 group(guards, before, after, &mut findings);
             }
-            (Entity::ExamItem(before), Entity::ExamItem(after)) => item(before, after, &mut findings),
+            (Entity::ExamItem(before), Entity::ExamItem(after)) => item(guards, before, after, &mut findings),
             _ => {}
         }
     }
@@ -180,21 +180,21 @@ fn package(guards: &Guards, before: &ExamPackage, after: &ExamPackage, findings:
         price(guards, path, Some(before), Some(after), code, findings);
     }
     dropped(guards, "items", before.items.len(), after.items.len(), code, findings);
-    sex(Some(before.applicable_sex), Some(after.applicable_sex), code, findings);
+    sex(guards, Some(before.applicable_sex), Some(after.applicable_sex), code, findings);
 }
 
 fn group(guards: &Guards, before: &ExamItemGroup, after: &ExamItemGroup, findings: &mut Findings<'_>) {
     let code = &after.group_code;
     price(guards, "price_minor", before.price_minor, after.price_minor, code, findings);
     dropped(guards, "members", before.members.len(), after.members.len(), code, findings);
-    sex(before.applicable_sex, after.applicable_sex, code, findings);
+    sex(guards, before.applicable_sex, after.applicable_sex, code, findings);
 }
 
-fn item(before: &ExamItem, after: &ExamItem, findings: &mut Findings<'_>) {
-    sex(Some(before.applicable_sex), Some(after.applicable_sex), &after.item_code, findings);
+fn item(guards: &Guards, before: &ExamItem, after: &ExamItem, findings: &mut Findings<'_>) {
+    sex(guards, Some(before.applicable_sex), Some(after.applicable_sex), &after.item_code, findings);
     let spelt = |unit: &Option<String>| unit.clone().filter(|unit| !unit.is_empty());
     let certain = before.unit_ucum.is_some() && before.unit_ucum == after.unit_ucum;
-    if spelt(&before.unit_raw) != spelt(&after.unit_raw) && !certain && spelt(&before.unit_raw).is_some() {
+    if guards.unit_changed && spelt(&before.unit_raw) != spelt(&after.unit_raw) && !certain && spelt(&before.unit_raw).is_some() {
         let message = "an item that is known has another unit";
         findings.add_value(&rules::UNIT_CHANGED, "unit_raw", message, &after.item_code);
     }
@@ -223,8 +223,14 @@ fn dropped(guards: &Guards, path: &str, before: usize, after: usize, code: &str,
     }
 }
 
-fn sex(before: Option<ApplicableSex>, after: Option<ApplicableSex>, code: &str, findings: &mut Findings<'_>) {
-    if matches!((before, after), (Some(before), Some(after)) if before != after) {
+fn sex(
+    guards: &Guards,
+    before: Option<ApplicableSex>,
+    after: Option<ApplicableSex>,
+    code: &str,
+    findings: &mut Findings<'_>,
+) {
+    if guards.sex_changed && matches!((before, after), (Some(before), Some(after)) if before != after) {
         findings.add_value(&rules::SEX_CHANGED, "applicable_sex", "it is meant for another sex", code);
     }
 }
@@ -325,6 +331,14 @@ impl Composer {
     }
 }
 
+/// A site whose stream says in its mapping whose dictionary counts, and what rules weigh.
+#[cfg(test)]
+pub(super) fn site_with(mut site: Site, stream: &str, dictionary: &str, rules: &[(&'static str, Severity)]) -> Site {
+    site.named.insert(stream.to_owned(), dictionary.to_owned());
+    site.changed.insert(stream.to_owned(), Weights { changed: rules.to_vec(), ..Weights::default() });
+    site
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value as Json, json};
@@ -371,6 +385,11 @@ mod tests {
         after["unit_raw"] = json!("另一单位");
         after.as_object_mut().unwrap().remove("unit_ucum");
         assert_eq!(codes(EntityType::ExamItem, &before, &after), ["unit-changed"]);
+        let key = EntityKey::new(EntityType::ExamItem, "main:peis:1".to_owned());
+        let (one, other) = (before.to_string(), after.to_string());
+        let change = Change { key: &key, before: Some(one.as_bytes()), after: Some(other.as_bytes()) };
+        let lax = Guards { unit_changed: false, ..Guards::default() };
+        assert!(doubts(&lax, &[change], 100).is_empty(), "a site may switch it off");
         // Another spelling of the same unit is none.
         let mut after = before.clone();
         after["unit_raw"] = json!(format!(" {}", before["unit_raw"].as_str().unwrap()));
@@ -413,30 +432,31 @@ mod tests {
     }
 
     #[test]
-    fn a_package_is_held_for_groups_that_are_unknown_or_off() {
-        let package = data("package-three-levels/expected.json");
-        let key = EntityKey::new(EntityType::ExamPackage, "main:peis:1".to_owned());
-        let text = package.to_string();
-        let site = Site::default().reading([EntityType::ExamItemGroup]);
-        assert!(Site::default().named_groups(&key, text.as_bytes()).is_empty(), "no dictionary, no doubt");
-        let named = site.named_groups(&key, text.as_bytes());
-        assert_eq!(named.len(), package["items"].as_array().unwrap().len());
-
-        let group = |enabled: bool| {
-            let mut group = data("group-dictionary/expected.json");
-            group["enabled"] = json!(enabled);
-            Some(group.to_string().into_bytes())
+    fn a_report_of_a_far_away_day_is_another_visit() {
+        let before = data("report-absence/expected-words.json");
+        let key = EntityKey::new(EntityType::ExamReport, "main:visit:1".to_owned());
+        let moved = |to: &str| {
+            let mut after = before.clone();
+            for path in ["/visit/registered_at", "/visit/exam_date", "/issued_at"] {
+                let Some(date) = after.pointer_mut(path) else { continue };
+                let text = date.as_str().unwrap_or_default();
+                *date = json!(format!("{to}{}", text.get(10..).unwrap_or_default()));
+            }
+            after
         };
-        let doubt = |known: Option<Vec<u8>>| {
-            let held = site.doubt_groups(&key, &[("G1".to_owned(), group(true)), ("G2".to_owned(), known)])?;
-            Some((held.reason, held.findings[0].source_value.clone()))
+        let doubt = |site: &Site, after: &Json| {
+            let (before, after) = (before.to_string(), after.to_string());
+            site.doubt_change(&key, before.as_bytes(), after.as_bytes()).map(|held| held.reason)
         };
-        assert_eq!(doubt(None), Some(("group-unknown".to_owned(), Some("G2".to_owned()))));
-        assert_eq!(doubt(group(false)), Some(("group-off".to_owned(), Some("G2".to_owned()))));
-        assert_eq!(doubt(group(true)), None);
-        // What is disabled itself may name what it likes.
-        let mut off = package.clone();
-        off["enabled"] = json!(false);
-        assert!(site.named_groups(&key, off.to_string().as_bytes()).is_empty());
+        let visited = before["visit"]["exam_date"].as_str().or(before["visit"]["registered_at"].as_str());
+        let year: i32 = visited.or(before["issued_at"].as_str()).unwrap()[..4].parse().unwrap();
+        let next = moved(&format!("{}-11-20", year + 1));
+        assert_eq!(doubt(&Site::default(), &next).as_deref(), Some("another-visit"));
+        let near = moved(&format!("{year}-11-25"));
+        assert_eq!(doubt(&Site::default(), &near), None, "a date may be corrected");
+        let strict = Site { visit_days: BTreeMap::from([("visit".to_owned(), 1)]), ..Site::default() };
+        assert_eq!(doubt(&strict, &near).as_deref(), Some("another-visit"));
+        let lax = Site { visit_days: BTreeMap::from([("visit".to_owned(), 400)]), ..Site::default() };
+        assert_eq!(doubt(&lax, &next), None);
     }
 }

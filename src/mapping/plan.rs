@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) hospital: Option<SourcePath>,
     pub(super) campus: Option<SourcePath>,
     pub(super) absent: Vec<(Condition, String)>,
+    /// By what the source orders the versions of an entity.
+    pub(super) revision: Option<SourcePath>,
     /// Whether a column that a document lacks is as good as null.
     pub(super) missing_is_null: bool,
     pub(super) weights: Weights,

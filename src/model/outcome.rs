@@ -33,12 +33,14 @@ pub struct Mapped {
     pub files: Vec<File>,
     /// How it joins other parts, where the mapping says that it is only one; boxed, for few are.
     pub assembly: Option<Box<Assembly>>,
+    /// The source's own number (or time) of this version, where its mapping says that the source orders versions by it.
+    pub revision: Option<String>,
 }
 
 impl Mapped {
     /// An entity without files that is whole by itself.
     pub fn new(key: EntityKey, wish: Wish, data: Vec<u8>, search: Vec<String>) -> Mapped {
-        Mapped { key, wish, data, search, files: Vec::new(), assembly: None }
+        Mapped { key, wish, data, search, files: Vec::new(), assembly: None, revision: None }
     }
 }
 

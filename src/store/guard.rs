@@ -307,6 +307,10 @@ pub(super) fn follow(
         None => dictionary::told_whole(tx, &key, &whole, &compared)?,
     };
     let Some(event) = ledger::settle_told(tx, origin, &key, &known, &whole, told.as_deref())? else {
+        let sql = "UPDATE disposition SET fate = 'unchanged', held_id = NULL WHERE archive_id = ?1 AND held_id = ?2
+                     AND fate = 'held'";
+        let counted = tx.run("release a held item", sql, (archive, held))? > 0;
+        tx.count(stream, key.entity.as_str(), counted.then_some("held"), counted.then_some("unchanged"));
         return Ok(Some(false));
     };
     // The record was counted as held; now the event that it became counts.

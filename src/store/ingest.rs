@@ -8,7 +8,7 @@ use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
 use super::writer::{Name, Progress, Tx};
-use super::{Committed, Error, RecordReceipt, attachments, dictionary, onboarding, prepare, snapshot};
+use super::{Committed, Error, RecordReceipt, attachments, dictionary, onboarding, prepare, revision, snapshot};
 use crate::model::{EntityKey, EntityType, Finding, Held, Severity};
 
 /// The stream's row as the batch found it.
@@ -30,6 +30,7 @@ struct PartRow {
     absent: Option<String>,
     hash: Hash,
     content: i64,
+    revision: Option<String>,
 }
 
 /// What the store knows of an outcome before it is applied.
@@ -288,7 +289,7 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
     known.ledger = ledger::find(tx, key)?;
     let Some(entity) = known.ledger.as_ref().map(|ledger| ledger.id) else { return Ok(known) };
     let sql =
-        "SELECT stream_id, archive_id, digest, mapping_id, absent, hash, content_id FROM part WHERE entity_id = ?1";
+        "SELECT stream_id, archive_id, digest, mapping_id, absent, hash, content_id, revision FROM part WHERE entity_id = ?1";
     let parts = tx.all("read the entity's parts", sql, (entity,), |row| {
         let stream: i64 = row.get(0)?;
         Ok((
@@ -300,6 +301,7 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
                 absent: row.get(4)?,
                 hash: row.get(5)?,
                 content: row.get(6)?,
+                revision: row.get(7)?,
             },
         ))
     })?;
@@ -435,6 +437,13 @@ fn apply_good(
         Some(ledger) => ledger,
         None => ledger::create(tx, &good.key)?,
     };
+    if let Some(part) = &known.part
+        && revision::is_older(good.revision.as_deref(), part.revision.as_deref())
+    {
+        let doubtful = revision::older(&good.key)?;
+        let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
+        return Ok((ledger.id, Fate::Held(id)));
+    }
     let same = known.part.as_ref().filter(|part| part.hash == good.hash);
     // Mapping an old record again does not bring back what snapshots no longer have.
     let again = record.archived.is_some();
@@ -453,11 +462,12 @@ fn apply_good(
     tx.run(
         "store a part",
         "INSERT INTO part (entity_id, stream_id, archive_id, digest, mapping_id, absent, hash, content_id, seen_scan,
-           assembly) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11)
+           assembly, revision) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11, ?12)
          ON CONFLICT DO UPDATE SET archive_id = excluded.archive_id, digest = excluded.digest,
            mapping_id = excluded.mapping_id, absent = excluded.absent, hash = excluded.hash,
            content_id = excluded.content_id, seen_scan = max(seen_scan, excluded.seen_scan),
-           missing = iif(?10, missing, 0), assembly = excluded.assembly",
+           missing = iif(?10, missing, 0), assembly = excluded.assembly,
+           revision = excluded.revision",
         rusqlite::params![
             ledger.id,
             stream.id,
@@ -469,7 +479,8 @@ fn apply_good(
             content,
             scan,
             again,
-            good.assembly
+            good.assembly,
+            good.revision
         ],
     )?;
     dictionary::arrived(tx, stream.source, good, ledger.id)?;

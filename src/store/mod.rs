@@ -26,6 +26,7 @@ mod outbox;
 mod prepare;
 mod query;
 mod reader;
+mod revision;
 mod schema;
 mod snapshot;
 mod types;

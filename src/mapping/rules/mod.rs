@@ -184,6 +184,8 @@ rules! {
         "Exam numbers are used again: name the day in [key]. Release it where the hospital has corrected the date; [mapping] same_visit_days says what is far apart.";
     RESULT_VANISHED "result-vanished" Hold true "a delivered report no longer has some of its results"
         "It may have been read while the source wrote it anew. It follows by itself once a second read agrees; or release it.";
+    OLDER_REVISION "older-revision" Hold true "a version comes that the source says is older than the one before"
+        "It was overtaken on its way: dismiss it. Where the source counts anew, correct `revision` in [mapping], then have the record read again.";
     PRICE_JUMP "price-jump" Hold true "a price changes by a large factor"
         "Yuan and fen, or two columns, may be confused. The stream's `guards` say what is large.";
     MEMBERS_DROPPED "members-dropped" Hold true "a package or group loses many of its members at once"

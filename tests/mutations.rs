@@ -8,12 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use connector_api::Document;
 use fastrand::Rng;
-use hisync::mapping::{Composer, Context, Files, Input, Mapping};
-use hisync::model::{Compose, EntityKey, EntityType, Outcome, Wish};
-use serde_json::Value as Json;
+use hisync::mapping::{Context, Files, Input, Mapping, Site};
+use hisync::model::dictionary::Dictionary;
+use hisync::model::{Compose, Entity, EntityKey, EntityType, Outcome, Severity, Wish};
+use serde_json::{Value as Json, json};
 
 /// How often each kind of change is drawn for each source.
 const TRIES: usize = 12;
@@ -151,7 +153,7 @@ enum Fate {
 /// has nothing to act on, in this source or with this draw.
 type Kind = (&'static str, Fate, fn(&Source, &mut Json, &mut Rng) -> bool);
 
-const KINDS: [Kind; 45] = [
+const KINDS: [Kind; 50] = [
     ("value: another number nearby", Fate::Carried, |s, d, r| {
         number(s, d, r, |n, r| n * r.choice([0.96, 0.98, 1.03]).unwrap_or(1.1))
     }),
@@ -171,6 +173,10 @@ const KINDS: [Kind; 45] = [
     ("values: all emptied", Fate::Held, |s, d, _| every(s, d, s.value, |_| Some(Json::Null))),
     ("unit: of another thing", Fate::Carried, |s, d, r| {
         on_row(s, d, r, s.unit, |_, r| Some(r.choice(["mmol/L", "mg/dL", "g/L", "%", "fL", "mmHg"])?.to_owned()))
+    }),
+    ("unit and value: in another unit", Fate::Held, value_in_another_unit),
+    ("value: a word in place of a number", Fate::Told, |s, d, r| {
+        on_value(s, d, r, |text, _| text.parse::<f64>().ok().map(|_| "正常".to_owned()))
     }),
     ("unit: misspelt", Fate::Told, |s, d, r| {
         on_row(s, d, r, s.unit, |_, r| Some(r.choice(["μmo1/L", "ummol/L", "moml", "g/1"])?.to_owned()))
@@ -201,11 +207,16 @@ const KINDS: [Kind; 45] = [
         on_row(s, d, r, s.code, |text, r| Some(format!("{text}{}", r.u8(0..10))))
     }),
     ("item code: of another row", Fate::Held, |s, d, r| code_of_another(s, d, r)),
+    ("item names: of two rows swapped", Fate::Held, names_swapped),
     ("item code: emptied", Fate::Held, |s, d, r| on_row(s, d, r, s.code, |_, _| Some(String::new()))),
     ("item name: damaged", Fate::Held, |s, d, r| {
         on_row(s, d, r, s.label, |text, _| Some(text.chars().next()?.to_string() + "?"))
     }),
     ("row: removed", Fate::Carried, row_removed),
+    ("row: moved to another person's report", Fate::Held, |s, d, r| {
+        s.entity == EntityType::ExamReport && row_removed(s, d, r)
+    }),
+    ("row: moved to another group", Fate::Held, row_moved),
     ("row: twice", Fate::Carried, row_twice),
     ("row: twice, with another value", Fate::Held, |s, d, r| {
         !s.value.is_empty() && row_twice(s, d, r) && last(s, d, |row| set(row, s.value, Json::from("77")))
@@ -422,6 +433,48 @@ fn code_of_another(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {
     set(&mut rows[at + 1], source.code, Json::from(code))
 }
 
+/// A mass per litre becomes the same mass per decilitre: right in itself, and not comparable with what was before.
+fn value_in_another_unit(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {
+    let Some(rows) = rows(source, data).filter(|_| source.entity == EntityType::ExamReport) else { return false };
+    let fit: Vec<usize> = (0..rows.len())
+        .filter(|at| text(&rows[*at], source.unit) == "g/L" && text(&rows[*at], source.value).parse::<f64>().is_ok())
+        .collect();
+    let Some(at) = rng.choice(&fit) else { return false };
+    let value: f64 = text(&rows[*at], source.value).parse().unwrap_or_default();
+    set(&mut rows[*at], source.range, Json::from(""));
+    set(&mut rows[*at], source.unit, Json::from("g/dL"))
+        && set(&mut rows[*at], source.value, Json::from(format!("{:.1}", value / 10.0)))
+}
+
+/// The names of two neighbours of one group change places.
+fn names_swapped(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {
+    let Some(rows) = rows(source, data).filter(|_| source.entity == EntityType::ExamReport) else { return false };
+    let at = rng.usize(..rows.len() - 1);
+    if text(&rows[at], "/ZHBM") != text(&rows[at + 1], "/ZHBM") {
+        return false;
+    }
+    let (one, other) = (text(&rows[at], source.label), text(&rows[at + 1], source.label));
+    one != other
+        && set(&mut rows[at], source.label, Json::from(other))
+        && set(&mut rows[at + 1], source.label, Json::from(one))
+}
+
+/// A row goes over to another group of the same report.
+fn row_moved(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {
+    if source.folder != "source-peis" {
+        return false;
+    }
+    let Some(rows) = rows(source, data) else { return false };
+    let at = rng.usize(..rows.len());
+    let Some(to) = rows.iter().find(|row| text(row, "/ZHBM") != text(&rows[at], "/ZHBM")).cloned() else { return false };
+    let mut row = rows.remove(at);
+    for column in ["/ZHBM", "/ZHMC", "/KSMC"] {
+        set(&mut row, column, Json::from(text(&to, column)));
+    }
+    rows.insert(0, row);
+    true
+}
+
 fn row_removed(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {
     let Some(rows) = rows(source, data) else { return false };
     rows.remove(rng.usize(..rows.len()));
@@ -540,6 +593,78 @@ fn context() -> Context {
     }
 }
 
+/// The stream that gives the source.
+const STREAM: &str = "peis/reports";
+
+/// A site that reads the dictionaries of its source.
+fn site() -> Site {
+    let kinds = [EntityType::ExamItem, EntityType::ExamItemGroup];
+    Site::default().reading(kinds.map(|kind| (kind, "peis".to_owned())))
+}
+
+/// The dictionary of a source: what is in it while nothing is wrong.
+#[derive(Default)]
+struct Books(BTreeMap<(EntityType, String), Arc<Entity>>);
+
+impl Dictionary for Books {
+    fn look(&self, _: Option<&str>, kind: EntityType, code: &str) -> Option<Vec<Arc<Entity>>> {
+        self.0.get(&(kind, code.to_owned())).map(|entry| vec![entry.clone()])
+    }
+}
+
+impl Books {
+    fn of(ledger: &Ledger) -> Books {
+        let mut books = Books::default();
+        for (key, (_, data)) in ledger {
+            let data: Json = serde_json::from_slice(data).expect("JSON");
+            let groups = data["groups"].as_array().or(data["items"].as_array()).cloned().unwrap_or_default();
+            if matches!(key.entity, EntityType::ExamReport | EntityType::ExamPackage) {
+                groups.iter().for_each(|group| books.group(group));
+                let ordered = data["visit"]["ordered_groups"].as_array().cloned().unwrap_or_default();
+                ordered.iter().for_each(|group| books.group(group));
+            }
+        }
+        books
+    }
+
+    fn group(&mut self, group: &Json) {
+        let items = group["items"].as_array().cloned().unwrap_or_default();
+        let members: Vec<Json> = items.iter().map(|item| json!({ "item_code": item["item_code"] })).collect();
+        let code = group["group_code"].as_str().expect("a code");
+        let entry = json!({ "group_code": code, "group_name": code, "members": members, "enabled": true });
+        self.add(EntityType::ExamItemGroup, code, entry);
+        for item in items {
+            let code = item["item_code"].as_str().expect("a code");
+            let counted = ["numeric", "comparator", "range"].map(Json::from).contains(&item["value_kind"]);
+            let mut entry = json!({
+                "item_code": code, "item_name": item["item_name"], "applicable_sex": "both", "enabled": true,
+                "value_type": if counted { "numeric" } else { "text" },
+            });
+            for unit in ["unit_raw", "unit_ucum"] {
+                entry[unit] = item[unit].clone();
+            }
+            self.add(EntityType::ExamItem, code, entry);
+        }
+    }
+
+    fn add(&mut self, kind: EntityType, code: &str, mut entry: Json) {
+        entry["envelope"] = json!({
+            "hospital_id": "demo-001", "campus_id": "main", "source_system": "peis", "entity_type": kind.as_str(),
+            "business_key": format!("main:peis:{code}"), "lifecycle": "active", "issues": [],
+            "provenance": { "source_ref": "V", "adapter": "fixture" },
+            "manifest": { "rows_read": 0, "mapped": 0, "duplicates": 0, "excluded": [] },
+        });
+        let entity = Entity::from_json(kind, entry.to_string().as_bytes()).expect("an entry");
+        self.0.entry((kind, code.to_owned())).or_insert_with(|| Arc::new(entity));
+    }
+
+    /// How heavy what contradicts the dictionary is.
+    fn contradicts(&self, key: &EntityKey, data: &[u8]) -> Option<Severity> {
+        let compared = site().compare(key, &[(STREAM.to_owned(), data.to_vec())], self);
+        compared.findings.iter().map(|finding| finding.severity).max()
+    }
+}
+
 /// The state of the ledger: what each entity was when the source was correct.
 type Ledger = BTreeMap<EntityKey, (Wish, Vec<u8>)>;
 
@@ -554,7 +679,7 @@ fn codes(data: &[u8]) -> BTreeSet<String> {
     issues.iter().map(|issue| format!("{}{}{}", issue["code"], issue["path"], issue["source_value"])).collect()
 }
 
-fn fate(before: &Ledger, after: Vec<Outcome>) -> Fate {
+fn fate(before: &Ledger, books: &Books, after: Vec<Outcome>) -> Fate {
     let mut worst = Fate::Unnoticed;
     let mut seen = BTreeSet::new();
     for outcome in after {
@@ -566,12 +691,17 @@ fn fate(before: &Ledger, after: Vec<Outcome>) -> Fate {
             Outcome::Mapped(mapped) => {
                 seen.insert(mapped.key.clone());
                 match before.get(&mapped.key) {
+                    None if books.contradicts(&mapped.key, &mapped.data) >= Some(Severity::Hold) => Fate::Held,
                     None => Fate::Carried,
                     Some((wish, data)) if *wish == mapped.wish && *data == mapped.data => Fate::Unnoticed,
                     Some((_, data)) => {
                         let present = mapped.wish == Wish::Present;
-                        if present && Composer.doubt_change(&mapped.key, data, &mapped.data).is_some() {
+                        let contradicts = books.contradicts(&mapped.key, &mapped.data).filter(|_| present);
+                        let doubted = present && site().doubt_change(&mapped.key, data, &mapped.data).is_some();
+                        if doubted || contradicts >= Some(Severity::Hold) {
                             Fate::Held
+                        } else if contradicts >= Some(Severity::Warn) {
+                            Fate::Told
                         } else if present && !codes(&mapped.data).is_subset(&codes(data)) {
                             Fate::Told
                         } else {
@@ -589,7 +719,7 @@ fn fate(before: &Ledger, after: Vec<Outcome>) -> Fate {
 }
 
 /// A source as it is when nothing is wrong, and what the ledger then has.
-fn correct(source: &Source) -> (Mapping, Json, Ledger) {
+fn correct(source: &Source) -> (Mapping, Json, Ledger, Books) {
     let folder = Path::new("fixtures/mapping").join(source.folder);
     let mapping = Mapping::compile(&folder.join("mapping.toml"), source.entity, &Disk).expect("a mapping");
     let data: Json = serde_json::from_slice(&std::fs::read(folder.join("input.json")).expect("read")).expect("JSON");
@@ -597,8 +727,12 @@ fn correct(source: &Source) -> (Mapping, Json, Ledger) {
         Outcome::Mapped(mapped) => (mapped.key, (mapped.wish, mapped.data)),
         Outcome::Held(held) => panic!("the correct {} is held: {held:?}", source.name),
     });
-    let ledger = ledger.collect();
-    (mapping, data, ledger)
+    let ledger: Ledger = ledger.collect();
+    let books = Books::of(&ledger);
+    for (key, (_, data)) in &ledger {
+        assert_eq!(books.contradicts(key, data), None, "the correct {} contradicts its dictionary", source.name);
+    }
+    (mapping, data, ledger, books)
 }
 
 /// How often each fate was met.
@@ -609,17 +743,17 @@ struct Count([usize; 4]);
 fn every_change_in_a_correct_source_is_held_told_or_carried_by_an_event() {
     let mut counts: Vec<(&str, Fate, Count)> = Vec::new();
     let mut wrong = Vec::new();
-    let read: Vec<(Mapping, Json, Ledger)> = SOURCES.iter().map(correct).collect();
+    let read: Vec<(Mapping, Json, Ledger, Books)> = SOURCES.iter().map(correct).collect();
     for (name, least, change) in KINDS.iter().chain(&OF_PACKAGES) {
         let mut count = Count::default();
-        for (source, (mapping, correct, before)) in SOURCES.iter().zip(&read) {
+        for (source, (mapping, correct, before, books)) in SOURCES.iter().zip(&read) {
             let mut rng = Rng::with_seed(0x6869_7379_6e63);
             for _ in 0..TRIES {
                 let mut changed = correct.clone();
                 if !change(source, &mut changed, &mut rng) || changed == *correct {
                     continue;
                 }
-                let fate = fate(before, outcomes(mapping, &changed));
+                let fate = fate(before, books, outcomes(mapping, &changed));
                 count.0[fate as usize] += 1;
                 if fate < *least {
                     let lines = difference(correct, &changed);

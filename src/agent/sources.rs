@@ -75,7 +75,8 @@ pub fn site(config: &Config) -> Site {
     let mappings = Site::new(streams().map(|stream| (stream.id.to_string(), &*stream.mapping)));
     let guards = streams().filter_map(|stream| Some((stream.id.to_string(), stream.guards?)));
     let dictionaries = streams().filter(|stream| stream.mode == connector_api::Mode::Snapshot);
-    mappings.guarded(guards).reading(dictionaries.map(|stream| stream.entity))
+    let dictionaries = dictionaries.map(|stream| (stream.entity, stream.id.source().as_str().to_owned()));
+    mappings.guarded(guards).reading(dictionaries)
 }
 
 /// The facts of the configuration that a source's mappings know.
@@ -165,25 +166,24 @@ fn poll(
     })
 }
 
-/// How long packages wait for the dictionaries of groups to be read once.
+/// How long streams wait for the dictionaries that they are compared with to be read once.
 const DICTIONARY_FIRST: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Waits until the dictionaries of groups were asked once, where the stream yields packages: read before them, every
-/// package would be held for a moment. Whether they could be read, and what else is missing, the store looks after.
+/// Waits until the dictionaries were asked once that what the stream yields is compared with: read before them, all of
+/// it would be held for a moment. Whether they could be read, and what else is missing, the store looks after.
 async fn dictionaries_read(shared: &Shared, stream: &StreamConfig, stop: &CancellationToken) {
-    if stream.entity != EntityType::ExamPackage {
-        return;
-    }
+    let before: &[EntityType] = match stream.entity {
+        EntityType::ExamItem | EntityType::CriticalValue => return,
+        EntityType::ExamItemGroup => &[EntityType::ExamItem],
+        EntityType::ExamPackage => &[EntityType::ExamItemGroup],
+        EntityType::ExamReport => &[EntityType::ExamItem, EntityType::ExamItemGroup],
+    };
     let unread = || {
         let pending = [StreamState::Starting, StreamState::Reading];
-        let of_groups = |status: &crate::intake::StreamStatus| {
-            status.entity == EntityType::ExamItemGroup && status.mode == connector_api::Mode::Snapshot
+        let first = |status: &crate::intake::StreamStatus| {
+            before.contains(&status.entity) && status.mode == connector_api::Mode::Snapshot
         };
-        shared
-            .board
-            .all()
-            .iter()
-            .any(|status| of_groups(status) && status.rounds == 0 && pending.contains(&status.state))
+        shared.board.all().iter().any(|status| first(status) && status.rounds == 0 && pending.contains(&status.state))
     };
     let read = async {
         while unread() {

@@ -114,6 +114,10 @@ pub(crate) struct GuardsTable {
     pub(crate) disabled_percent: u32,
     /// So few turned off or taken back are never held, whatever their share.
     pub(crate) min_disabled: u32,
+    /// Whether what is suddenly meant for another sex is held.
+    pub(crate) sex_changed: bool,
+    /// Whether an item with another unit than before is held.
+    pub(crate) unit_changed: bool,
     /// Two equal snapshots so long apart release what is held without a person.
     #[schemars(with = "Lasting", extend("default" = "1h"))]
     pub(crate) confirm_after: Lasting,
@@ -121,14 +125,16 @@ pub(crate) struct GuardsTable {
 
 impl Default for GuardsTable {
     fn default() -> GuardsTable {
-        let Guards { members_dropped, price_factor, disabled, min_disabled, confirm_after } = Guards::default();
+        let guards = Guards::default();
         GuardsTable {
             enabled: true,
-            members_dropped_percent: members_dropped,
-            price_factor_percent: price_factor,
-            disabled_percent: disabled,
-            min_disabled,
-            confirm_after: Lasting(confirm_after),
+            members_dropped_percent: guards.members_dropped,
+            price_factor_percent: guards.price_factor,
+            disabled_percent: guards.disabled,
+            min_disabled: guards.min_disabled,
+            sex_changed: guards.sex_changed,
+            unit_changed: guards.unit_changed,
+            confirm_after: Lasting(guards.confirm_after),
         }
     }
 }
@@ -140,6 +146,8 @@ impl GuardsTable {
             price_factor: self.price_factor_percent,
             disabled: self.disabled_percent,
             min_disabled: self.min_disabled,
+            sex_changed: self.sex_changed,
+            unit_changed: self.unit_changed,
             confirm_after: self.confirm_after.0,
         })
     }

@@ -117,19 +117,14 @@ fn wait(findings: &mut Findings<'_>, lacking: Vec<String>) {
 }
 
 /// A report that turns into another person's: exam numbers are used again, and mistyped.
-pub(super) fn doubt_change(key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
-    let read = |data| match Entity::from_json(key.entity, data) {
-        Ok(Entity::ExamReport(report)) => Some(report),
-        _ => None,
-    };
-    let (before, after) = (read(before)?, read(after)?);
+pub(super) fn doubt_change(key: &EntityKey, before: &ExamReport, after: &ExamReport) -> Option<Held> {
     if !is_another(&before.examinee, &after.examinee) {
         return None;
     }
     let weights = Weights::default();
     let mut findings = Findings::new(&weights);
     findings.add(&rules::ANOTHER_PERSON, "examinee", "the version before speaks of another person");
-    match held(key.entity, Some(key.clone()), findings.list, search(&Entity::ExamReport(after))) {
+    match held(key.entity, Some(key.clone()), findings.list, words(after)) {
         Outcome::Held(held) => Some(held),
         Outcome::Mapped(_) => None,
     }
@@ -173,12 +168,13 @@ fn mapped(key: &EntityKey, wish: Wish, data: Vec<u8>, search: &[String]) -> Mapp
     Mapped::new(key.clone(), wish, data, search.to_vec())
 }
 
+fn words(report: &ExamReport) -> Vec<String> {
+    std::iter::once(report.visit.exam_no.clone()).chain(report.report_no.clone()).collect()
+}
+
 fn search(entity: &Entity) -> Vec<String> {
     match entity {
-        Entity::ExamReport(report) => {
-            let number = std::iter::once(report.visit.exam_no.clone());
-            number.chain(report.report_no.clone()).collect()
-        }
+        Entity::ExamReport(report) => words(report),
         Entity::ExamPackage(package) => vec![package.package_code.clone()],
         Entity::ExamItemGroup(group) => vec![group.group_code.clone()],
         Entity::ExamItem(item) => vec![item.item_code.clone()],

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::apply::held;
 use super::rules::{self, Findings, Weights};
+use super::known::{self, Against};
 use super::{Composer, Mapping, USUAL, compose};
+use crate::model::dictionary::{Compared, Dictionary};
 use crate::model::entity::{ApplicableSex, ExamItem, ExamItemGroup, ExamPackage, ExamReport, ReportStatus};
 use crate::model::guard::{Change, Guards};
 use crate::model::{Compose, Entity, EntityKey, EntityType, Finding, Held, Outcome, Part, Severity};
@@ -19,16 +21,32 @@ pub struct Site {
     changed: BTreeMap<String, Weights>,
     /// The thresholds of each guarded stream.
     guards: BTreeMap<String, Guards>,
-    /// The kinds of entity that a stream of the site yields as a whole catalogue.
-    dictionaries: BTreeSet<EntityType>,
+    /// The sources that read a whole catalogue of such entities.
+    dictionaries: BTreeSet<(EntityType, String)>,
+    /// The source whose dictionary a stream's codes are of, where its mapping names one.
+    named: BTreeMap<String, String>,
+    /// How many days two versions of a report may lie apart, by the scope of its key, where a mapping says so.
+    visit_days: BTreeMap<String, u32>,
 }
 
 impl Site {
     /// Takes the rules of each stream's mapping.
     pub fn new<'m>(streams: impl IntoIterator<Item = (String, &'m Mapping)>) -> Site {
-        let changed = streams.into_iter().filter(|(_, mapping)| !mapping.plan.weights.changed.is_empty());
-        let changed = changed.map(|(stream, mapping)| (stream, mapping.plan.weights.clone())).collect();
-        Site { changed, ..Site::default() }
+        let mut site = Site::default();
+        for (stream, mapping) in streams {
+            let plan = &mapping.plan;
+            if let Some(source) = &plan.dictionary {
+                site.named.insert(stream.clone(), source.clone());
+            }
+            if let Some(days) = plan.same_visit_days {
+                let scope = plan.scope.clone().unwrap_or_else(|| source_of(&stream).to_owned());
+                site.visit_days.entry(scope).and_modify(|least| *least = days.min(*least)).or_insert(days);
+            }
+            if !plan.weights.changed.is_empty() {
+                site.changed.insert(stream, plan.weights.clone());
+            }
+        }
+        site
     }
 
     /// With the thresholds of guarded streams.
@@ -36,19 +54,48 @@ impl Site {
         Site { guards: guards.into_iter().collect(), ..self }
     }
 
-    /// With the kinds of entity that are read as whole catalogues.
-    pub fn reading(self, dictionaries: impl IntoIterator<Item = EntityType>) -> Site {
+    /// With the kinds of entity that are read as whole catalogues, and the source of each.
+    pub fn reading(self, dictionaries: impl IntoIterator<Item = (EntityType, String)>) -> Site {
         Site { dictionaries: dictionaries.into_iter().collect(), ..self }
     }
+
+    fn weights(&self, stream: &str) -> &Weights {
+        self.changed.get(stream).unwrap_or(&USUAL)
+    }
+
+    /// The dictionaries that what a stream gives is held against: those of its own source, unless its mapping names
+    /// another one. The groups of a package may be any source's, where its own reads none.
+    fn against<'s>(&'s self, entity: EntityType, stream: &'s str) -> Against<'s> {
+        let source = self.named.get(stream).map_or_else(|| source_of(stream), String::as_str);
+        let reads = |kind| self.dictionaries.contains(&(kind, source.to_owned())).then_some(Some(source));
+        let any = |kind| self.dictionaries.iter().any(|(known, _)| *known == kind).then_some(None);
+        match entity {
+            EntityType::ExamPackage => Against {
+                items: None,
+                groups: reads(EntityType::ExamItemGroup).or_else(|| any(EntityType::ExamItemGroup)),
+            },
+            EntityType::ExamItemGroup => Against { items: reads(EntityType::ExamItem), groups: None },
+            EntityType::ExamReport => {
+                Against { items: reads(EntityType::ExamItem), groups: reads(EntityType::ExamItemGroup) }
+            }
+            EntityType::ExamItem | EntityType::CriticalValue => Against::default(),
+        }
+    }
+}
+
+/// The source of a stream's id.
+fn source_of(stream: &str) -> &str {
+    stream.split_once('/').map_or(stream, |(source, _)| source)
 }
 
 impl Compose for Site {
     fn compose(&self, key: &EntityKey, parts: &[Part<'_>]) -> Outcome {
-        compose::compose(key, parts, |stream| self.changed.get(stream).unwrap_or(&USUAL))
+        compose::compose(key, parts, |stream| self.weights(stream))
     }
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
-        Composer.doubt_change(key, before, after)
+        let scope = key.key.split(':').nth(1).unwrap_or_default();
+        Composer::doubts(key, before, after, self.visit_days.get(scope).copied().unwrap_or(SAME_VISIT_DAYS))
     }
 
     fn told_by_release(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {
@@ -67,37 +114,17 @@ impl Compose for Site {
         self.guards.get(stream).map(|guards| doubts(guards, changes, total)).unwrap_or_default()
     }
 
-    fn named_groups(&self, key: &EntityKey, data: &[u8]) -> Vec<String> {
-        let wanted = key.entity == EntityType::ExamPackage && self.dictionaries.contains(&EntityType::ExamItemGroup);
-        match wanted.then(|| Entity::from_json(key.entity, data)) {
-            Some(Ok(Entity::ExamPackage(package))) if package.enabled => {
-                package.items.into_iter().map(|item| item.group_code).collect()
-            }
-            _ => Vec::new(),
-        }
+    fn compares(&self, entity: EntityType, stream: &str) -> bool {
+        let against = self.against(entity, stream);
+        against.items.is_some() || against.groups.is_some()
     }
 
-    fn doubt_groups(&self, key: &EntityKey, groups: &[(String, Option<Vec<u8>>)]) -> Option<Held> {
-        let weights = Weights::default();
-        let mut findings = Findings::new(&weights);
-        for (at, (code, known)) in groups.iter().enumerate() {
-            let path = format!("items[{at}].group_code");
-            match known.as_ref().map(|data| Entity::from_json(EntityType::ExamItemGroup, data)) {
-                None => findings.add_value(&rules::GROUP_UNKNOWN, path, "no dictionary has this group", code),
-                Some(Ok(Entity::ExamItemGroup(group))) if !group.enabled => {
-                    findings.add_value(&rules::GROUP_OFF, path, "the group is disabled, the package is not", code);
-                }
-                // A group that can't be read is known all the same; its own held item says what is wrong.
-                Some(_) => {}
-            }
-        }
-        if findings.list.is_empty() {
-            return None;
-        }
-        match held(key.entity, Some(key.clone()), findings.list, Vec::new()) {
-            Outcome::Held(held) => Some(held),
-            Outcome::Mapped(_) => None,
-        }
+    fn compare(&self, key: &EntityKey, parts: &[(String, Vec<u8>)], dictionary: &dyn Dictionary) -> Compared {
+        known::compare(key, parts, dictionary, |stream| (self.against(key.entity, stream), self.weights(stream)))
+    }
+
+    fn with_issues(&self, key: &EntityKey, data: &[u8], findings: &[Finding]) -> Option<Vec<u8>> {
+        known::with_issues(key, data, findings)
     }
 }
 
@@ -121,7 +148,7 @@ fn doubts(guards: &Guards, changes: &[Change<'_>], total: usize) -> Vec<Finding>
             (Entity::ExamItemGroup(before), Entity::ExamItemGroup(after)) => {
                 group(guards, before, after, &mut findings);
             }
-            (Entity::ExamItem(before), Entity::ExamItem(after)) => item(before, after, &mut findings),
+            (Entity::ExamItem(before), Entity::ExamItem(after)) => item(guards, before, after, &mut findings),
             _ => {}
         }
     }
@@ -153,21 +180,21 @@ fn package(guards: &Guards, before: &ExamPackage, after: &ExamPackage, findings:
         price(guards, path, Some(before), Some(after), code, findings);
     }
     dropped(guards, "items", before.items.len(), after.items.len(), code, findings);
-    sex(Some(before.applicable_sex), Some(after.applicable_sex), code, findings);
+    sex(guards, Some(before.applicable_sex), Some(after.applicable_sex), code, findings);
 }
 
 fn group(guards: &Guards, before: &ExamItemGroup, after: &ExamItemGroup, findings: &mut Findings<'_>) {
     let code = &after.group_code;
     price(guards, "price_minor", before.price_minor, after.price_minor, code, findings);
     dropped(guards, "members", before.members.len(), after.members.len(), code, findings);
-    sex(before.applicable_sex, after.applicable_sex, code, findings);
+    sex(guards, before.applicable_sex, after.applicable_sex, code, findings);
 }
 
-fn item(before: &ExamItem, after: &ExamItem, findings: &mut Findings<'_>) {
-    sex(Some(before.applicable_sex), Some(after.applicable_sex), &after.item_code, findings);
+fn item(guards: &Guards, before: &ExamItem, after: &ExamItem, findings: &mut Findings<'_>) {
+    sex(guards, Some(before.applicable_sex), Some(after.applicable_sex), &after.item_code, findings);
     let spelt = |unit: &Option<String>| unit.clone().filter(|unit| !unit.is_empty());
     let certain = before.unit_ucum.is_some() && before.unit_ucum == after.unit_ucum;
-    if spelt(&before.unit_raw) != spelt(&after.unit_raw) && !certain && spelt(&before.unit_raw).is_some() {
+    if guards.unit_changed && spelt(&before.unit_raw) != spelt(&after.unit_raw) && !certain && spelt(&before.unit_raw).is_some() {
         let message = "an item that is known has another unit";
         findings.add_value(&rules::UNIT_CHANGED, "unit_raw", message, &after.item_code);
     }
@@ -196,8 +223,14 @@ fn dropped(guards: &Guards, path: &str, before: usize, after: usize, code: &str,
     }
 }
 
-fn sex(before: Option<ApplicableSex>, after: Option<ApplicableSex>, code: &str, findings: &mut Findings<'_>) {
-    if matches!((before, after), (Some(before), Some(after)) if before != after) {
+fn sex(
+    guards: &Guards,
+    before: Option<ApplicableSex>,
+    after: Option<ApplicableSex>,
+    code: &str,
+    findings: &mut Findings<'_>,
+) {
+    if guards.sex_changed && matches!((before, after), (Some(before), Some(after)) if before != after) {
         findings.add_value(&rules::SEX_CHANGED, "applicable_sex", "it is meant for another sex", code);
     }
 }
@@ -262,12 +295,48 @@ pub(super) fn report(key: &EntityKey, data: &[u8]) -> Option<Box<ExamReport>> {
     }
 }
 
+/// How many days two versions of a report may lie apart and still speak of one visit. Exam numbers come back in another
+/// year; a date that is corrected moves by days.
+pub(super) const SAME_VISIT_DAYS: u32 = 180;
+
+/// The doubt about a report that turns into the one of another visit: its exam number was given again.
+fn doubt_visit(key: &EntityKey, before: &ExamReport, after: &ExamReport, days: u32) -> Option<Held> {
+    let registered = |report: &ExamReport| report.visit.registered_at.map(|at| at.date_naive());
+    let both = |date: fn(&ExamReport) -> Option<NaiveDate>| date(before).zip(date(after));
+    let exam = |report: &ExamReport| report.visit.exam_date;
+    let issued = |report: &ExamReport| report.issued_at.map(|at| at.date_naive());
+    let (path, (one, other)) = both(registered)
+        .map(|dates| ("visit.registered_at", dates))
+        .or_else(|| Some(("visit.exam_date", both(exam)?)))
+        .or_else(|| Some(("issued_at", both(issued)?)))?;
+    if one.signed_duration_since(other).num_days().unsigned_abs() <= u64::from(days) {
+        return None;
+    }
+    let weights = Weights::default();
+    let mut findings = Findings::new(&weights);
+    findings.add(&rules::ANOTHER_VISIT, path, format!("more than {days} days from the version before"));
+    match held(key.entity, Some(key.clone()), findings.list, vec![after.visit.exam_no.clone()]) {
+        Outcome::Held(held) => Some(held),
+        Outcome::Mapped(_) => None,
+    }
+}
+
 impl Composer {
     /// The doubts about a change that every site has.
-    pub(super) fn doubts(key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
-        compose::doubt_change(key, before, after)
-            .or_else(|| doubt_vanished(key, &*report(key, before)?, &*report(key, after)?))
+    pub(super) fn doubts(key: &EntityKey, before: &[u8], after: &[u8], days: u32) -> Option<Held> {
+        let (before, after) = (report(key, before)?, report(key, after)?);
+        compose::doubt_change(key, &before, &after)
+            .or_else(|| doubt_visit(key, &before, &after, days))
+            .or_else(|| doubt_vanished(key, &before, &after))
     }
+}
+
+/// A site whose stream says in its mapping whose dictionary counts, and what rules weigh.
+#[cfg(test)]
+pub(super) fn site_with(mut site: Site, stream: &str, dictionary: &str, rules: &[(&'static str, Severity)]) -> Site {
+    site.named.insert(stream.to_owned(), dictionary.to_owned());
+    site.changed.insert(stream.to_owned(), Weights { changed: rules.to_vec(), ..Weights::default() });
+    site
 }
 
 #[cfg(test)]
@@ -316,6 +385,11 @@ mod tests {
         after["unit_raw"] = json!("另一单位");
         after.as_object_mut().unwrap().remove("unit_ucum");
         assert_eq!(codes(EntityType::ExamItem, &before, &after), ["unit-changed"]);
+        let key = EntityKey::new(EntityType::ExamItem, "main:peis:1".to_owned());
+        let (one, other) = (before.to_string(), after.to_string());
+        let change = Change { key: &key, before: Some(one.as_bytes()), after: Some(other.as_bytes()) };
+        let lax = Guards { unit_changed: false, ..Guards::default() };
+        assert!(doubts(&lax, &[change], 100).is_empty(), "a site may switch it off");
         // Another spelling of the same unit is none.
         let mut after = before.clone();
         after["unit_raw"] = json!(format!(" {}", before["unit_raw"].as_str().unwrap()));
@@ -358,30 +432,31 @@ mod tests {
     }
 
     #[test]
-    fn a_package_is_held_for_groups_that_are_unknown_or_off() {
-        let package = data("package-three-levels/expected.json");
-        let key = EntityKey::new(EntityType::ExamPackage, "main:peis:1".to_owned());
-        let text = package.to_string();
-        let site = Site::default().reading([EntityType::ExamItemGroup]);
-        assert!(Site::default().named_groups(&key, text.as_bytes()).is_empty(), "no dictionary, no doubt");
-        let named = site.named_groups(&key, text.as_bytes());
-        assert_eq!(named.len(), package["items"].as_array().unwrap().len());
-
-        let group = |enabled: bool| {
-            let mut group = data("group-dictionary/expected.json");
-            group["enabled"] = json!(enabled);
-            Some(group.to_string().into_bytes())
+    fn a_report_of_a_far_away_day_is_another_visit() {
+        let before = data("report-absence/expected-words.json");
+        let key = EntityKey::new(EntityType::ExamReport, "main:visit:1".to_owned());
+        let moved = |to: &str| {
+            let mut after = before.clone();
+            for path in ["/visit/registered_at", "/visit/exam_date", "/issued_at"] {
+                let Some(date) = after.pointer_mut(path) else { continue };
+                let text = date.as_str().unwrap_or_default();
+                *date = json!(format!("{to}{}", text.get(10..).unwrap_or_default()));
+            }
+            after
         };
-        let doubt = |known: Option<Vec<u8>>| {
-            let held = site.doubt_groups(&key, &[("G1".to_owned(), group(true)), ("G2".to_owned(), known)])?;
-            Some((held.reason, held.findings[0].source_value.clone()))
+        let doubt = |site: &Site, after: &Json| {
+            let (before, after) = (before.to_string(), after.to_string());
+            site.doubt_change(&key, before.as_bytes(), after.as_bytes()).map(|held| held.reason)
         };
-        assert_eq!(doubt(None), Some(("group-unknown".to_owned(), Some("G2".to_owned()))));
-        assert_eq!(doubt(group(false)), Some(("group-off".to_owned(), Some("G2".to_owned()))));
-        assert_eq!(doubt(group(true)), None);
-        // What is disabled itself may name what it likes.
-        let mut off = package.clone();
-        off["enabled"] = json!(false);
-        assert!(site.named_groups(&key, off.to_string().as_bytes()).is_empty());
+        let visited = before["visit"]["exam_date"].as_str().or(before["visit"]["registered_at"].as_str());
+        let year: i32 = visited.or(before["issued_at"].as_str()).unwrap()[..4].parse().unwrap();
+        let next = moved(&format!("{}-11-20", year + 1));
+        assert_eq!(doubt(&Site::default(), &next).as_deref(), Some("another-visit"));
+        let near = moved(&format!("{year}-11-25"));
+        assert_eq!(doubt(&Site::default(), &near), None, "a date may be corrected");
+        let strict = Site { visit_days: BTreeMap::from([("visit".to_owned(), 1)]), ..Site::default() };
+        assert_eq!(doubt(&strict, &near).as_deref(), Some("another-visit"));
+        let lax = Site { visit_days: BTreeMap::from([("visit".to_owned(), 400)]), ..Site::default() };
+        assert_eq!(doubt(&lax, &next), None);
     }
 }

@@ -13,6 +13,7 @@ mod compile;
 mod compose;
 mod critical;
 mod guard;
+mod known;
 mod lines;
 mod node;
 mod plan;
@@ -172,7 +173,7 @@ impl Compose for Composer {
     }
 
     fn doubt_change(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Held> {
-        Composer::doubts(key, before, after)
+        Composer::doubts(key, before, after, guard::SAME_VISIT_DAYS)
     }
 
     fn told_by_release(&self, key: &EntityKey, before: &[u8], after: &[u8]) -> Option<Vec<u8>> {

@@ -23,9 +23,15 @@ pub(super) struct Plan {
     pub(super) hospital: Option<SourcePath>,
     pub(super) campus: Option<SourcePath>,
     pub(super) absent: Vec<(Condition, String)>,
+    /// By what the source orders the versions of an entity.
+    pub(super) revision: Option<SourcePath>,
     /// Whether a column that a document lacks is as good as null.
     pub(super) missing_is_null: bool,
     pub(super) weights: Weights,
+    /// The source whose dictionary its codes are of; its own where absent.
+    pub(super) dictionary: Option<String>,
+    /// How many days two versions of a report may lie apart.
+    pub(super) same_visit_days: Option<u32>,
     /// The largest file that is taken.
     pub(super) attachment_max_bytes: usize,
     /// Whether critical values are told at once.

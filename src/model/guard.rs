@@ -15,6 +15,10 @@ pub struct Guards {
     pub disabled: u32,
     /// So few disabled or taken back are never "at once", whatever their share.
     pub min_disabled: u32,
+    /// Whether it is doubted that an item, group or package is suddenly meant for another sex.
+    pub sex_changed: bool,
+    /// Whether it is doubted that an item has another unit.
+    pub unit_changed: bool,
     /// Two equal snapshots so long apart confirm a doubted change; zero: only a person does.
     pub confirm_after: Duration,
 }
@@ -26,6 +30,8 @@ impl Default for Guards {
             price_factor: 200,
             disabled: 50,
             min_disabled: 3,
+            sex_changed: true,
+            unit_changed: true,
             confirm_after: Duration::from_secs(60 * 60),
         }
     }

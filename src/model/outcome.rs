@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::dictionary::{Compared, Dictionary};
 use super::guard::{Change, Guards};
 use super::{EntityKey, EntityType, Finding};
 
@@ -32,12 +33,14 @@ pub struct Mapped {
     pub files: Vec<File>,
     /// How it joins other parts, where the mapping says that it is only one; boxed, for few are.
     pub assembly: Option<Box<Assembly>>,
+    /// The source's own number (or time) of this version, where its mapping says that the source orders versions by it.
+    pub revision: Option<String>,
 }
 
 impl Mapped {
     /// An entity without files that is whole by itself.
     pub fn new(key: EntityKey, wish: Wish, data: Vec<u8>, search: Vec<String>) -> Mapped {
-        Mapped { key, wish, data, search, files: Vec::new(), assembly: None }
+        Mapped { key, wish, data, search, files: Vec::new(), assembly: None, revision: None }
     }
 }
 
@@ -142,16 +145,22 @@ pub trait Compose: Send + Sync {
         Vec::new()
     }
 
-    /// The codes of the groups that an entity is made of, where a dictionary of groups is read and should know them.
-    fn named_groups(&self, key: &EntityKey, data: &[u8]) -> Vec<String> {
-        let _ = (key, data);
-        Vec::new()
+    /// Whether what a stream (`source/stream`) gives of such an entity is compared with a dictionary.
+    fn compares(&self, entity: EntityType, stream: &str) -> bool {
+        let _ = (entity, stream);
+        false
     }
 
-    /// Why an entity may not go upstream beside these groups: each code with the `data` that the dictionary has for
-    /// it, `None` where it has none.
-    fn doubt_groups(&self, key: &EntityKey, groups: &[(String, Option<Vec<u8>>)]) -> Option<Held> {
-        let _ = (key, groups);
+    /// What an entity says against the dictionaries: `parts` are the streams that give it, each with its `data`.
+    fn compare(&self, key: &EntityKey, parts: &[(String, Vec<u8>)], dictionary: &dyn Dictionary) -> Compared {
+        let _ = (key, parts, dictionary);
+        Compared::default()
+    }
+
+    /// The `data` with these findings among its issues: what goes upstream although it contradicts a dictionary.
+    /// `None` where it can't be written.
+    fn with_issues(&self, key: &EntityKey, data: &[u8], findings: &[Finding]) -> Option<Vec<u8>> {
+        let _ = (key, data, findings);
         None
     }
 

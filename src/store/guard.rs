@@ -3,17 +3,17 @@
 //! A snapshot is looked at as a whole before it is applied. Where its changes are doubted, the parts are stored, and no
 //! event is made of them: the item lists the entities, and releasing it makes the events from their parts. It is
 //! released by a person, or by an equal snapshot some time later; it closes by itself where a later snapshot is within
-//! the limits again. And packages whose groups no dictionary knows yet wait here for the dictionary.
+//! the limits again.
 
 use sha2::{Digest as _, Sha256};
 
-use super::Error;
 use super::codec::{Packed, unpack};
 use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin, Whole};
-use super::prepare::{Batch, Doubtful, Good, Hash, Prepared};
+use super::prepare::{Batch, Good, Hash, Prepared};
 use super::snapshot::MISSING;
 use super::writer::Tx;
+use super::{Error, dictionary};
 use crate::model::guard::Change;
 use crate::model::{EntityKey, EntityType, Finding, Severity};
 
@@ -300,7 +300,17 @@ pub(super) fn follow(
     let Ok(whole) = ledger::compose(tx, &key, entity)? else { return Ok(None) };
     let origin = Origin { stream, source, mapping, mapping_version: &version, archive: Some(archive) };
     let told = told(tx, &key, &known, &whole)?;
+    // A person lets it go, or the rule only warns: upstream is told what contradicts the dictionary.
+    let compared = dictionary::compare(tx, &key, &known, &whole)?;
+    let told = match told {
+        Some(data) => Some(dictionary::told(tx, &key, &data, &compared).unwrap_or(data)),
+        None => dictionary::told_whole(tx, &key, &whole, &compared)?,
+    };
     let Some(event) = ledger::settle_told(tx, origin, &key, &known, &whole, told.as_deref())? else {
+        let sql = "UPDATE disposition SET fate = 'unchanged', held_id = NULL WHERE archive_id = ?1 AND held_id = ?2
+                     AND fate = 'held'";
+        let counted = tx.run("release a held item", sql, (archive, held))? > 0;
+        tx.count(stream, key.entity.as_str(), counted.then_some("held"), counted.then_some("unchanged"));
         return Ok(Some(false));
     };
     // The record was counted as held; now the event that it became counts.
@@ -323,39 +333,6 @@ fn told(tx: &Tx<'_>, key: &EntityKey, known: &Ledger, whole: &Whole) -> Result<O
     Ok(tx.shared.composer.told_by_release(key, &before, &after))
 }
 
-/// The doubt about an entity that names groups, and the codes of those that it waits for.
-pub(super) fn doubt_groups(
-    tx: &Tx<'_>,
-    key: &EntityKey,
-    ledger: &Ledger,
-    whole: &Whole,
-) -> Result<Option<(Doubtful, Vec<String>)>, Error> {
-    // Only a package names groups: nothing else is worth reading again.
-    let unchanged = ledger.present && ledger.hash == Some(whole.hash);
-    if key.entity != EntityType::ExamPackage || whole.absent.is_some() || unchanged {
-        return Ok(None);
-    }
-    let Some(data) = ledger::data(tx, ledger::CONTENT, whole.content)? else { return Ok(None) };
-    let named = tx.shared.composer.named_groups(key, &data);
-    if named.is_empty() {
-        return Ok(None);
-    }
-    let mut groups = Vec::with_capacity(named.len());
-    for code in named {
-        let sql = "SELECT c.codec, c.size, c.body FROM search s JOIN entity e ON e.id = s.entity_id
-                   JOIN part p ON p.entity_id = e.id JOIN content c ON c.id = p.content_id
-                   WHERE s.word = ?1 AND e.type = 'exam_item_group' AND p.absent IS NULL LIMIT 1";
-        let found = tx.one("look into the dictionary", sql, (&code,), |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
-        })?;
-        let data = found.map(|(codec, size, body)| unpack(codec, size, body)).transpose()?;
-        groups.push((code, data));
-    }
-    let Some(doubt) = tx.shared.composer.doubt_groups(key, &groups) else { return Ok(None) };
-    let waits: Vec<String> = doubt.findings.iter().filter_map(|finding| finding.source_value.clone()).collect();
-    Ok(Some((super::prepare::doubtful(doubt)?, waits)))
-}
-
 /// A report lost results, and a later read says the same: then the source means it. Two reads of one moment may both
 /// see a report that is being written anew.
 const READS_APART: i64 = 60 * 1_000_000;
@@ -367,75 +344,17 @@ pub(super) fn agrees(tx: &mut Tx<'_>, (stream, source): (i64, &str), entity: i64
     let of = (entity, stream, RESULT_VANISHED, tx.now.saturating_sub(READS_APART));
     let doubted =
         tx.one("look for a held item", sql, of, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)))?;
-    if let Some((held, Some(archive))) = doubted
-        && follow(tx, held, (stream, source), entity, archive)?.is_some()
+    let Some((held, Some(archive))) = doubted else { return Ok(()) };
+    let key = ledger::key_of(tx, entity)?;
+    // What the source means may still contradict the dictionary: that is another reason to hold it.
+    if let Some(known) = ledger::find(tx, &key)?
+        && let Ok(whole) = ledger::compose(tx, &key, entity)?
+        && dictionary::still_doubted(tx, held, &key, &known, &whole)?
     {
+        return Ok(());
+    }
+    if follow(tx, held, (stream, source), entity, archive)?.is_some() {
         held::close(tx, held, "released", "hisync", "a second read agrees")?;
-    }
-    Ok(())
-}
-
-/// Lets a held item wait for entries of the dictionary of groups.
-pub(super) fn wait(tx: &Tx<'_>, held: i64, groups: &[String]) -> Result<(), Error> {
-    tx.run("wait for a dictionary", "DELETE FROM waiting WHERE held_id = ?1", (held,))?;
-    for code in groups {
-        let sql = "INSERT OR IGNORE INTO waiting (type, code, held_id) VALUES ('exam_item_group', ?1, ?2)";
-        tx.run("wait for a dictionary", sql, (code, held))?;
-    }
-    Ok(())
-}
-
-/// Notes that the dictionary has an entry, or has it anew.
-pub(super) fn arrived(tx: &mut Tx<'_>, key: &EntityKey, words: &[String]) {
-    if key.entity == EntityType::ExamItemGroup {
-        tx.arrived.extend(words.iter().cloned());
-    }
-}
-
-/// Looks again at what waited for nothing but entries that have arrived.
-pub(super) fn reconsider(tx: &mut Tx<'_>) -> Result<(), Error> {
-    let arrived = std::mem::take(&mut tx.arrived);
-    let mut items = std::collections::BTreeSet::new();
-    for code in arrived {
-        let sql = "DELETE FROM waiting WHERE type = 'exam_item_group' AND code = ?1 RETURNING held_id";
-        items.extend(tx.all("look for what waits", sql, (&code,), |row| row.get::<_, i64>(0))?);
-    }
-    for held in items {
-        let sql = "SELECT 1 FROM waiting WHERE held_id = ?1 LIMIT 1";
-        if tx.one("look for what waits", sql, (held,), |_| Ok(()))?.is_some() {
-            continue;
-        }
-        let sql = "SELECT h.stream_id, s.source, s.name, h.entity_id, h.archive_id FROM held h
-                   JOIN stream s ON s.id = h.stream_id WHERE h.id = ?1 AND h.state = 'open'";
-        let found = tx.one("look for what waits", sql, (held,), |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, String>(2)?,
-                row.get::<_, Option<i64>>(3)?,
-                row.get::<_, Option<i64>>(4)?,
-            ))
-        })?;
-        let Some((stream, source, name, Some(entity), Some(archive))) = found else { continue };
-        let key = ledger::key_of(tx, entity)?;
-        let Ok(whole) = ledger::compose(tx, &key, entity)? else { continue };
-        let Some(known) = ledger::find(tx, &key)? else { continue };
-        if let Some((doubt, waits)) = doubt_groups(tx, &key, &known, &whole)? {
-            let sql = "UPDATE held SET findings = ?2 WHERE id = ?1";
-            tx.run("update a held item", sql, (held, &doubt.findings))?;
-            wait(tx, held, &waits)?;
-            continue;
-        }
-        // Beside the dictionary the change itself may be one to look at.
-        if let Some(set) = holds(tx, (stream, &name), None, &key, &known, &whole)? {
-            let sql = "UPDATE disposition SET held_id = ?2 WHERE archive_id = ?1 AND held_id = ?3";
-            tx.run("hold a change", sql, (archive, set, held))?;
-            held::close(tx, held, "retried", "hisync", "the dictionary knows its groups")?;
-            continue;
-        }
-        if follow(tx, held, (stream, &source), entity, archive)?.is_some() {
-            held::close(tx, held, "retried", "hisync", "the dictionary knows its groups")?;
-        }
     }
     Ok(())
 }

@@ -131,6 +131,19 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
     )
 }
 
+/// Holds for another reason what an item holds already.
+pub(super) fn doubt_otherwise(tx: &mut Tx<'_>, id: i64, reason: &str, findings: &str) -> Result<(), Error> {
+    let sql = "SELECT leg, reason FROM held WHERE id = ?1 AND state = 'open'";
+    let before = tx.one("read a held item", sql, (id,), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let Some((leg, before)) = before else { return Ok(()) };
+    let sql = "UPDATE held SET reason = ?2, findings = ?3 WHERE id = ?1";
+    tx.run("update a held item", sql, (id, reason, findings))?;
+    let leg = Leg::parse(&leg).as_str();
+    tx.count_held(leg, &before, -1);
+    tx.count_held(leg, reason, 1);
+    Ok(())
+}
+
 /// Closes an item; does nothing where it is closed already.
 pub(super) fn close(tx: &mut Tx<'_>, id: i64, state: &str, who: &str, note: &str) -> Result<bool, Error> {
     let sql = "UPDATE held SET state = ?2, closed_at = ?3, closed_by = ?4, note = ?5 WHERE id = ?1 AND state = 'open'
@@ -283,6 +296,12 @@ pub(super) fn retry_outbox(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<(), Er
 /// Carries out a bulk withdrawal, answering how many entities were withdrawn; or lets a version
 /// follow of which only the change was doubted.
 pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error> {
+    let withdrawn = release_item(tx, id, who)?;
+    super::dictionary::reconsider(tx)?;
+    Ok(withdrawn)
+}
+
+fn release_item(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error> {
     let item = item(tx, id)?;
     if !item.open {
         return Err(Error::Refused("this held item is closed"));

@@ -8,7 +8,7 @@ use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
 use super::writer::{Name, Progress, Tx};
-use super::{Committed, Error, RecordReceipt, attachments, onboarding, prepare, snapshot};
+use super::{Committed, Error, RecordReceipt, attachments, dictionary, onboarding, prepare, revision, snapshot};
 use crate::model::{EntityKey, EntityType, Finding, Held, Severity};
 
 /// The stream's row as the batch found it.
@@ -30,6 +30,7 @@ struct PartRow {
     absent: Option<String>,
     hash: Hash,
     content: i64,
+    revision: Option<String>,
 }
 
 /// What the store knows of an outcome before it is applied.
@@ -79,13 +80,14 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Error>
     if let Some(Decision::Release(held, note)) = stream.decision {
         guard::release(tx, held, stream.id, stream.source, "released", "hisync", note)?;
     }
-    guard::reconsider(tx)?;
+    dictionary::reconsider(tx)?;
     if let Some(policy) = batch.snapshot
         && sound
     {
         let origin =
             Origin { stream: stream.id, source: stream.source, mapping: 0, mapping_version: "", archive: None };
         committed.withdrawn = snapshot::infer(tx, origin, stream.scan, policy)?;
+        dictionary::reconsider(tx)?;
     }
     let received = (stored + resent > 0).then_some(tx.now);
     let progress = Progress { records: stored, resent, reread, received_at: received, committed_at: tx.now };
@@ -287,7 +289,7 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
     known.ledger = ledger::find(tx, key)?;
     let Some(entity) = known.ledger.as_ref().map(|ledger| ledger.id) else { return Ok(known) };
     let sql =
-        "SELECT stream_id, archive_id, digest, mapping_id, absent, hash, content_id FROM part WHERE entity_id = ?1";
+        "SELECT stream_id, archive_id, digest, mapping_id, absent, hash, content_id, revision FROM part WHERE entity_id = ?1";
     let parts = tx.all("read the entity's parts", sql, (entity,), |row| {
         let stream: i64 = row.get(0)?;
         Ok((
@@ -299,6 +301,7 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
                 absent: row.get(4)?,
                 hash: row.get(5)?,
                 content: row.get(6)?,
+                revision: row.get(7)?,
             },
         ))
     })?;
@@ -434,6 +437,13 @@ fn apply_good(
         Some(ledger) => ledger,
         None => ledger::create(tx, &good.key)?,
     };
+    if let Some(part) = &known.part
+        && revision::is_older(good.revision.as_deref(), part.revision.as_deref())
+    {
+        let doubtful = revision::older(&good.key)?;
+        let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
+        return Ok((ledger.id, Fate::Held(id)));
+    }
     let same = known.part.as_ref().filter(|part| part.hash == good.hash);
     // Mapping an old record again does not bring back what snapshots no longer have.
     let again = record.archived.is_some();
@@ -452,11 +462,12 @@ fn apply_good(
     tx.run(
         "store a part",
         "INSERT INTO part (entity_id, stream_id, archive_id, digest, mapping_id, absent, hash, content_id, seen_scan,
-           assembly) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11)
+           assembly, revision) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11, ?12)
          ON CONFLICT DO UPDATE SET archive_id = excluded.archive_id, digest = excluded.digest,
            mapping_id = excluded.mapping_id, absent = excluded.absent, hash = excluded.hash,
            content_id = excluded.content_id, seen_scan = max(seen_scan, excluded.seen_scan),
-           missing = iif(?10, missing, 0), assembly = excluded.assembly",
+           missing = iif(?10, missing, 0), assembly = excluded.assembly,
+           revision = excluded.revision",
         rusqlite::params![
             ledger.id,
             stream.id,
@@ -468,9 +479,11 @@ fn apply_good(
             content,
             scan,
             again,
-            good.assembly
+            good.assembly,
+            good.revision
         ],
     )?;
+    dictionary::arrived(tx, stream.source, good, ledger.id)?;
     let files_shared =
         (!good.files.is_empty() || !ledger.fresh) && attachments::keep(tx, ledger.id, stream.id, &good.files)?;
     // Each stream that tells of a critical value tells of it alone.
@@ -493,19 +506,20 @@ fn apply_good(
                 let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
                 return Ok((ledger.id, Fate::Held(id)));
             }
-            if let Some((doubtful, waits)) = guard::doubt_groups(tx, &good.key, &ledger, &whole)? {
+            let compared = dictionary::compare(tx, &good.key, &ledger, &whole)?;
+            if let Some(doubtful) = dictionary::doubt(&good.key, &compared)? {
                 let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
-                guard::wait(tx, id, &waits)?;
+                dictionary::wait(tx, id, &compared)?;
                 return Ok((ledger.id, Fate::Held(id)));
             }
             if !ledger.fresh {
                 held::supersede_covered(tx, ledger.id)?;
             }
-            guard::arrived(tx, &good.key, &good.search);
             if let Some(id) = guard::holds(tx, (stream.id, stream.name), stream.decision, &good.key, &ledger, &whole)? {
                 return Ok((ledger.id, Fate::Held(id)));
             }
-            let event = ledger::settle_entity(tx, origin, &good.key, &ledger, &whole)?;
+            let told = dictionary::told_whole(tx, &good.key, &whole, &compared)?;
+            let event = ledger::settle_told(tx, origin, &good.key, &ledger, &whole, told.as_deref())?;
             Ok((ledger.id, event.map_or(Fate::Unchanged, Fate::Event)))
         }
     }

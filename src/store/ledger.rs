@@ -366,6 +366,7 @@ fn event(
     )?;
     attachments::bind(tx, id, &files)?;
     tx.wake |= !blocked;
+    tx.groups_changed |= ledger.present && key.entity == EntityType::ExamItemGroup;
     if at_once == outbox::URGENT {
         tx.shared.urgent.raise();
     }

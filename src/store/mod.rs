@@ -14,6 +14,7 @@ mod attachments;
 mod canary;
 mod codec;
 mod codes;
+mod dictionary;
 mod error;
 mod figures;
 mod guard;
@@ -25,6 +26,7 @@ mod outbox;
 mod prepare;
 mod query;
 mod reader;
+mod revision;
 mod schema;
 mod snapshot;
 mod types;
@@ -220,6 +222,7 @@ impl Store {
             work: tokio::sync::Notify::new(),
             urgent: writer::Signal::default(),
             files: writer::Signal::default(),
+            entries: dictionary::Entries::default(),
             starts: Mutex::default(),
         });
         writer::recover(&conn, &shared)?;

@@ -51,6 +51,7 @@ pub(super) const DUE: &str =
 pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit, state: &'static str) -> Result<Vec<Claimed>, Error> {
     unclaim(tx, tx.now - LEASE)?;
     held::overdue(tx)?;
+    super::dictionary::reconsider(tx)?;
     let events = i64::try_from(limit.events).unwrap_or(i64::MAX);
     let mut due = tx.all("claim", DUE, (URGENT, URGENT, events), due_row)?;
     let rest = events - due.len() as i64;

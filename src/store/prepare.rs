@@ -71,6 +71,8 @@ pub(super) struct Good {
     pub(super) files: Vec<attachments::Prepared>,
     /// How it joins the other parts, as it is stored.
     pub(super) assembly: Option<String>,
+    /// By what the source orders its versions.
+    pub(super) revision: Option<String>,
 }
 
 /// What records that fit no stream are counted under, in the place of an entity type.
@@ -186,6 +188,7 @@ fn good(mapped: Mapped) -> Result<Good, Error> {
         unknown: codes::flagged(&mapped.data),
         search: mapped.search,
         files: mapped.files.into_iter().map(attachments::prepare).collect(),
+        revision: mapped.revision,
         assembly: assembly.map_err(|_| Error::Unreadable("how parts join"))?,
     })
 }

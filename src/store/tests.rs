@@ -7,9 +7,10 @@ use connector_api::{Advance, Raw, Value};
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::dictionary::{Compared, Dictionary};
 use crate::model::guard::{Change, Guards};
 use crate::model::{
-    Assembly, CloudEvent, Compose, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING, Wish,
+    Assembly, CloudEvent, Compose, Entity, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING, Wish,
 };
 
 mod acts;
@@ -50,6 +51,7 @@ impl Compose for Joiner {
             search: vec![],
             files: vec![],
             assembly: None,
+            revision: None,
         })
     }
 
@@ -81,25 +83,39 @@ impl Compose for Joiner {
         doubtful.map(|change| Finding::new("price-jump", Severity::Hold, "", "").value(&change.key.key)).collect()
     }
 
-    fn named_groups(&self, _: &EntityKey, data: &[u8]) -> Vec<String> {
-        let text = String::from_utf8_lossy(data).into_owned();
-        text.split('"').filter(|word| word.starts_with("G")).map(str::to_owned).collect()
+    fn compares(&self, entity: EntityType, _: &str) -> bool {
+        matches!(entity, EntityType::ExamPackage | EntityType::ExamReport)
     }
 
-    fn doubt_groups(&self, key: &EntityKey, groups: &[(String, Option<Vec<u8>>)]) -> Option<Held> {
-        let unknown: Vec<Finding> = groups
-            .iter()
-            .filter(|(_, known)| known.is_none())
-            .map(|(code, _)| Finding::new("group-unknown", Severity::Hold, "items", "").value(code))
-            .collect();
-        let held = Held {
-            entity: Some(key.entity),
-            key: Some(key.clone()),
-            reason: "group-unknown".into(),
-            findings: unknown,
-            search: vec![],
-        };
-        (!held.findings.is_empty()).then_some(held)
+    /// Holds what names a group (`"G…"`) that no dictionary has, or that is off; tells of an item (`"I…"`).
+    fn compare(&self, _: &EntityKey, parts: &[(String, Vec<u8>)], dictionary: &dyn Dictionary) -> Compared {
+        let mut compared = Compared::default();
+        for (_, data) in parts {
+            let text = String::from_utf8_lossy(data).into_owned();
+            for code in text.split('"').filter(|word| word.starts_with('G')) {
+                let known = dictionary.look(None, EntityType::ExamItemGroup, code);
+                let off = |entity: &Arc<Entity>| matches!(&**entity, Entity::ExamItemGroup(group) if !group.enabled);
+                let reason = match known {
+                    None => "group-unknown",
+                    Some(entries) if entries.iter().any(off) => "group-off",
+                    Some(_) => continue,
+                };
+                compared.findings.push(Finding::new(reason, Severity::Hold, "items", "").value(code));
+                compared.waits.insert((EntityType::ExamItemGroup, code.to_owned()));
+            }
+            for code in text.split('"').filter(|word| word.starts_with('I')) {
+                if dictionary.look(Some("peis"), EntityType::ExamItem, code).is_none() {
+                    compared.findings.push(Finding::new("item-unknown", Severity::Warn, "items", "").value(code));
+                }
+            }
+        }
+        compared
+    }
+
+    fn with_issues(&self, _: &EntityKey, data: &[u8], findings: &[Finding]) -> Option<Vec<u8>> {
+        let mut data: serde_json::Value = serde_json::from_slice(data).ok()?;
+        data["issues"] = findings.iter().map(|finding| finding.code.clone()).collect();
+        serde_json::to_vec(&data).ok()
     }
 }
 
@@ -206,6 +222,7 @@ fn mapped(name: &str, data: &str) -> Outcome {
         search: vec![format!("no-{name}")],
         files: vec![],
         assembly: None,
+        revision: None,
     })
 }
 
@@ -217,6 +234,7 @@ fn absent(name: &str, reason: &str) -> Outcome {
         search: vec![],
         files: vec![],
         assembly: None,
+        revision: None,
     })
 }
 

@@ -15,9 +15,10 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, Params, Row};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::dictionary::Entries;
 use super::{Error, Options, StartPolicy, outbox, query, schema};
 use crate::clock::Clock;
-use crate::model::SharedComposer;
+use crate::model::{EntityType, SharedComposer};
 
 /// Jobs that may wait; more make their senders wait.
 const QUEUE: usize = 256;
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) urgent: Signal,
     /// Rung when a file is to be sent.
     pub(super) files: Signal,
+    /// Entries of dictionaries that were looked up.
+    pub(super) entries: Entries,
 }
 
 /// Raised inside a transaction, rung once it stands.
@@ -162,8 +165,10 @@ pub(super) struct Tx<'a> {
     pub(super) now: i64,
     /// Set where an entry may have become due.
     pub(super) wake: bool,
-    /// Codes of groups that a dictionary has (anew), for what waits for them.
-    pub(super) arrived: Vec<String>,
+    /// Entries that a dictionary has (anew), for what waits for them.
+    pub(super) arrived: Vec<(EntityType, String)>,
+    /// Upstream is told that a group that it has is another one now, or gone.
+    pub(super) groups_changed: bool,
     sums: Sums,
     known: [&'a Names; 2],
 }
@@ -176,6 +181,7 @@ impl<'a> Tx<'a> {
             now: shared.clock.now_micros(),
             wake: false,
             arrived: Vec::new(),
+            groups_changed: false,
             sums: Sums::default(),
             known,
         }

@@ -7,6 +7,7 @@ mod admin;
 mod again;
 mod cli;
 mod custody;
+mod doubts;
 mod files;
 mod intake;
 mod privacy;

@@ -197,6 +197,7 @@ impl<'a> Run<'a> {
     {
         let key = self.key(entity, scope);
         self.check_owner(scope);
+        let revision = self.revision(scope);
         let fields = self.object(&self.plan.fields, scope);
         let search = search_words(&fields, key.as_ref());
         let wish = self.wish(&fields, scope);
@@ -246,7 +247,7 @@ impl<'a> Run<'a> {
                     }
                     Err(_) => canonical::to_vec(&serde_json::json!({ "envelope": envelope })),
                 };
-                return self.finish(key, wish, data, search);
+                return self.finish(key, wish, data, search, revision);
             }
             return held(entity, Some(key), self.findings.list, search);
         }
@@ -272,7 +273,7 @@ impl<'a> Run<'a> {
         envelope.issues = std::mem::take(&mut self.findings.list);
         *typed.envelope_mut() = envelope;
         let data = typed.to_canonical_json();
-        self.finish(key, wish, data, search)
+        self.finish(key, wish, data, search, revision)
     }
 
     fn finish(
@@ -281,13 +282,14 @@ impl<'a> Run<'a> {
         wish: Wish,
         data: Result<Vec<u8>, serde_json::Error>,
         search: Vec<String>,
+        revision: Option<String>,
     ) -> Outcome {
         match data {
             Ok(data) => {
                 // What is taken back names no files.
                 let files = if wish == Wish::Present { self.files } else { Vec::new() };
                 let assembly = self.plan.assembly.clone().map(Box::new);
-                Outcome::Mapped(Mapped { key, wish, data, search, files, assembly })
+                Outcome::Mapped(Mapped { key, wish, data, search, files, assembly, revision })
             }
             Err(error) => {
                 let message = "the entity can't be written";

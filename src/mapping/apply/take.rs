@@ -204,6 +204,22 @@ pub(super) fn plain(value: &Value) -> Option<Cow<'_, str>> {
     })
 }
 
+impl<'a> Run<'a> {
+    /// By what the source orders the versions of the entity. A column that is gone must not look like no order.
+    pub(super) fn revision(&mut self, scope: &Scope<'_, 'a>) -> Option<String> {
+        let path = self.plan.revision.as_ref()?;
+        match path.find(scope) {
+            Found::Value(value) => plain(value).map(|text| text::trim(&text).to_owned()).filter(|text| !text.is_empty()),
+            Found::Joined(text) => Some(text),
+            Found::Missing | Found::Several if self.plan.missing_is_null => None,
+            Found::Missing | Found::Several => {
+                self.missing(path);
+                None
+            }
+        }
+    }
+}
+
 /// A value in an expression: always text, so that `'0'` and 0 are the same; null is `none`.
 fn operand(value: &Value) -> Operand {
     match value {

@@ -242,6 +242,9 @@ impl Compiler<'_> {
             "part",
             "waits_for",
             "wait_hours",
+            "dictionary",
+            "same_visit_days",
+            "revision",
         ];
         self.keys(mapping, &known, "unknown-key", "key of [mapping]");
         // Fields of another entity would drown the one problem that matters.
@@ -278,10 +281,13 @@ impl Compiler<'_> {
             hospital: self.path_entry(mapping.get("hospital")),
             campus: self.path_entry(mapping.get("campus")),
             absent,
+            revision: self.path_entry(mapping.get("revision")),
             missing_is_null,
             attachment_max_bytes: self.attachment_max_bytes(mapping),
             raises_critical: self.raises_critical(mapping),
             assembly: self.assembly(mapping),
+            dictionary: self.text(mapping.get("dictionary")),
+            same_visit_days: self.same_visit_days(mapping),
             weights,
             fields,
         }

@@ -53,6 +53,14 @@ impl Compiler<'_> {
         }
     }
 
+    /// `same_visit_days = 180`: two versions further apart are two visits.
+    pub(super) fn same_visit_days(&mut self, mapping: &Table) -> Option<u32> {
+        const KEY: &str = "same_visit_days";
+        self.for_reports_only(mapping, KEY);
+        let number = self.whole_number(mapping.get(KEY), 1, 36_500);
+        number.and_then(|number| u32::try_from(number).ok())
+    }
+
     /// `part`, `waits_for` and `wait_hours`.
     pub(super) fn assembly(&mut self, mapping: &Table) -> Option<Assembly> {
         for key in ["part", "waits_for", "wait_hours"] {

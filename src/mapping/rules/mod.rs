@@ -180,8 +180,12 @@ rules! {
         "Only one system may be the source of a group's results.";
     ANOTHER_PERSON "another-person" Hold true "a report turns into another person's"
         "Exam numbers are used again: name the day in [key]. Release it where the hospital has corrected the person.";
+    ANOTHER_VISIT "another-visit" Hold true "a report turns into that of another visit"
+        "Exam numbers are used again: name the day in [key]. Release it where the hospital has corrected the date; [mapping] same_visit_days says what is far apart.";
     RESULT_VANISHED "result-vanished" Hold true "a delivered report no longer has some of its results"
         "It may have been read while the source wrote it anew. It follows by itself once a second read agrees; or release it.";
+    OLDER_REVISION "older-revision" Hold true "a version comes that the source says is older than the one before"
+        "It was overtaken on its way: dismiss it. Where the source counts anew, correct `revision` in [mapping], then have the record read again.";
     PRICE_JUMP "price-jump" Hold true "a price changes by a large factor"
         "Yuan and fen, or two columns, may be confused. The stream's `guards` say what is large.";
     MEMBERS_DROPPED "members-dropped" Hold true "a package or group loses many of its members at once"
@@ -192,10 +196,28 @@ rules! {
         "An off switch may be read wrongly. The stream's `guards` say what is large.";
     UNIT_CHANGED "unit-changed" Hold true "an item that is known has another unit"
         "Old and new results can't be compared. Ask the laboratory, then release it.";
-    GROUP_UNKNOWN "group-unknown" Hold true "a package names a group that no dictionary has"
+    GROUP_UNKNOWN "group-unknown" Hold false "a package names a group that no dictionary has"
         "It follows by itself when the dictionary arrives. See whether the stream of groups is read and complete.";
-    GROUP_OFF "group-off" Hold true "a package is enabled and one of its groups is not"
+    GROUP_OFF "group-off" Hold false "a package is enabled and one of its groups is not"
         "One of the two is out of date. It follows by itself when the group is enabled again.";
+    MEMBER_UNKNOWN "member-unknown" Hold false "a group has an item that no dictionary has"
+        "It follows by itself when the dictionary of items has it. See whether the stream of items is read and complete.";
+    ORDER_UNKNOWN "order-unknown" Hold false "a report names a group that the dictionary does not have"
+        "It follows by itself when the dictionary has it. Codes of another system's dictionary: [mapping] dictionary.";
+    ITEM_UNKNOWN "item-unknown" Hold false "a result's item is not in the dictionary"
+        "It follows by itself when the dictionary has it. Codes of another system's dictionary: [mapping] dictionary.";
+    ITEM_UNLISTED "item-unlisted" Warn false "a result's item is none of its group's by the dictionary"
+        "The row may stand under another group, or the dictionary's list of members is out of date.";
+    PANEL_INCOMPLETE "panel-incomplete" Hold false "a group lacks one of its items by the dictionary"
+        "The results may not all be there yet, or a join loses rows. Weigh it `warn` where items of a group are optional.";
+    UNIT_DIFFERS "unit-differs" Hold false "a result's unit is not the dictionary's"
+        "Value or unit may have changed in the source; two spellings that are not certain to be one unit are only told.";
+    UNIT_MISSING "unit-missing" Warn false "a number has no unit, and the dictionary has one for it"
+        "See which column the unit stands in. It is never filled in.";
+    KIND_DIFFERS "kind-differs" Warn false "a result is no number, and the dictionary says that it is one"
+        "The value may stand in a shifted column, or be a word that means absence.";
+    NAME_OF_ANOTHER "name-of-another" Hold false "a result has the name of another item of its group"
+        "Codes and names, or values, may have moved by a row. Compare them with the source before anything else.";
     WAITING_FOR_PARTS "waiting-for-parts" Hold true "the parts of a report have not all come yet"
         "Nobody is called before `wait_hours` are over. It goes by itself when they have come; `hisync held show` names them.";
     ATTACHMENT_EMPTY "attachment-empty" Hold false "a file has no bytes"

@@ -55,6 +55,28 @@ async fn a_corrected_mapping_turns_a_held_record_into_an_event_and_counts_it_onc
 }
 
 #[tokio::test]
+async fn an_older_revision_that_comes_late_is_held() {
+    let world = World::new();
+    let version = |revision: &str, data: &str| {
+        let Outcome::Mapped(it) = mapped("1", data) else { panic!("it is mapped") };
+        let outcome = Outcome::Mapped(Mapped { revision: Some(revision.to_owned()), ..it });
+        record(&format!("{revision}={data}"), vec![outcome])
+    };
+    world.give(vec![version("9", "a"), version("10", "b")]).await;
+    assert_eq!(world.deliver().await.len(), 2);
+    world.give(vec![version("9", "late")]).await;
+    assert_eq!((world.deliver().await.len(), states(&world).await), (0, vec!["open".to_owned()]));
+    assert_eq!((totals(&world).await.held, totals(&world).await.source), (1, 3));
+    // The newest again, as a poll reads it: nothing new, and the item is settled.
+    world.give(vec![version("10", "b")]).await;
+    assert_eq!((world.deliver().await.len(), states(&world).await), (0, vec!["superseded".to_owned()]));
+    // The same number with another content: the source did not count on.
+    world.give(vec![version("10", "c")]).await;
+    assert_eq!(world.deliver().await.len(), 1);
+    totals(&world).await;
+}
+
+#[tokio::test]
 async fn a_record_that_is_held_again_keeps_its_item() {
     let world = World::new();
     world.give(vec![held("?1", Some("1"), "unknown-code"), held("??", None, "hl7-charset")]).await;

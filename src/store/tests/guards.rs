@@ -137,6 +137,102 @@ async fn a_package_follows_by_itself_once_the_dictionary_has_all_its_groups() {
     assert_eq!(world.deliver().await.len(), 1, "its groups are known");
 }
 
+/// A group of the dictionary, as the model has it.
+fn group(code: &str, enabled: bool) -> Incoming {
+    let text = std::fs::read_to_string("fixtures/mapping/group-dictionary/expected.json").unwrap();
+    let mut shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let data = shown.pointer_mut("/0/mapped/data").unwrap();
+    (data["group_code"], data["enabled"]) = (code.into(), enabled.into());
+    entity(EntityType::ExamItemGroup, code, &data.to_string())
+}
+
+fn made_of(groups: &[&str]) -> Incoming {
+    entity(EntityType::ExamPackage, "P1", &serde_json::json!({ "items": groups }).to_string())
+}
+
+#[tokio::test]
+async fn a_group_that_is_turned_off_is_held_against_the_packages_that_upstream_has() {
+    let world = World::new();
+    world.give_to("peis/groups", vec![group("G1", true), group("G2", true)]).await;
+    world.give_to("peis/packages", vec![made_of(&["G1", "G2"])]).await;
+    assert_eq!(world.deliver().await.len(), 3);
+    world.give_to("peis/groups", vec![group("G2", false)]).await;
+    assert_eq!((world.deliver().await.len(), items(&world).await), (1, vec![item("group-off", "open")]));
+    assert_eq!((adds_up(&world).await.held, adds_up(&world).await.delivered), (0, 1), "upstream keeps what it has");
+    // The same package again says nothing new; mapped again it is still made of a group that is off.
+    world.give_to("peis/packages", vec![made_of(&["G1", "G2"])]).await;
+    let mut again = made_of(&["G1", "G2"]);
+    again.archived = Some(world.raw_sql("SELECT archive_id FROM held"));
+    world.give_to("peis/packages", vec![again]).await;
+    assert_eq!((world.deliver().await.len(), items(&world).await), (0, vec![item("group-off", "open")]));
+    adds_up(&world).await;
+    world.give_to("peis/groups", vec![group("G2", true)]).await;
+    assert_eq!((world.deliver().await.len(), items(&world).await), (1, vec![item("group-off", "retried")]));
+    assert_eq!(adds_up(&world).await.held, 0);
+    // And a package that leaves the group out settles it as well.
+    world.give_to("peis/groups", vec![group("G2", false)]).await;
+    world.give_to("peis/packages", vec![made_of(&["G1"])]).await;
+    assert_eq!(world.deliver().await.len(), 2);
+    assert_eq!(items(&world).await, [item("group-off", "retried"), item("group-off", "superseded")]);
+    adds_up(&world).await;
+}
+
+#[tokio::test]
+async fn an_entity_that_is_taken_from_the_dictionary_is_held_against_the_packages_that_upstream_has() {
+    let world = World::new();
+    let groups = ["G1", "G2", "G3", "G4", "G5", "G6"];
+    snapshot(&world, "peis/groups", groups.map(|code| group(code, true)).into()).await;
+    world.give_to("peis/packages", vec![made_of(&["G1", "G2"])]).await;
+    assert_eq!(world.deliver().await.len(), 7);
+    for _ in 0..2 {
+        snapshot(&world, "peis/groups", groups[..1].iter().chain(&groups[2..]).map(|code| group(code, true)).collect()).await;
+    }
+    assert_eq!((world.deliver().await.len(), items(&world).await), (1, vec![item("group-unknown", "open")]));
+    adds_up(&world).await;
+}
+
+#[tokio::test]
+async fn a_report_that_waits_for_its_dictionary_follows_by_itself_and_one_that_is_only_warned_of_goes() {
+    let world = World::new();
+    let report = |name: &str, data: &str| entity(EntityType::ExamReport, name, data);
+    world.give(vec![report("R1", r#"{"of":"G1"}"#), report("R2", r#"{"of":"I1"}"#)]).await;
+    let events = world.deliver().await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].data["issues"], serde_json::json!(["item-unknown"]), "upstream is told");
+    // What upstream was told beside it is no difference, whatever the dictionary says by now.
+    world.give_to("peis/items", vec![entity(EntityType::ExamItem, "I1", "{}")]).await;
+    world.give(vec![record("R2 again", report("R2", r#"{"of":"I1"}"#).outcomes)]).await;
+    world.give_to("peis/groups", vec![entity(EntityType::ExamItemGroup, "G1", "{}")]).await;
+    let subjects: Vec<String> = world.deliver().await.into_iter().map(|event| event.subject).collect();
+    assert_eq!(subjects, ["exam_item/main:peis:I1", "exam_item_group/main:peis:G1", "exam_report/main:peis:R1"]);
+    assert_eq!(items(&world).await, [item("group-unknown", "retried")]);
+    assert!(world.store.read(Reader::totals).await.unwrap()["exam_report"].adds_up);
+}
+
+#[tokio::test]
+async fn a_person_releases_what_contradicts_the_dictionary_and_upstream_is_told() {
+    let world = World::new();
+    world.give(vec![entity(EntityType::ExamReport, "R1", r#"{"of":"G1"}"#)]).await;
+    world.store.held_release(1, "wang").await.unwrap();
+    let events = world.deliver().await;
+    assert_eq!((events.len(), &events[0].data["issues"]), (1, &serde_json::json!(["group-unknown"])));
+    assert!(world.store.read(Reader::totals).await.unwrap()["exam_report"].adds_up);
+}
+
+#[tokio::test]
+async fn many_that_wait_for_one_entry_follow_over_several_commits() {
+    let world = World::new();
+    let waiting = (0..450).map(|n| entity(EntityType::ExamReport, &format!("R{n}"), r#"{"of":"G1"}"#));
+    world.give(waiting.collect()).await;
+    assert_eq!(world.deliver().await.len(), 0);
+    world.give_to("peis/groups", vec![entity(EntityType::ExamItemGroup, "G1", "{}")]).await;
+    let queued: i64 = world.raw_sql("SELECT count(*) FROM outbox");
+    assert_eq!(queued, 201, "one commit stays short");
+    assert_eq!(world.deliver().await.len(), 451);
+    let totals = world.store.read(Reader::totals).await.unwrap()["exam_report"];
+    assert!(totals.adds_up && totals.held == 0, "{totals:?}");
+}
+
 async fn judged(records: u32) -> World {
     let world = World::new();
     let policy = StartPolicy { records, ..StartPolicy::default() };

@@ -9,6 +9,7 @@
 //! just bench                     the full run, some twenty minutes
 //! just bench --quick             a short one: the same figures, less exact
 //! just bench --only intake,delivery
+//! just bench --only soak --soak 10   minutes under load, watching memory
 //! ```
 
 mod agent;
@@ -18,15 +19,18 @@ mod figures;
 mod floor;
 mod helper;
 mod intake;
+mod latency;
 mod mapping;
 mod sender;
 mod sink;
 mod site;
 mod size;
+mod soak;
 mod whole;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -50,6 +54,12 @@ struct Args {
     /// How often floor and subject run by turns.
     #[arg(long)]
     runs: Option<usize>,
+    /// Records of one run of mapping; a few dozen are enough to count instructions.
+    #[arg(long)]
+    records: Option<usize>,
+    /// So many minutes under load, with an eye on memory.
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<u64>,
     /// The folder for stores; on the disk that is to be measured. Beside this program unless said otherwise.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -78,8 +88,10 @@ enum Part {
     Mapping,
     Size,
     Delivery,
+    Latency,
     Whole,
     Backlog,
+    Soak,
 }
 
 /// How much is measured.
@@ -92,6 +104,9 @@ struct Scale {
     /// Events of one run of delivery.
     events: usize,
     backlog: usize,
+    /// Messages whose way upstream is timed, one after the other.
+    timed: usize,
+    soak: Option<Duration>,
     dir: PathBuf,
     hisync: PathBuf,
 }
@@ -106,9 +121,11 @@ impl Scale {
         let scale = Scale {
             runs: args.runs.unwrap_or(pick(3, 5)).max(1),
             messages: pick(2_000, 10_000),
-            records: pick(1_000, 4_000),
+            records: args.records.unwrap_or(pick(1_000, 4_000)).max(4),
             events: pick(3_000, 10_000),
             backlog: args.backlog.unwrap_or(pick(50_000, 1_000_000)),
+            timed: pick(200, 1_000),
+            soak: args.soak.map(|minutes| Duration::from_secs(60 * minutes)),
             dir: args.dir.clone().unwrap_or_else(|| folder.to_owned()),
             hisync: args.hisync.clone().unwrap_or(built),
         };
@@ -157,11 +174,19 @@ async fn run(args: Args) -> Result<(), Failure> {
     if wanted(Part::Delivery) {
         delivery::measure(&scale, &mut figures).await?;
     }
+    if wanted(Part::Latency) {
+        latency::measure(&scale, &mut figures).await?;
+    }
     if wanted(Part::Whole) {
         whole::measure(&scale, &mut figures).await?;
     }
     if wanted(Part::Backlog) {
         backlog::measure(&scale, &mut figures).await?;
+    }
+    if wanted(Part::Soak)
+        && let Some(time) = scale.soak
+    {
+        soak::measure(&scale, time, &mut figures).await?;
     }
     println!("{}", figures.json());
     Ok(())

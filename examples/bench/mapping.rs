@@ -49,7 +49,7 @@ pub(crate) fn measure(scale: &Scale, figures: &mut Figures) -> Result<(), Failur
     let site = Site::new(&scale.dir, nobody()?, Systems::Both)?;
     let laboratory: Vec<Raw> = messages(scale.records).collect();
     compare("mapping", &stream(&site, "lab/reports")?, &laboratory, scale, figures)?;
-    let rows: Vec<Raw> = report_rows(1, scale.records / 4).map(|row| archived(&row)).collect();
+    let rows: Vec<Raw> = report_rows(1, (scale.records / 4).max(1)).map(|row| archived(&row)).collect();
     compare("mapping_relational", &stream(&site, "peis/reports")?, &rows, scale, figures)
 }
 

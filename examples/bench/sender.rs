@@ -23,31 +23,40 @@ pub(crate) async fn send_all(peer: SocketAddr, connections: usize, messages: &[V
 }
 
 async fn send_share(peer: SocketAddr, share: Vec<Vec<u8>>) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(peer).await?;
-    stream.set_nodelay(true)?;
-    let mut answer = Vec::new();
+    let mut connection = Connection::open(peer).await?;
     for message in share {
+        connection.send(&message).await?;
+    }
+    Ok(())
+}
+
+/// A sender's connection.
+pub(crate) struct Connection(TcpStream);
+
+impl Connection {
+    pub(crate) async fn open(peer: SocketAddr) -> std::io::Result<Connection> {
+        let stream = TcpStream::connect(peer).await?;
+        stream.set_nodelay(true)?;
+        Ok(Connection(stream))
+    }
+
+    /// Sends a message and waits until it is accepted.
+    pub(crate) async fn send(&mut self, message: &[u8]) -> std::io::Result<()> {
         let mut frame = Vec::with_capacity(message.len() + 3);
         frame.push(0x0b);
-        frame.extend_from_slice(&message);
+        frame.extend_from_slice(message);
         frame.extend_from_slice(&[0x1c, b'\r']);
-        stream.write_all(&frame).await?;
-        answer.clear();
-        loop {
+        self.0.write_all(&frame).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(&[0x1c, b'\r']) {
             let mut chunk = [0; 2048];
-            let read = stream.read(&mut chunk).await?;
+            let read = self.0.read(&mut chunk).await?;
             if read == 0 {
                 return Err(std::io::Error::other("the peer closed the connection"));
             }
             answer.extend_from_slice(&chunk[..read]);
-            if answer.ends_with(&[0x1c, b'\r']) {
-                break;
-            }
         }
         let accepted = answer.windows(7).any(|part| part == b"MSA|AA|");
-        if !accepted {
-            return Err(std::io::Error::other("the peer did not accept a message"));
-        }
+        if accepted { Ok(()) } else { Err(std::io::Error::other("the peer did not accept a message")) }
     }
-    Ok(())
 }

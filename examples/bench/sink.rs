@@ -58,14 +58,22 @@ async fn count(State(sink): State<Arc<Sink>>) -> String {
 }
 
 async fn take(State(sink): State<Arc<Sink>>, headers: HeaderMap, body: Bytes) -> Response {
-    let gzip = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
-    let Ok(receipts) = receipts(&body, gzip) else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok(receipts) = receipts(&headers, &body) else { return StatusCode::BAD_REQUEST.into_response() };
     let keeper = sink.clone();
     if !matches!(tokio::task::spawn_blocking(move || keeper.keep(&body)).await, Ok(Ok(()))) {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     sink.count.fetch_add(receipts.results.len() as u64, Ordering::SeqCst);
-    let answer = serde_json::to_vec(&receipts).unwrap_or_default();
+    written(&receipts)
+}
+
+/// A receipt for each event of a batch, which is kept nowhere.
+pub(crate) fn answer(headers: &HeaderMap, body: &[u8]) -> Response {
+    receipts(headers, body).map_or_else(|_| StatusCode::BAD_REQUEST.into_response(), |receipts| written(&receipts))
+}
+
+fn written(receipts: &Receipts) -> Response {
+    let answer = serde_json::to_vec(receipts).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
 }
 
@@ -80,7 +88,8 @@ impl Sink {
     }
 }
 
-fn receipts(body: &[u8], gzip: bool) -> Result<Receipts, Failure> {
+fn receipts(headers: &HeaderMap, body: &[u8]) -> Result<Receipts, Failure> {
+    let gzip = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
     let mut plain = Vec::new();
     if gzip {
         flate2::read::GzDecoder::new(body).read_to_end(&mut plain)?;

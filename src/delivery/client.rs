@@ -211,10 +211,11 @@ impl Client {
 }
 
 /// Joins events to a batch: the bytes of each event are sent as they are.
-pub(super) fn join_events<'a>(events: impl IntoIterator<Item = &'a Bytes>) -> Bytes {
-    let mut body = BytesMut::new();
+pub(super) fn join_events(events: &[Bytes]) -> Bytes {
+    let bytes: usize = events.iter().map(|event| event.len() + 1).sum();
+    let mut body = BytesMut::with_capacity(bytes + 2);
     body.put_u8(b'[');
-    for (place, event) in events.into_iter().enumerate() {
+    for (place, event) in events.iter().enumerate() {
         if place > 0 {
             body.put_u8(b',');
         }

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use metrics::{counter, gauge, histogram};
 use reqwest::Method;
 use tokio::sync::watch;
@@ -77,6 +78,8 @@ pub(super) struct Sender {
     unsettled: Vec<Settlement>,
     /// Whether something may wait that must not.
     urgent: bool,
+    /// Whether the last claim was as large as it might be, so that there is probably more.
+    more: bool,
     status: Status,
     publish: watch::Sender<Status>,
     resets: Resets,
@@ -96,6 +99,7 @@ impl Sender {
             flights: HashMap::new(),
             unsettled: Vec::new(),
             urgent: true,
+            more: false,
             status,
             publish,
             resets,
@@ -106,10 +110,12 @@ impl Sender {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let (store, resets) = (self.store.clone(), self.resets.clone());
         while !stop.is_cancelled() {
+            // What waits ready leaves before the store is told of what has come back.
+            self.launch_ready();
             let wake = if self.flush().await { self.fill().await } else { Instant::now() + STORE_PAUSE };
             self.show();
             tokio::select! {
-                Some(done) = self.flying.join_next_with_id() => self.land(done).await,
+                Some(done) = self.flying.join_next_with_id() => self.land(done),
                 () = stop.cancelled() => break,
                 () = resets.notified() => self.breaker.reset(),
                 () = store.urgent_arrived() => self.urgent = true,
@@ -159,7 +165,31 @@ impl Sender {
                 self.breaker.begin_probe();
             }
         }
+        self.prefetch().await;
         idle
+    }
+
+    /// Sends batches that waited long enough, as far as there are places.
+    fn launch_ready(&mut self) {
+        let now = Instant::now();
+        while self.flights.len() < self.client.settings().parallel && self.breaker.permit(now) == Permit::Free {
+            match self.next_waiting(now) {
+                Some(batch) => self.launch(batch),
+                None => return,
+            }
+        }
+    }
+
+    /// Claims the next batch while others are on their way, where the last claim was a full one: so the line does not
+    /// wait for the disk. While upstream is in trouble the outbox is the place to wait.
+    async fn prefetch(&mut self) {
+        if !self.more || !self.waiting.is_empty() || self.breaker.permit(Instant::now()) != Permit::Free {
+            return;
+        }
+        // What can't be claimed now is asked for again when a place is free.
+        if let Err(error) = self.claim(false).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be used");
+        }
     }
 
     /// Sends what must not wait behind others, even where every other place is taken.
@@ -212,16 +242,23 @@ impl Sender {
         if !self.has_room() {
             return Ok(None);
         }
+        self.claim(probe).await?;
+        Ok(self.next_waiting(Instant::now()))
+    }
+
+    /// Claims a batch; it waits to be sent.
+    async fn claim(&mut self, probe: bool) -> Result<(), crate::store::Error> {
         let settings = self.client.settings();
         // Commas and brackets count as well.
         let bytes = settings.batch_max_bytes.saturating_sub(settings.batch_max_events + 2).max(1);
         let events = if probe { 1 } else { settings.batch_max_events };
+        let now = Instant::now();
         let entries = self.store.take(ClaimLimit { events, bytes }).await?;
-        if entries.is_empty() {
-            return Ok(None);
-        }
-        self.waiting.extend(arrange(entries, settings.batch_max_events, now));
-        Ok(self.next_waiting(now))
+        let largest = entries.iter().map(|entry| entry.body.len()).max().unwrap_or_default();
+        let taken: usize = entries.iter().map(|entry| entry.body.len()).sum();
+        self.more = entries.len() >= events || taken.saturating_add(largest) > bytes;
+        self.waiting.extend(arrange(entries, self.client.settings().batch_max_events, now));
+        Ok(())
     }
 
     /// Of the batches that waited long enough, the one that waited longest.
@@ -233,23 +270,28 @@ impl Sender {
 
     fn launch(&mut self, mut batch: Batch) {
         batch.attempts += 1;
-        let outgoing = Outgoing {
-            method: Method::POST,
-            path: "/v1/events".to_owned(),
-            media_type: BATCH_MEDIA_TYPE.to_owned(),
-            id: batch_id(batch.entries.iter().map(|entry| entry.event_id)).to_string(),
-            body: join_events(batch.entries.iter().map(|entry| &entry.body)),
-            compression: self.client.settings().compression,
-        };
-        tracing::debug!(batch = %outgoing.id, events = batch.entries.len(), attempt = batch.attempts, "sending");
+        let id = batch_id(batch.entries.iter().map(|entry| entry.event_id)).to_string();
+        tracing::debug!(batch = %id, events = batch.entries.len(), attempt = batch.attempts, "sending");
         let client = self.client.clone();
-        let task = self.flying.spawn(async move { client.send(outgoing).await.reply });
+        let events: Vec<Bytes> = batch.entries.iter().map(|entry| entry.body.clone()).collect();
+        let task = self.flying.spawn(async move {
+            let outgoing = Outgoing {
+                method: Method::POST,
+                path: "/v1/events".to_owned(),
+                media_type: BATCH_MEDIA_TYPE.to_owned(),
+                id,
+                body: join_events(&events),
+                compression: client.settings().compression,
+            };
+            drop(events);
+            client.send(outgoing).await.reply
+        });
         self.status.counts.requests += 1;
         self.flights.insert(task.id(), (batch, Instant::now()));
     }
 
     /// Takes a reply to what becomes of the batch.
-    async fn land(&mut self, done: Result<(Id, Reply), JoinError>) {
+    fn land(&mut self, done: Result<(Id, Reply), JoinError>) {
         let (id, reply) = match done {
             Ok(landed) => landed,
             // A panic in the HTTP client tells nothing about what upstream has seen.
@@ -285,7 +327,6 @@ impl Sender {
                 self.give_back(batch, &code, sent);
             }
         }
-        self.flush().await;
     }
 
     fn receipts(&mut self, batch: Batch, receipts: Vec<EventReceipt>) {
@@ -397,7 +438,8 @@ impl Sender {
     async fn drain(&mut self) {
         let deadline = Instant::now() + DRAIN;
         while let Ok(Some(done)) = timeout_at(deadline, self.flying.join_next_with_id()).await {
-            self.land(done).await;
+            self.land(done);
+            self.flush().await;
         }
         for batch in std::mem::take(&mut self.waiting) {
             let sent = batch.attempts > 0;
@@ -425,7 +467,6 @@ fn arrange(entries: Vec<Entry>, max: usize, now: Instant) -> Vec<Batch> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use uuid::Uuid;
 
     use super::*;

@@ -130,7 +130,27 @@ fn money<'a>(run: &mut Run<'a>, value: &str, scale: Option<Scale>) -> Option<Nod
     }
 }
 
-fn stamp<'a>(run: &mut Run<'a>, kind: &Kind, plan: &Alternative, literal: &Literal<'_>) -> Option<Node<'a>> {
+fn stamp<'a>(run: &mut Run<'a>, kind: &Kind, plan: &'a Alternative, literal: &Literal<'a>) -> Option<Node<'a>> {
+    let before = run.times.iter().position(|(of, ..)| std::ptr::eq(*of, plan));
+    let typed = matches!(literal.typed, Some(Value::Time(_)));
+    if let Some((_, text, read)) = before.map(|at| &run.times[at])
+        && !typed
+        && *text == literal.text
+    {
+        return Some(Node::Text(Cow::Owned(read.clone())));
+    }
+    let read = stamp_text(run, kind, plan, literal)?;
+    if !typed {
+        let known = (plan, literal.text.clone(), read.clone());
+        match before {
+            Some(at) => run.times[at] = known,
+            None => run.times.push(known),
+        }
+    }
+    Some(Node::Text(Cow::Owned(read)))
+}
+
+fn stamp_text(run: &mut Run<'_>, kind: &Kind, plan: &Alternative, literal: &Literal<'_>) -> Option<String> {
     let read = match literal.typed {
         Some(Value::Time(time)) => Some(Stamp::of(*time)),
         _ if plan.time.is_some() => date::read_apart(&text::fold(&literal.text), &plan.grammars),
@@ -147,10 +167,10 @@ fn stamp<'a>(run: &mut Run<'a>, kind: &Kind, plan: &Alternative, literal: &Liter
     let own = run.context.timezone;
     let zone = plan.zone.unwrap_or(own);
     if matches!(kind, Kind::Date) {
-        return Some(Node::Text(read.date_in(zone).to_string().into()));
+        return Some(read.date_in(zone).to_string());
     }
     match read.time_in(zone) {
-        Some(time) => Some(Node::Text(time.with_timezone(&own).to_rfc3339().into())),
+        Some(time) => Some(time.with_timezone(&own).to_rfc3339()),
         None => {
             run.find(&rules::UNREADABLE_VALUE, "the wall clock never showed this time", Some(&literal.text));
             None

@@ -115,6 +115,11 @@ impl SourcePath {
         SourcePath { text: name.into(), base: Base::Top, kind: Kind::Names(vec![name.to_owned()]) }
     }
 
+    /// Whether it leads out of the row, to the same value for all the rows of a list.
+    pub(super) fn is_outside(&self) -> bool {
+        !matches!(self.base, Base::Up(0))
+    }
+
     pub(super) fn find<'d>(&self, scope: &Scope<'_, 'd>) -> Found<'d> {
         let mut at = scope;
         match self.base {

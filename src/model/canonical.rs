@@ -24,7 +24,8 @@ pub fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     let mut writer = Writer {
         text: Vec::with_capacity(16 << 10),
         members: Vec::with_capacity(64),
-        sorted: Vec::with_capacity(1024),
+        moved: Vec::with_capacity(1024),
+        orders: Orders::default(),
     };
     value.serialize(&mut writer)?;
     Ok(writer.text)
@@ -36,35 +37,96 @@ struct Writer {
     /// The finished members of the objects that are open, the innermost last.
     members: Vec<Member>,
     /// Where members are put in order; kept, so that it is allocated once.
-    sorted: Vec<u8>,
+    moved: Vec<u8>,
+    /// The orders of objects that were written before.
+    orders: Orders,
 }
 
 /// A member and where it stands in the text: `"name":value,`.
 struct Member {
-    /// The name's first bytes, so that most names are told apart by comparing two numbers; `None` of a
-    /// name that is not ASCII.
-    prefix: Option<u128>,
     name: Cow<'static, str>,
     start: usize,
     end: usize,
 }
 
 impl Member {
-    fn new(name: Cow<'static, str>, start: usize, end: usize) -> Member {
-        let mut prefix = [0; 16];
-        let length = name.len().min(prefix.len());
-        prefix[..length].copy_from_slice(&name.as_bytes()[..length]);
-        Member { prefix: name.is_ascii().then(|| u128::from_be_bytes(prefix)), name, start, end }
+    fn length(&self) -> usize {
+        self.end - self.start
     }
+}
 
-    /// The order of names by their UTF-16 code units.
-    fn order(&self, other: &Member) -> Ordering {
-        match (self.prefix, other.prefix) {
-            (Some(one), Some(two)) if one != two => one.cmp(&two),
-            (Some(_), Some(_)) => self.name.cmp(&other.name),
-            _ => self.name.encode_utf16().cmp(other.name.encode_utf16()),
+/// The order of names by their UTF-16 code units.
+fn order(one: &str, other: &str) -> Ordering {
+    if one.is_ascii() && other.is_ascii() { one.cmp(other) } else { one.encode_utf16().cmp(other.encode_utf16()) }
+}
+
+/// The order in which objects with the same members stand, so that the hundreds of results of a report are not
+/// sorted one by one.
+#[derive(Default)]
+struct Orders {
+    known: Vec<Order>,
+    /// Which one is given up when there are too many.
+    oldest: usize,
+    /// The order of an object whose names were made for it.
+    single: Vec<usize>,
+}
+
+struct Order {
+    /// The members in the order of writing: names of a struct's fields, told apart by where they lie in memory.
+    /// Equal ones are the same text; the same text elsewhere is only sorted once more.
+    names: Vec<(*const u8, usize)>,
+    /// Their places in canonical order.
+    places: Vec<usize>,
+}
+
+/// More shapes than a report has.
+const ORDERS: usize = 32;
+
+impl Orders {
+    /// The places of the members in canonical order.
+    fn of(&mut self, members: &[Member]) -> &[usize] {
+        let key = |member: &Member| (member.name.as_ptr(), member.name.len());
+        // Only names that live for ever can be known by where they lie.
+        let lasting = members.iter().all(|member| matches!(member.name, Cow::Borrowed(_)));
+        if !lasting {
+            self.single = sorted(members);
+            return &self.single;
         }
+        let same = |known: &Order| known.names.iter().copied().eq(members.iter().map(key));
+        let at = self.known.iter().position(same).unwrap_or_else(|| {
+            let found = Order { names: members.iter().map(key).collect(), places: sorted(members) };
+            if self.known.len() < ORDERS {
+                self.known.push(found);
+                return self.known.len() - 1;
+            }
+            self.oldest = (self.oldest + 1) % ORDERS;
+            self.known[self.oldest] = found;
+            self.oldest
+        });
+        &self.known[at].places
     }
+}
+
+fn sorted(members: &[Member]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..members.len()).collect();
+    places.sort_by(|one, other| order(&members[*one].name, &members[*other].name));
+    places
+}
+
+/// How many bytes at the beginning stand in a JSON text as they are.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    // Eight bytes at a time: most texts hold nothing to escape.
+    let special = |word: u64| {
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        control | zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c))
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    let clean = 8 * words.iter().take_while(|word| special(u64::from_ne_bytes(**word)) == 0).count();
+    let escaped = |byte: &u8| matches!(byte, 0..=0x1f | b'"' | b'\\');
+    bytes[clean..].iter().position(escaped).map_or(bytes.len(), |at| clean + at)
 }
 
 fn inexact() -> Error {
@@ -80,8 +142,12 @@ impl Writer {
 
     fn escaped(&mut self, text: &str) {
         let mut rest = text.as_bytes();
-        while let Some(at) = rest.iter().position(|byte| matches!(byte, 0..=0x1f | b'"' | b'\\')) {
+        loop {
+            let at = plain(rest);
             self.text.extend_from_slice(&rest[..at]);
+            if at == rest.len() {
+                return;
+            }
             let short = match rest[at] {
                 b'"' => b'"',
                 b'\\' => b'\\',
@@ -101,7 +167,6 @@ impl Writer {
             self.text.extend_from_slice(&[b'\\', short]);
             rest = &rest[at + 1..];
         }
-        self.text.extend_from_slice(rest);
     }
 
     fn integer(&mut self, negative: bool, magnitude: u64) -> Result<(), Error> {
@@ -160,26 +225,46 @@ impl Object<'_> {
         self.writer.text.push(b':');
         value.serialize(&mut *self.writer)?;
         self.writer.text.push(b',');
-        self.writer.members.push(Member::new(name, start, self.writer.text.len()));
+        self.writer.members.push(Member { name, start, end: self.writer.text.len() });
         Ok(())
     }
 
     fn finish(self) {
-        let Writer { text, members, sorted } = self.writer;
-        let own = &mut members[self.first..];
-        if let Some(&Member { start, .. }) = own.first() {
-            if !own.is_sorted_by(|one, next| one.order(next).is_le()) {
-                own.sort_by(Member::order);
-                sorted.clear();
-                own.iter().for_each(|member| sorted.extend_from_slice(&text[member.start..member.end]));
-                text[start..].copy_from_slice(sorted);
-            }
+        let Writer { text, members, moved, orders } = self.writer;
+        let own = &members[self.first..];
+        if !own.is_empty() {
+            put_in_order(text, own, orders.of(own), moved);
             // The last member's comma.
             text.pop();
         }
         members.truncate(self.first);
         text.extend_from_slice(self.close.as_bytes());
     }
+}
+
+/// Moves members to their places. The longest one, which may be all the results of a report, is moved once within
+/// the text; the others are copied out and back.
+fn put_in_order(text: &mut [u8], own: &[Member], places: &[usize], moved: &mut Vec<u8>) {
+    if places.is_sorted() {
+        return;
+    }
+    let longest = own.iter().enumerate().max_by_key(|(_, member)| member.length()).map_or(0, |(at, _)| at);
+    moved.clear();
+    let mut at = own[0].start;
+    let mut target = at;
+    for place in places {
+        let member = &own[*place];
+        if *place == longest {
+            target = at;
+        } else {
+            moved.extend_from_slice(&text[member.start..member.end]);
+        }
+        at += member.length();
+    }
+    text.copy_within(own[longest].start..own[longest].end, target);
+    let (before, after) = moved.split_at(target - own[0].start);
+    text[own[0].start..target].copy_from_slice(before);
+    text[target + own[longest].length()..at].copy_from_slice(after);
 }
 
 /// An array that is being written.

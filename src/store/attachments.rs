@@ -124,7 +124,7 @@ pub(super) fn bind(tx: &Tx<'_>, event: i64, digests: &[Hash]) -> Result<(), Erro
         let sql = "INSERT INTO event_attachment (event_id, digest) VALUES (?1, ?2)";
         tx.run("note an event's file", sql, (event, digest))?;
     }
-    want(tx, event)
+    if digests.is_empty() { Ok(()) } else { want(tx, event) }
 }
 
 /// The files of an event that upstream lacks are to be sent, also those that it has refused.

@@ -12,7 +12,8 @@ const ZSTD: i64 = 1;
 
 /// Below this a frame's header eats what compression gains.
 const SMALLEST: usize = 128;
-const LEVEL: i32 = 3;
+/// Bodies are a few kilobytes: higher levels take longer and make them hardly smaller.
+const LEVEL: i32 = 1;
 
 /// Compressors and decompressors are large and costly to set up: a few are kept, whatever the number of threads.
 const KEPT: usize = 4;

@@ -371,8 +371,11 @@ fn apply(
     };
     match outcome {
         Prepared::Mapped(good) => {
+            let fresh = known.ledger.is_none();
             let (entity, fate) = apply_good(tx, stream, origin, record, good, known, archive)?;
-            codes::note(tx, stream.id, good.key.entity.as_str(), Some(entity), archive, &good.unknown)?;
+            if !fresh || !good.unknown.is_empty() {
+                codes::note(tx, stream.id, good.key.entity.as_str(), Some(entity), archive, &good.unknown)?;
+            }
             Ok((Some(entity), fate))
         }
         Prepared::Held(doubtful) => {

@@ -485,7 +485,7 @@ impl Store {
         &self,
         operation: &'static str,
         weight: usize,
-        work: impl FnOnce(&mut writer::Tx<'_>) -> Result<T, Error> + Send + 'static,
+        work: impl FnMut(&mut writer::Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let sender = self.inner.sender.as_ref().ok_or(Error::Closed)?;
         sender.run(operation, weight, work).await

@@ -1,10 +1,11 @@
 //! The one thread that writes, and the transaction that waiting jobs share.
 //!
 //! An fsync costs milliseconds on a hospital's disk, so one commit carries every job that waits.
-//! Each job runs inside a savepoint: one that fails takes only itself back. An answer is given
-//! after the COMMIT returned, never before (P1).
+//! One that fails takes only itself back. An answer is given after the COMMIT returned, never
+//! before (P1).
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -12,11 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, Params, Row};
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{Connection, Params, Row, ToSql};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::dictionary::Entries;
-use super::{Error, Options, StartPolicy, outbox, query, schema};
+use super::{Error, Options, StartPolicy, onboarding, outbox, query, schema};
 use crate::clock::Clock;
 use crate::model::{EntityType, SharedComposer};
 
@@ -68,13 +70,36 @@ impl Signal {
     }
 }
 
+/// What a sum counts: something of a stream, the outbox, or held items.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    Stream(i64),
+    Outbox,
+    Held,
+}
+
+impl ToSql for Scope {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Scope::Stream(id) => id.to_string().into(),
+            Scope::Outbox => "outbox".into(),
+            Scope::Held => "held".into(),
+        })
+    }
+}
+
 /// Changes of the sums in `counter`, collected so that a group writes each once.
 #[derive(Default)]
-pub(super) struct Tally(BTreeMap<(String, &'static str, String), i64>);
+pub(super) struct Tally(BTreeMap<(Scope, &'static str, Cow<'static, str>), i64>);
 
 impl Tally {
-    fn add(&mut self, scope: String, kind: &'static str, name: &str, n: i64) {
-        *self.0.entry((scope, kind, name.to_owned())).or_default() += n;
+    fn add(&mut self, scope: Scope, kind: &'static str, name: &str, n: i64) {
+        // Hundreds of times in a batch, so without a copy of the usual names.
+        const NAMES: [&str; 8] =
+            ["source", "queued", "claimed", "inflight", "waiting", "delivered", "unchanged", "held"];
+        let usual = NAMES.into_iter().find(|usual| *usual == name);
+        let name = usual.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed);
+        *self.0.entry((scope, kind, name)).or_default() += n;
     }
 
     fn merge(&mut self, other: Tally) {
@@ -92,7 +117,7 @@ impl Tally {
             )
             .map_err(failed())?;
         for ((scope, kind, name), n) in self.0.into_iter().filter(|(_, n)| *n != 0) {
-            statement.execute((scope, kind, name, n)).map_err(failed())?;
+            statement.execute((scope, kind, &*name, n)).map_err(failed())?;
         }
         Ok(())
     }
@@ -129,14 +154,27 @@ impl Progress {
 }
 
 /// What is named by text outside and by a row's id inside.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub(super) enum Name {
     Stream,
     Mapping,
 }
 
-/// Ids of rows that are never deleted, known from transactions that stand.
-type Names = HashMap<(Name, String), i64>;
+/// What stays true of rows that are never deleted, known from transactions that stand.
+#[derive(Default)]
+struct Known {
+    /// Ids by text: of streams, of mappings.
+    ids: [HashMap<String, i64>; 2],
+    /// Streams whose events wait for no judgement (any more).
+    delivering: HashSet<i64>,
+}
+
+impl Known {
+    fn extend(&mut self, other: Known) {
+        self.ids.iter_mut().zip(other.ids).for_each(|(own, other)| own.extend(other));
+        self.delivering.extend(other.delivering);
+    }
+}
 
 /// What the jobs of a group add up.
 #[derive(Default)]
@@ -144,7 +182,7 @@ struct Sums {
     tally: Tally,
     progress: BTreeMap<i64, Progress>,
     /// Learnt in this group.
-    names: Names,
+    known: Known,
 }
 
 impl Sums {
@@ -153,7 +191,7 @@ impl Sums {
         for (stream, progress) in job.progress {
             self.progress.entry(stream).or_default().merge(progress);
         }
-        self.names.extend(job.names);
+        self.known.extend(job.known);
     }
 }
 
@@ -170,11 +208,11 @@ pub(super) struct Tx<'a> {
     /// Upstream is told that a group that it has is another one now, or gone.
     pub(super) groups_changed: bool,
     sums: Sums,
-    known: [&'a Names; 2],
+    known: [&'a Known; 2],
 }
 
 impl<'a> Tx<'a> {
-    fn new(conn: &'a Connection, shared: &'a Shared, known: [&'a Names; 2]) -> Tx<'a> {
+    fn new(conn: &'a Connection, shared: &'a Shared, known: [&'a Known; 2]) -> Tx<'a> {
         Tx {
             conn,
             shared,
@@ -187,15 +225,30 @@ impl<'a> Tx<'a> {
         }
     }
 
+    fn all_known(&self) -> impl Iterator<Item = &Known> {
+        self.known.iter().copied().chain([&self.sums.known])
+    }
+
     /// The id of a row, where this transaction or one before has seen it.
     pub(super) fn known(&self, kind: Name, name: &str) -> Option<i64> {
-        let key = (kind, name.to_owned());
-        self.known.iter().copied().chain([&self.sums.names]).find_map(|names| names.get(&key)).copied()
+        self.all_known().find_map(|known| known.ids[kind as usize].get(name)).copied()
     }
 
     /// Remembers the id of a row; forgotten if this job is rolled back.
     pub(super) fn learn(&mut self, kind: Name, name: &str, id: i64) {
-        self.sums.names.insert((kind, name.to_owned()), id);
+        self.sums.known.ids[kind as usize].insert(name.to_owned(), id);
+    }
+
+    /// Whether a stream's events wait until its first sample is judged. Once it delivers it does so for good.
+    pub(super) fn waits(&mut self, stream: i64) -> Result<bool, Error> {
+        if self.all_known().any(|known| known.delivering.contains(&stream)) {
+            return Ok(false);
+        }
+        let waits = onboarding::waits(self.conn, stream)?;
+        if !waits {
+            self.sums.known.delivering.insert(stream);
+        }
+        Ok(waits)
     }
 
     /// Adds to a stream's row.
@@ -239,10 +292,10 @@ impl<'a> Tx<'a> {
 
     /// Moves a version of a record from one sum to another (P3); `None` on a side is "not counted".
     pub(super) fn count(&mut self, stream: i64, kind: &'static str, from: Option<&str>, to: Option<&str>) {
-        let scope = stream.to_string();
+        let scope = Scope::Stream(stream);
         for (name, n) in [(from, -1), (to, 1)] {
             if let Some(name) = name {
-                self.sums.tally.add(scope.clone(), kind, name, n);
+                self.sums.tally.add(scope, kind, name, n);
             }
         }
         let source = i64::from(to.is_some()) - i64::from(from.is_some());
@@ -252,14 +305,14 @@ impl<'a> Tx<'a> {
     /// Moves outbox entries from one state to another.
     pub(super) fn count_outbox(&mut self, from: Option<&str>, to: &str, n: i64) {
         if let Some(from) = from {
-            self.sums.tally.add("outbox".to_owned(), "", from, -n);
+            self.sums.tally.add(Scope::Outbox, "", from, -n);
         }
-        self.sums.tally.add("outbox".to_owned(), "", to, n);
+        self.sums.tally.add(Scope::Outbox, "", to, n);
     }
 
     /// Counts open held items.
     pub(super) fn count_held(&mut self, leg: &'static str, reason: &str, n: i64) {
-        self.sums.tally.add("held".to_owned(), leg, reason, n);
+        self.sums.tally.add(Scope::Held, leg, reason, n);
     }
 }
 
@@ -267,7 +320,7 @@ impl<'a> Tx<'a> {
 pub(super) trait Job: Send {
     /// About how many records it touches.
     fn weight(&self) -> usize;
-    /// Does the work.
+    /// Does the work; again from the beginning where it was undone.
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), Broken>;
     /// Replaces its result by a failure.
     fn fail(&mut self, error: Error);
@@ -286,19 +339,18 @@ pub(super) struct Broken {
 struct Task<T, F> {
     operation: &'static str,
     weight: usize,
-    work: Option<F>,
+    work: F,
     result: Result<T, Error>,
     reply: oneshot::Sender<Result<T, Error>>,
 }
 
-impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Result<T, Error> + Send> Job for Task<T, F> {
+impl<T: Send, F: FnMut(&mut Tx<'_>) -> Result<T, Error> + Send> Job for Task<T, F> {
     fn weight(&self) -> usize {
         self.weight
     }
 
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), Broken> {
-        let Some(work) = self.work.take() else { return Ok(()) };
-        self.result = work(tx);
+        self.result = (self.work)(tx);
         match &self.result {
             Ok(_) => Ok(()),
             Err(error) => Err(Broken { group: error.breaks_connection().then(|| error.again()) }),
@@ -334,10 +386,10 @@ impl Sender {
         &self,
         operation: &'static str,
         weight: usize,
-        work: impl FnOnce(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let task = Task { operation, weight, work: Some(work), result: Err(Error::RolledBack), reply };
+        let task = Task { operation, weight, work, result: Err(Error::RolledBack), reply };
         self.0.send(Message::Job(Box::new(task))).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
@@ -351,7 +403,7 @@ impl Sender {
 /// Starts the thread. It ends when told to, or when the last sender is gone.
 pub(super) fn start(conn: Connection, shared: Arc<Shared>, lock: File) -> Result<(Sender, JoinHandle<()>), Error> {
     let (sender, jobs) = mpsc::channel(QUEUE);
-    let mut writer = Writer { conn: Some(conn), shared, names: Names::new() };
+    let mut writer = Writer { conn: Some(conn), shared, known: Known::default() };
     let run = move || {
         writer.serve(jobs);
         // Only now may another agent open the store.
@@ -369,7 +421,7 @@ struct Writer {
     /// `None` after a failure: reopened for the next group.
     conn: Option<Connection>,
     shared: Arc<Shared>,
-    names: Names,
+    known: Known,
 }
 
 impl Writer {
@@ -418,7 +470,7 @@ impl Writer {
 
     /// Runs a group; `Ok(true)` where an entry may have become due. After an error the connection is not used again.
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<bool, ()> {
-        let Writer { conn, shared, names } = self;
+        let Writer { conn, shared, known } = self;
         let conn = match conn {
             Some(conn) => conn,
             None => match schema::open_writer(&shared.path) {
@@ -430,7 +482,7 @@ impl Writer {
             },
         };
         let mut done = Vec::with_capacity(group.len());
-        let outcome = run_group(conn, shared, names, group, &mut done);
+        let outcome = run_group(conn, shared, known, group, &mut done);
         outcome.map_err(|error| {
             if !conn.is_autocommit() {
                 let _ = conn.execute_batch("ROLLBACK");
@@ -445,31 +497,77 @@ impl Writer {
     }
 }
 
-/// `done` gets one entry per job that ran: true where it failed by itself.
+/// Runs and commits a group; `done` gets one entry per job that ran: true where it failed by itself.
+///
+/// Nearly always no job fails, so they share the transaction without savepoints, for which SQLite would copy each page
+/// that a job changes. Where one fails all is undone and done again, each job in a savepoint of its own.
 fn run_group(
     conn: &Connection,
     shared: &Shared,
-    names: &mut Names,
+    known: &mut Known,
     group: &mut [Box<dyn Job>],
     done: &mut Vec<bool>,
 ) -> Result<bool, Error> {
-    let step = |sql: &str| {
-        let mut statement = conn.prepare_cached(sql).map_err(Error::sqlite("commit"))?;
-        statement.execute(()).map_err(Error::sqlite("commit"))
+    step(conn, "BEGIN IMMEDIATE")?;
+    let ran = match run_jobs(conn, shared, known, group, done, false)? {
+        Some(ran) => ran,
+        None => {
+            done.clear();
+            if !conn.is_autocommit() {
+                step(conn, "ROLLBACK")?;
+            }
+            step(conn, "BEGIN IMMEDIATE")?;
+            run_jobs(conn, shared, known, group, done, true)?.ok_or(Error::RolledBack)?
+        }
     };
-    step("BEGIN IMMEDIATE")?;
-    let mut sums = Sums::default();
-    let mut wake = false;
+    let Ran { sums, wake } = ran;
+    sums.tally.write(conn)?;
+    for (stream, progress) in sums.progress {
+        progress.write(conn, stream)?;
+    }
+    step(conn, "COMMIT")?;
+    known.extend(sums.known);
+    Ok(wake)
+}
+
+fn step(conn: &Connection, sql: &str) -> Result<(), Error> {
+    let mut statement = conn.prepare_cached(sql).map_err(Error::sqlite("commit"))?;
+    statement.execute(()).map_err(Error::sqlite("commit"))?;
+    Ok(())
+}
+
+/// What the jobs of a group leave to be written.
+#[derive(Default)]
+struct Ran {
+    sums: Sums,
+    wake: bool,
+}
+
+/// Runs jobs in the open transaction. With savepoints, one that fails is taken back alone; without, `None` says that
+/// one has failed and that nothing of the transaction may stand.
+fn run_jobs(
+    conn: &Connection,
+    shared: &Shared,
+    known: &Known,
+    group: &mut [Box<dyn Job>],
+    done: &mut Vec<bool>,
+    savepoints: bool,
+) -> Result<Option<Ran>, Error> {
+    let mut ran = Ran::default();
     for job in group.iter_mut() {
-        step("SAVEPOINT job")?;
-        let mut tx = Tx::new(conn, shared, [&*names, &sums.names]);
+        if savepoints {
+            step(conn, "SAVEPOINT job")?;
+        }
+        let mut tx = Tx::new(conn, shared, [known, &ran.sums.known]);
         let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut tx)));
         let group_lost = match outcome {
             Ok(Ok(())) => {
-                wake |= tx.wake;
-                let job_sums = tx.sums;
-                sums.merge(job_sums);
-                step("RELEASE job")?;
+                let (wake, sums) = (tx.wake, tx.sums);
+                ran.wake |= wake;
+                ran.sums.merge(sums);
+                if savepoints {
+                    step(conn, "RELEASE job")?;
+                }
                 done.push(false);
                 continue;
             }
@@ -483,27 +581,24 @@ fn run_group(
         if let Some(error) = group_lost {
             return Err(error);
         }
+        if !savepoints {
+            return Ok(None);
+        }
         // SQLite rolls the whole transaction back on some failures; then nothing is left to go on with.
         if conn.is_autocommit() {
             return Err(Error::RolledBack);
         }
-        step("ROLLBACK TO job")?;
-        step("RELEASE job")?;
+        step(conn, "ROLLBACK TO job")?;
+        step(conn, "RELEASE job")?;
     }
-    sums.tally.write(conn)?;
-    for (stream, progress) in sums.progress {
-        progress.write(conn, stream)?;
-    }
-    step("COMMIT")?;
-    names.extend(sums.names);
-    Ok(wake)
+    Ok(Some(ran))
 }
 
 /// Puts back what a crash left claimed. Called once, before the thread starts.
 pub(super) fn recover(conn: &Connection, shared: &Shared) -> Result<(), Error> {
     let step = |sql: &str| conn.execute_batch(sql).map_err(Error::sqlite("recover the outbox"));
     step("BEGIN IMMEDIATE")?;
-    let none = Names::new();
+    let none = Known::default();
     let mut tx = Tx::new(conn, shared, [&none, &none]);
     outbox::unclaim(&mut tx, i64::MAX)?;
     tx.sums.tally.write(conn)?;

@@ -1,6 +1,8 @@
 //! Lists: which rows there are, which are kept, and that all of them are counted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::take::plain;
@@ -9,7 +11,7 @@ use crate::mapping::node::{self, Node};
 use crate::mapping::plan::*;
 use crate::mapping::readers::text;
 use crate::mapping::rules;
-use crate::mapping::source::{Found, Row, Scope};
+use crate::mapping::source::{Found, Row, Scope, SourcePath};
 use crate::model::entity::Excluded;
 
 /// Why a row of attachments is none.
@@ -25,7 +27,8 @@ impl<'a> Run<'a> {
         };
         let rows = if plan.pivot.is_empty() { rows } else { columns(plan, rows) };
         let rows = self.kept(plan, rows, scope);
-        let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
+        // By how they begin: the first of the nodes, and the others.
+        let mut places: HashMap<u64, (usize, Vec<usize>)> = HashMap::new();
         let mut nodes: Vec<Node<'a>> = Vec::with_capacity(rows.len());
         let groups = if plan.group_by.is_empty() {
             rows.into_iter().map(|row| (row, None)).collect()
@@ -47,12 +50,17 @@ impl<'a> Run<'a> {
             }
             if plan.leaf {
                 self.manifest.rows_read += 1;
-                let alike = places.entry(beginning(&node)).or_default();
-                if alike.iter().any(|at| nodes[*at] == node) {
-                    self.manifest.duplicates += 1;
-                    continue;
+                match places.entry(beginning(&node)) {
+                    Entry::Vacant(place) => _ = place.insert((nodes.len(), Vec::new())),
+                    Entry::Occupied(mut place) => {
+                        let (first, others) = place.get_mut();
+                        if std::iter::once(&*first).chain(&*others).any(|at| nodes[*at] == node) {
+                            self.manifest.duplicates += 1;
+                            continue;
+                        }
+                        others.push(nodes.len());
+                    }
                 }
-                alike.push(nodes.len());
                 self.manifest.mapped += 1;
             }
             nodes.push(node);
@@ -117,21 +125,33 @@ impl<'a> Run<'a> {
         rows: Vec<Row<'a>>,
         scope: &Scope<'_, 'a>,
     ) -> Vec<(Row<'a>, Option<Vec<Row<'a>>>)> {
-        let mut groups: Vec<(Vec<String>, Vec<Row<'a>>)> = Vec::new();
+        if let Some(first) = rows.first().copied()
+            && plan.group_by.iter().all(SourcePath::is_outside)
+        {
+            // Told of all of them alike: one group. A name that is missing is told here as well.
+            let inner = Scope { row: first, up: Some(scope), rows: None };
+            for path in &plan.group_by {
+                self.first(std::slice::from_ref(path), false, &inner);
+            }
+            return vec![(first, Some(rows))];
+        }
+        let mut groups: Vec<(Row<'a>, Option<Vec<Row<'a>>>)> = Vec::new();
+        let mut places: HashMap<Vec<Cow<'a, str>>, usize> = HashMap::new();
         for row in rows {
             let inner = Scope { row, up: Some(scope), rows: None };
-            let key: Vec<String> = plan
+            let key: Vec<Cow<'a, str>> = plan
                 .group_by
                 .iter()
                 .map(|path| self.first(std::slice::from_ref(path), false, &inner))
-                .map(|literal| literal.map_or_else(String::new, |literal| literal.text.into_owned()))
+                .map(|literal| literal.map_or(Cow::Borrowed(""), |literal| literal.text))
                 .collect();
-            match groups.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, rows)) => rows.push(row),
-                None => groups.push((key, vec![row])),
+            let place = *places.entry(key).or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some((_, rows)) => rows.get_or_insert_default().push(row),
+                None => groups.push((row, Some(vec![row]))),
             }
         }
-        groups.into_iter().map(|(_, rows)| (rows[0], Some(rows))).collect()
+        groups
     }
 
     /// What the rows of a group say about the group must be the same in each.
@@ -145,7 +165,7 @@ impl<'a> Run<'a> {
                 Source::From(paths) => Some(paths),
                 _ => None,
             });
-            for path in sources.flatten() {
+            for path in sources.flatten().filter(|path| !path.is_outside()) {
                 let value = |row: &Row<'a>| match path.find(&Scope { row: *row, up: Some(scope), rows: None }) {
                     Found::Value(value) => plain(value),
                     _ => None,

@@ -149,6 +149,8 @@ pub(super) struct Run<'a> {
     files: Vec<File>,
     /// The name under which the last value was found.
     pub(super) found: &'a str,
+    /// The last time that each line read, and what it was: the rows of a list often say the same one.
+    pub(super) times: Vec<(&'a Alternative, Cow<'a, str>, String)>,
     trace: Trace,
 }
 
@@ -180,6 +182,7 @@ impl<'a> Run<'a> {
             more_files: Vec::new(),
             files: Vec::new(),
             found: "",
+            times: Vec::new(),
             trace,
         }
     }

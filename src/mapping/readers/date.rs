@@ -1,6 +1,6 @@
 //! Dates and times by given grammars and zones.
 
-use chrono::format::{Item, Parsed, StrftimeItems, parse};
+use chrono::format::{Item, Numeric, Pad, Parsed, StrftimeItems, parse};
 use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use connector_api::SourceTime;
@@ -99,7 +99,7 @@ pub fn read(text: &str, grammars: &[Grammar]) -> Option<Stamp> {
         return plain(text);
     }
     grammars.iter().find_map(|grammar| match grammar {
-        Grammar::Pattern(format) => pattern(text, format),
+        Grammar::Pattern(format) => padded(text, format).or_else(|| pattern(text, format)),
         Grammar::EpochMillis => epoch(DateTime::<Utc>::from_timestamp_millis(text.parse().ok()?)?),
         Grammar::EpochSeconds => epoch(DateTime::<Utc>::from_timestamp(text.parse().ok()?, 0)?),
     })
@@ -123,6 +123,42 @@ pub fn read_apart(text: &str, grammars: &[Grammar]) -> Option<Stamp> {
 
 fn epoch(time: DateTime<Utc>) -> Option<Stamp> {
     Some(of_offset(time.fixed_offset()))
+}
+
+/// What [`pattern`] reads where every number has all its digits and all else stands there as in the pattern, which is
+/// how nearly all dates are written; `None` for all others.
+fn padded(text: &str, items: &[Item<'static>]) -> Option<Stamp> {
+    let mut scan = Scan(text.as_bytes());
+    let [mut year, mut month, mut day, mut hour, mut minute, mut second] = [None; 6];
+    for item in items {
+        let (place, digits) = match item {
+            Item::Numeric(Numeric::Year, Pad::Zero) => (&mut year, 4),
+            Item::Numeric(Numeric::Month, Pad::Zero) => (&mut month, 2),
+            Item::Numeric(Numeric::Day, Pad::Zero) => (&mut day, 2),
+            Item::Numeric(Numeric::Hour, Pad::Zero) => (&mut hour, 2),
+            Item::Numeric(Numeric::Minute, Pad::Zero) => (&mut minute, 2),
+            Item::Numeric(Numeric::Second, Pad::Zero) => (&mut second, 2),
+            Item::Literal(literal) | Item::Space(literal) => {
+                scan.0 = scan.0.strip_prefix(literal.as_bytes())?;
+                continue;
+            }
+            Item::OwnedLiteral(literal) | Item::OwnedSpace(literal) => {
+                scan.0 = scan.0.strip_prefix(literal.as_bytes())?;
+                continue;
+            }
+            _ => return None,
+        };
+        if place.replace(scan.number(digits, digits)?).is_some() {
+            return None;
+        }
+    }
+    let date = NaiveDate::from_ymd_opt(i32::try_from(year?).ok()?, month?, day?)?;
+    let time = match (hour, minute, second) {
+        (None, None, None) => None,
+        (Some(hour), Some(minute), second) => Some(NaiveTime::from_hms_opt(hour, minute, second.unwrap_or(0))?),
+        _ => return None,
+    };
+    scan.0.is_empty().then_some(Stamp { date, time, offset: None })
 }
 
 /// As much as the pattern says: a point in time, a time of day without a zone, or a day.

@@ -33,13 +33,13 @@ pub fn read(text: &str) -> Reading {
     if text.is_empty() {
         return Reading::Absent(None);
     }
-    if let Some(reason) = absence(text) {
-        return Reading::Absent(Some(reason));
-    }
     if Decimal::accepts(text) {
         // `+1` is a place on a scale in one laboratory and a number in another.
         let doubtful = text.len() == 2 && text.starts_with('+');
         return if doubtful { Reading::Text } else { Reading::Numeric(text.to_owned()) };
+    }
+    if let Some(reason) = absence(text) {
+        return Reading::Absent(Some(reason));
     }
     if let Some((comparator, rest)) = comparator(text) {
         return if Decimal::accepts(rest) { Reading::Comparator(comparator, rest.to_owned()) } else { Reading::Text };

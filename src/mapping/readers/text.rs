@@ -17,13 +17,35 @@ pub fn trim(text: &str) -> &str {
 /// The text as it is stored: trimmed at the ends, NFC.
 pub fn store(text: &str) -> Cow<'_, str> {
     let text = trim(text);
-    if text.is_ascii() || is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
+    let usual = || text.chars().all(|c| is_usual(c) || matches!(c, '\u{3001}'..='\u{3011}') || narrow(c).is_some());
+    if text.is_ascii() || usual() || is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
 }
 
 /// The text as it is compared (full-width forms folded by NFKC); never stored.
 pub fn fold(text: &str) -> Cow<'_, str> {
     let text = trim(text);
-    if text.is_ascii() || is_nfkc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfkc().collect()) }
+    if text.is_ascii() || text.chars().all(is_usual) {
+        return Cow::Borrowed(text);
+    }
+    // `3.90～6.10`, `（-）`: what is common needs no tables.
+    if let Some(folded) = text.chars().map(|c| if is_usual(c) { Some(c) } else { narrow(c) }).collect() {
+        return Cow::Owned(folded);
+    }
+    if is_nfkc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfkc().collect()) }
+}
+
+/// A character that every normal form leaves as it is, whatever stands beside it out of the same ranges.
+fn is_usual(c: char) -> bool {
+    c.is_ascii() || matches!(c, '\u{4e00}'..='\u{9fff}')
+}
+
+/// The ASCII character of a full-width one.
+fn narrow(c: char) -> Option<char> {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0),
+        '\u{3000}' => Some(' '),
+        _ => None,
+    }
 }
 
 /// True where the text has lost characters for ever: U+FFFD was stored.

@@ -317,6 +317,12 @@ pub(super) fn settle(entity: &mut Entity, findings: &mut Findings<'_>) {
 
 /// The index of each element whose key an earlier element has.
 pub(super) fn repeated<'a, K: Eq + std::hash::Hash + 'a>(keys: impl Iterator<Item = K>) -> Vec<usize> {
-    let mut seen = std::collections::HashSet::new();
-    keys.enumerate().filter_map(|(at, key)| (!seen.insert(key)).then_some(at)).collect()
+    /// So few are told apart faster by comparing each with each.
+    const FEW: usize = 12;
+    let keys: Vec<K> = keys.collect();
+    if keys.len() <= FEW {
+        return (0..keys.len()).filter(|at| keys[..*at].contains(&keys[*at])).collect();
+    }
+    let mut seen = std::collections::HashSet::with_capacity(keys.len());
+    keys.iter().enumerate().filter_map(|(at, key)| (!seen.insert(key)).then_some(at)).collect()
 }

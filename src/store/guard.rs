@@ -171,7 +171,7 @@ fn hold(
     let findings = serde_json::to_string(&findings).map_err(|_| Error::Unreadable("a finding"))?;
     let held = match open {
         Some(held) => {
-            tx.run("update a held change set", "UPDATE held SET findings = ?2 WHERE id = ?1", (held, &findings))?;
+            tx.run("update a held change set", "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1", (held, &findings))?;
             held
         }
         None => held::open(
@@ -250,7 +250,7 @@ pub(super) fn holds(
 
 fn findings_of(tx: &Tx<'_>, held: i64) -> Result<Vec<Finding>, Error> {
     let text: Option<String> =
-        tx.one("read a held item", "SELECT findings FROM held WHERE id = ?1", (held,), |row| row.get(0))?;
+        tx.one("read a held item", "SELECT opened('held.findings', id, findings) FROM held WHERE id = ?1", (held,), |row| row.get(0))?;
     serde_json::from_str(&text.unwrap_or_default()).map_err(|_| Error::Unreadable("a finding"))
 }
 
@@ -342,9 +342,10 @@ pub(super) fn doubt_groups(
     }
     let mut groups = Vec::with_capacity(named.len());
     for code in named {
-        let sql = "SELECT c.codec, c.size, c.body FROM search s JOIN entity e ON e.id = s.entity_id
+        let sql = "SELECT c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+                   FROM search s JOIN entity e ON e.id = s.entity_id
                    JOIN part p ON p.entity_id = e.id JOIN content c ON c.id = p.content_id
-                   WHERE s.word = ?1 AND e.type = 'exam_item_group' AND p.absent IS NULL LIMIT 1";
+                   WHERE s.word = same('search.word', ?1) AND e.type = 'exam_item_group' AND p.absent IS NULL LIMIT 1";
         let found = tx.one("look into the dictionary", sql, (&code,), |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
         })?;
@@ -421,7 +422,7 @@ pub(super) fn reconsider(tx: &mut Tx<'_>) -> Result<(), Error> {
         let Ok(whole) = ledger::compose(tx, &key, entity)? else { continue };
         let Some(known) = ledger::find(tx, &key)? else { continue };
         if let Some((doubt, waits)) = doubt_groups(tx, &key, &known, &whole)? {
-            let sql = "UPDATE held SET findings = ?2 WHERE id = ?1";
+            let sql = "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1";
             tx.run("update a held item", sql, (held, &doubt.findings))?;
             wait(tx, held, &waits)?;
             continue;

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, Params, Row};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::vault::Vault;
 use super::{Error, Options, StartPolicy, outbox, query, schema};
 use crate::clock::Clock;
 use crate::model::SharedComposer;
@@ -27,6 +28,8 @@ const GROUP_WEIGHT: usize = 1000;
 /// What the writer and every handle know.
 pub(super) struct Shared {
     pub(super) path: PathBuf,
+    /// The keys that the store was opened with.
+    pub(super) vault: Arc<Vault>,
     pub(super) options: Options,
     pub(super) composer: SharedComposer,
     pub(super) clock: Clock,
@@ -415,7 +418,7 @@ impl Writer {
         let Writer { conn, shared, names } = self;
         let conn = match conn {
             Some(conn) => conn,
-            None => match schema::open_writer(&shared.path) {
+            None => match schema::reopen_writer(&shared.path, &shared.vault) {
                 Ok(opened) => conn.insert(opened),
                 Err(error) => {
                     group.iter_mut().for_each(|job| job.fail(error.again()));

@@ -11,6 +11,7 @@
 //! ```
 
 mod attachments;
+mod backup;
 mod canary;
 mod codec;
 mod codes;
@@ -30,6 +31,7 @@ mod schema;
 mod snapshot;
 mod types;
 mod vault;
+mod verify;
 mod view;
 mod writer;
 
@@ -51,6 +53,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use backup::{Copied, backup, restore};
 pub use canary::CanaryDay;
 pub use codes::Codes;
 pub use error::Error;
@@ -59,6 +62,7 @@ pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
 pub use types::*;
 pub use vault::{rewrap, rewrite};
+pub use verify::{Fault, Verified};
 pub use view::*;
 
 /// Readers that may run at the same time, beside those that intake and delivery need; and how many are kept.

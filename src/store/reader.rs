@@ -33,11 +33,15 @@ impl Reader {
     /// Like [`open`](Reader::open), with the keys of the configuration: [`Error::NoKey`] and [`Error::WrongKey`] where
     /// the store needs another one.
     pub fn open_with(dir: &Path, keys: Option<&KeyRing>) -> Result<Reader, Error> {
-        let path = schema::file(dir);
-        let conn = schema::open_reader(&path)?;
+        Reader::open_at(&schema::file(dir), keys)
+    }
+
+    /// Opens a store's file, wherever it lies and whatever its name: a backup.
+    pub fn open_at(path: &Path, keys: Option<&KeyRing>) -> Result<Reader, Error> {
+        let conn = schema::open_reader(path)?;
         let vault = vault::load(&conn, keys)?;
         vault::register(&conn, &vault)?;
-        Ok(Reader { conn, path })
+        Ok(Reader { conn, path: path.to_owned() })
     }
 
     /// Opens the file with the keys that its agent has opened.

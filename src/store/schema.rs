@@ -141,7 +141,7 @@ fn pragma(conn: &Connection, name: &str) -> Result<i64, Error> {
 }
 
 /// Refuses a layout that a newer program made.
-fn known(found: i64) -> Result<(), Error> {
+pub(super) fn known(found: i64) -> Result<(), Error> {
     let known = MIGRATIONS.len() as i64;
     if found > known { Err(Error::Newer { found, known }) } else { Ok(()) }
 }

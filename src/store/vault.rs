@@ -263,6 +263,11 @@ fn wrapped(conn: &Connection) -> Result<Vec<(u32, Vec<u8>, String)>, Error> {
     rows.collect::<rusqlite::Result<_>>().map_err(failed())
 }
 
+/// Whether a store is encrypted, all of it.
+pub(super) fn is_sealed(conn: &Connection) -> Result<bool, Error> {
+    Ok(!wrapped(conn)?.is_empty() && !reseal::is_pending(conn)?)
+}
+
 /// Opens the store's keys. [`Error::NoKey`] and [`Error::WrongKey`] where they can't be; changes nothing.
 pub(super) fn load(conn: &Connection, keys: Option<&KeyRing>) -> Result<Arc<Vault>, Error> {
     let wrapped = wrapped(conn)?;

@@ -69,10 +69,12 @@ pub(super) fn finish(conn: &mut Connection, vault: &Vault, told: &mut dyn FnMut(
     let scrub: bool = conn.query_row("SELECT scrub FROM vault_work", (), |row| row.get(0)).map_err(failed())?;
     if scrub {
         // Pages that were freed before, and remnants in others, hold plain text still.
-        if let Err(error) = conn.execute_batch("VACUUM") {
+        // Its copy goes through a file, not through memory: it is as large as the store, and encrypted by now.
+        let vacuum = conn.execute_batch("PRAGMA temp_store = FILE; VACUUM; PRAGMA temp_store = MEMORY");
+        if let Err(error) = vacuum {
             // What is stored is sealed, and an agent that does not start is worse: tried again at the next start.
             tracing::warn!(%error, "the store's file can't be rewritten: plain text may be left in its free pages");
-            return conn.execute_batch("PRAGMA secure_delete = OFF").map_err(failed());
+            return conn.execute_batch("PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY").map_err(failed());
         }
     }
     let transaction = conn.transaction().map_err(failed())?;

@@ -211,19 +211,19 @@ impl Reader {
     }
 
     fn bodies(&self, verified: &mut Verified, told: Told<'_>) -> Result<(), Error> {
-        let sql = "SELECT id, digest, codec, size, opened_body(codec, 'archive', id, body), id FROM archive
+        let sql = "SELECT id, digest, codec, size, opened_body(codec, 'archive', id, body) FROM archive
                    WHERE id > ?1 ORDER BY id LIMIT ?2";
         verified.records = self.hashes(verified, ("record", "archive"), sql, told)?;
-        let sql = "SELECT e.id, e.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body), e.id
+        let sql = "SELECT e.id, e.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
                    FROM event e JOIN content c ON c.id = e.content_id WHERE e.id > ?1 ORDER BY e.id LIMIT ?2";
         verified.contents = self.hashes(verified, ("content", "event"), sql, told)?;
         // Whole entities at a time: a page must not end between two parts of one.
-        let sql = "SELECT p.entity_id, p.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body), p.entity_id
+        let sql = "SELECT p.entity_id, p.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
                    FROM part p JOIN content c ON c.id = p.content_id WHERE p.entity_id > ?1 AND p.entity_id <=
                      (SELECT max(n) FROM (SELECT entity_id AS n FROM part WHERE entity_id > ?1 ORDER BY n LIMIT ?2))
                    ORDER BY p.entity_id";
         verified.contents += self.hashes(verified, ("content", "part of entity"), sql, told)?;
-        let sql = "SELECT rowid, digest, codec, size, opened_body(codec, 'attachment', digest, body), rowid
+        let sql = "SELECT rowid, digest, codec, size, opened_body(codec, 'attachment', digest, body)
                    FROM attachment WHERE rowid > ?1 AND body IS NOT NULL ORDER BY rowid LIMIT ?2";
         verified.files = self.hashes(verified, ("attachment", "attachment"), sql, told)?;
         Ok(())
@@ -240,18 +240,23 @@ impl Reader {
         let (mut after, mut done, mut agree) = (i64::MIN, 0, 0);
         loop {
             told(check, done);
+            // One body in memory at a time: some are large.
             let page = self.all("verify bodies", sql, (after, PAGE), |row| {
-                let packed = (row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, row.get::<_, Vec<u8>>(4)?);
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?, packed, row.get::<_, i64>(5)?))
+                let digest: Hash = row.get(1)?;
+                let fault = match unpack(row.get(2)?, row.get(3)?, row.get(4)?) {
+                    Ok(body) if Hash::from(Sha256::digest(&body)) == digest => None,
+                    Ok(_) => Some("its bytes are not those of its digest"),
+                    Err(_) => Some("its bytes can't be read"),
+                };
+                Ok((row.get::<_, i64>(0)?, fault))
             })?;
-            let Some((.., last)) = page.last() else { return Ok(agree) };
+            let Some((last, _)) = page.last() else { return Ok(agree) };
             after = *last;
             done += page.len() as u64;
-            for (id, digest, (codec, size, body), _) in page {
-                match unpack(codec, size, body) {
-                    Ok(body) if Hash::from(Sha256::digest(&body)) == digest => agree += 1,
-                    Ok(_) => verified.add(check, format!("{table} {id}"), "its bytes are not those of its digest"),
-                    Err(_) => verified.add(check, format!("{table} {id}"), "its bytes can't be read"),
+            for (id, fault) in page {
+                match fault {
+                    None => agree += 1,
+                    Some(message) => verified.add(check, format!("{table} {id}"), message),
                 }
             }
         }

@@ -10,5 +10,6 @@ mod custody;
 mod files;
 mod intake;
 mod privacy;
+mod sealed;
 mod support;
 mod whole;

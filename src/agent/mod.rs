@@ -49,6 +49,9 @@ pub enum StartError {
         #[source]
         cause: std::io::Error,
     },
+    /// The key of the store can't be read.
+    #[error("open the store")]
+    Key(#[source] crate::config::KeyError),
     /// The store can't be opened.
     #[error("open the store")]
     Store(#[source] store::Error),
@@ -139,7 +142,9 @@ impl Agent {
             lane: config.agent.lane.clone(),
         };
         let composer = Arc::new(sources::site(&config));
-        let store = Store::open(&data_dir, options, composer, clock.clone()).map_err(StartError::Store)?;
+        let keys = config.store.keys(&config.base_dir).map_err(StartError::Key)?;
+        let store = Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref())
+            .map_err(StartError::Store)?;
         store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
         let listener = TcpListener::bind(config.admin.listen)
             .await

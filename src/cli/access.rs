@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use connector_api::chain;
+use connector_api::seal::KeyRing;
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -68,6 +69,8 @@ pub(super) enum Error {
     NoConfig,
     #[error("{path:?} does not tell the data folder: {cause}")]
     NoDataDir { path: PathBuf, cause: String },
+    #[error("{path:?} does not tell the key of the store: {cause}")]
+    NoKeys { path: PathBuf, cause: String },
     #[error("no agent runs, and this can't be done without the configuration: name it with -c FILE, not --data-dir")]
     ConfigNeeded,
     #[error("{0:?} holds no store: has an agent run with this data folder?")]
@@ -87,11 +90,16 @@ impl Error {
     pub(super) fn tell(&self, terminal: &Terminal) -> Exit {
         terminal.note(&format!("error: {self}"));
         match self {
-            Error::NoConfig | Error::ConfigNeeded | Error::NoDataDir { .. } | Error::BadConfig(_) => Exit::Usage,
+            Error::NoConfig
+            | Error::ConfigNeeded
+            | Error::NoDataDir { .. }
+            | Error::NoKeys { .. }
+            | Error::BadConfig(_) => Exit::Usage,
             Error::NoStore(_) | Error::Agent(client::Error::Unreachable(_)) => Exit::Unreachable,
             Error::Agent(client::Error::Refused(_)) | Error::Codes(_) => Exit::NotFine,
             Error::Store(error) => match error {
                 store::Error::NotFound { .. } | store::Error::Superseded | store::Error::Refused(_) => Exit::NotFine,
+                store::Error::NoKey | store::Error::WrongKey { .. } => Exit::Usage,
                 _ => Exit::Unreachable,
             },
         }
@@ -117,7 +125,7 @@ impl Which {
 
     /// The data folder. Only this one key of the configuration is read: the state of an agent must
     /// be seen even while its configuration is broken.
-    fn data_dir(&self) -> Result<PathBuf, Error> {
+    pub(super) fn data_dir(&self) -> Result<PathBuf, Error> {
         if let Some(folder) = &self.data_dir {
             return Ok(folder.clone());
         }
@@ -126,6 +134,26 @@ impl Which {
             let causes: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
             Error::NoDataDir { path, cause: causes.join("; ") }
         })
+    }
+
+    /// The keys of the store; none without a configuration, and where it names none.
+    pub(super) fn keys(&self) -> Result<Option<KeyRing>, Error> {
+        if self.data_dir.is_some() {
+            return Ok(None);
+        }
+        let path = self.config()?;
+        config::store_keys(&path).map_err(|problems| {
+            let causes: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            Error::NoKeys { path, cause: causes.join("; ") }
+        })
+    }
+
+    /// Like [`keys`](Which::keys); none as well where no configuration is at hand: what is not encrypted needs none.
+    pub(super) fn keys_if_any(&self) -> Result<Option<KeyRing>, Error> {
+        match self.keys() {
+            Err(Error::NoConfig) => Ok(None),
+            keys => keys,
+        }
     }
 
     /// The running agent, or its store.
@@ -139,7 +167,7 @@ impl Which {
         if !folder.join("hisync.db").exists() {
             return Err(Error::NoStore(folder));
         }
-        Ok(Access::Store(Reader::open(&folder)?))
+        Ok(Access::Store(Reader::open_with(&folder, self.keys()?.as_ref())?))
     }
 
     /// What reads the records of each stream, where a configuration says so. None is needed to look at what
@@ -166,8 +194,9 @@ impl Which {
             agent_version: agent::VERSION.to_owned(),
             lane: config.agent.lane.clone(),
         };
-        let store =
-            Store::open(&config.agent.data_dir, options, Arc::new(agent::sources::site(&config)), Clock::system())?;
+        let keys = self.keys()?;
+        let composer = Arc::new(agent::sources::site(&config));
+        let store = Store::open_with(&config.agent.data_dir, options, composer, Clock::system(), keys.as_ref())?;
         let again = intake::Again::new(store.clone(), agent::sources::decoders(&config));
         Ok((store, again))
     }

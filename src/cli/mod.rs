@@ -28,8 +28,10 @@ mod preview;
 mod run;
 pub mod sandbox;
 mod schema;
+mod secret;
 mod signals;
 mod status;
+mod store;
 mod table;
 mod terminal;
 
@@ -121,6 +123,8 @@ enum Command {
     Codes(codes::Args),
     Outbox(outbox::Args),
     Explain(explain::Args),
+    Store(store::Args),
+    Secret(secret::Args),
     Connectors(connectors::Args),
     Schema(schema::Args),
     #[command(after_help = "Examples:
@@ -152,6 +156,8 @@ impl Command {
             | Command::Codes(_)
             | Command::Outbox(_)
             | Command::Explain(_)
+            | Command::Store(_)
+            | Command::Secret(_)
             | Command::Connectors(_)
             | Command::Schema(_)
             | Command::Openapi(_)
@@ -180,6 +186,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
+        Command::Store(args) => store::run(args, &terminal).await.into(),
+        Command::Secret(args) => secret::run(&args, &terminal).into(),
         Command::Connectors(args) => connectors::run(&args, &terminal).into(),
         Command::Schema(args) => schema::run(&args, &terminal).into(),
         Command::Openapi(args) => openapi::run(args).await,

@@ -12,7 +12,7 @@ use super::{Exit, Terminal};
 use crate::agent::{Agent, StartError, VERSION};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::diagnose;
+use crate::{diagnose, store};
 
 /// Runs the agent: reads the sources on schedule, listens, delivers upstream, serves the status page.
 ///
@@ -23,7 +23,8 @@ use crate::diagnose;
   hisync run -c /etc/hisync/hisync.toml
   hisync run -c hisync.toml --log-format json    for a log collector
 
-Exit codes: 0 stopped as asked; 2 the configuration has problems; 3 the store or an address can't be opened.")]
+Exit codes: 0 stopped as asked; 2 the configuration has problems, or
+its key is not the store's; 3 the store or an address can't be opened.")]
 pub(super) struct Args {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", env = "HISYNC_CONFIG")]
@@ -58,7 +59,9 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
             Err(error) => {
                 terminal.note(&format!("error: {}", chain(&error)));
                 return match error {
-                    StartError::Delivery(_) => Exit::Usage,
+                    StartError::Delivery(_)
+                    | StartError::Key(_)
+                    | StartError::Store(store::Error::NoKey | store::Error::WrongKey { .. }) => Exit::Usage,
                     _ => Exit::Unreachable,
                 };
             }

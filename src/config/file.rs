@@ -10,7 +10,7 @@ use crate::model::EntityType;
 use crate::model::guard::Guards;
 use crate::ops::canary::CanaryPolicy;
 use crate::store::{SnapshotPolicy, StartPolicy};
-use connector_api::Mode;
+use connector_api::{Mode, Secret};
 
 /// Who and where this agent is.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -38,6 +38,24 @@ pub(crate) struct AgentTable {
     pub(crate) shutdown_grace: Lasting,
     /// A routing label that every event carries, e.g. for a staging upstream.
     pub(crate) lane: Option<Id>,
+}
+
+/// How the store keeps what it holds.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreTable {
+    /// Encrypts what the store holds of people: what was read and sent, keys, search words, findings, files.
+    pub(crate) encryption: Option<EncryptionTable>,
+}
+
+/// Encryption of the store. Without this table nothing is encrypted; a store that is not encrypted yet is when the
+/// agent starts with it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EncryptionTable {
+    /// The key: 32 random bytes in base64 or hex, as `hisync secret new-key` writes them. Several on lines of their own
+    /// while the key is being changed, the newest first. Without it nobody can read the store: keep a copy elsewhere.
+    pub(crate) key: Secret,
 }
 
 /// A configured source system.

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use connector_api::{Mode, SourceId, StreamId};
+use connector_api::{Mode, Secret, SourceId, StreamId};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::disk::{Disk, why};
-use super::file::{self, AgentTable, SourceTable, StreamTable};
+use super::file::{self, AgentTable, SourceTable, StoreTable, StreamTable};
 use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
-use super::{Agent, Config, Expect, Look, SourceConfig, StreamConfig, Sweep};
+use super::{Agent, Config, Expect, Look, SourceConfig, StoreConfig, StreamConfig, Sweep};
 use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
 use crate::model::EntityType;
@@ -22,7 +22,7 @@ use crate::store::SnapshotPolicy;
 use crate::{delivery, ops};
 
 /// The keys at the top of the file.
-const TOP: [&str; 5] = ["include", "agent", "upstream", "admin", "sources"];
+const TOP: [&str; 6] = ["include", "agent", "store", "upstream", "admin", "sources"];
 /// The keys of a stream's table that every connector's streams have.
 pub(super) const STREAM_KEYS: [&str; 12] = [
     "id",
@@ -80,6 +80,24 @@ pub(super) fn data_dir(path: &Path) -> Result<PathBuf, Vec<Problem>> {
         },
     }?;
     Ok(path.parent().unwrap_or(Path::new("/")).join(folder))
+}
+
+/// The key of the store alone, and the folder that it is read relative to.
+pub(super) fn store_key(path: &Path) -> Result<(Option<Secret>, PathBuf), Vec<Problem>> {
+    let unknown = |message: String| vec![Problem::new(path, None, "unreadable-file", message)];
+    let path = std::path::absolute(path).map_err(|cause| unknown(format!("can't find its folder: {cause}")))?;
+    let mut problems = Vec::new();
+    let root = tree::read(&path, &Disk::default(), &mut problems);
+    let base_dir = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let Some(node) = root.get("store").and_then(|store| store.get("encryption")) else {
+        // The file that can't be read may be the one that names it.
+        return if problems.is_empty() { Ok((None, base_dir)) } else { Err(problems) };
+    };
+    let key = node.get("key").map(|key| serde_json::from_value(key.to_json()));
+    match key {
+        Some(Ok(secret)) => Ok((Some(secret), base_dir)),
+        _ => Err(vec![node.at.problem("wrong-type", "store.encryption.key says not where the key is")]),
+    }
 }
 
 /// One source, its mappings and the tables beside `sources` left aside.
@@ -184,6 +202,10 @@ impl Loader {
             Some(node) => self.admin(node),
             None => Some(ops::Settings::default()),
         };
+        let store = match root.get("store") {
+            Some(node) => self.store(node),
+            None => Some(StoreConfig::default()),
+        };
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
         self.found.problems.append(&mut self.mapping_problems);
         let whole = root.get("sources").is_some_and(|list| list.items().len() == sources.len());
@@ -191,9 +213,10 @@ impl Loader {
             // Nothing that was written may be left out: a source that was refused says why.
             self.report(root.at.problem("incomplete", "a source could not be read, and nothing says why"));
         }
-        match (agent, upstream, admin) {
-            (Some(agent), Some(upstream), Some(admin)) if self.found.problems.is_empty() => Ok(Config {
+        match (agent, upstream, admin, store) {
+            (Some(agent), Some(upstream), Some(admin), Some(store)) if self.found.problems.is_empty() => Ok(Config {
                 agent: self.agent(agent),
+                store,
                 upstream,
                 admin,
                 sources,
@@ -234,6 +257,14 @@ impl Loader {
             self.report(node.locate(key).problem("admin-settings", message));
         }
         Some(settings)
+    }
+
+    fn store(&mut self, node: &Node) -> Option<StoreConfig> {
+        let before = self.found.secrets.len();
+        let table = self.typed::<StoreTable>(node)?;
+        let key = table.encryption.map(|encryption| encryption.key);
+        let place = self.found.secrets[before..].iter().find(|place| Some(&place.secret) == key.as_ref());
+        Some(StoreConfig { key: place.cloned() })
     }
 
     /// Checks a node against the schema of a type and reads it; problems are reported.

@@ -19,7 +19,10 @@ use std::time::Duration;
 
 use chrono::NaiveTime;
 use chrono_tz::Tz;
-use connector_api::{Connector, Mode, SettingsProblem, SourceId, SourceSpec, StreamId, StreamSpec};
+use connector_api::seal::{KeyRing, SealError};
+use connector_api::{
+    Connector, Mode, Secret, SecretError, SettingsProblem, SourceId, SourceSpec, StreamId, StreamSpec,
+};
 
 use crate::diagnose::Problem;
 use crate::mapping::Mapping;
@@ -37,6 +40,8 @@ pub use schema::SecretUse;
 pub struct Config {
     /// The `[agent]` table.
     pub agent: Agent,
+    /// The `[store]` table.
+    pub store: StoreConfig,
     /// The `[upstream]` table.
     pub upstream: delivery::Settings,
     /// The `[admin]` table.
@@ -68,6 +73,35 @@ pub struct Agent {
     pub shutdown_grace: Duration,
     /// A routing label that every event carries.
     pub lane: Option<String>,
+}
+
+/// The `[store]` table.
+#[derive(Clone, Debug, Default)]
+pub struct StoreConfig {
+    /// Where the key is that the store is encrypted under; `None` where it is not.
+    key: Option<SecretUse>,
+}
+
+impl StoreConfig {
+    /// Reads the keys that the store is encrypted under.
+    pub fn keys(&self, base_dir: &Path) -> Result<Option<KeyRing>, KeyError> {
+        self.key.as_ref().map(|place| read_keys(&place.secret, base_dir)).transpose()
+    }
+}
+
+/// Why the keys of the store can't be used. Never contains any of them.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// They can't be read.
+    #[error("read the key of the store (store.encryption.key)")]
+    Unreadable(#[source] SecretError),
+    /// What was read is none.
+    #[error("read the key of the store (store.encryption.key)")]
+    NoKey(#[source] SealError),
+}
+
+fn read_keys(secret: &Secret, base_dir: &Path) -> Result<KeyRing, KeyError> {
+    KeyRing::parse(secret.read(base_dir).map_err(KeyError::Unreadable)?.expose()).map_err(KeyError::NoKey)
 }
 
 /// One `[[sources]]` table.
@@ -182,10 +216,23 @@ pub fn data_dir(path: &Path) -> Result<PathBuf, Vec<Problem>> {
     load::data_dir(path)
 }
 
+/// The keys of the store that a configuration file or one that it includes names; `None` where the store is not to be
+/// encrypted. Nothing else is looked at, as with [`data_dir`].
+pub fn store_keys(path: &Path) -> Result<Option<KeyRing>, Vec<Problem>> {
+    let (secret, base_dir) = load::store_key(path)?;
+    let keys = secret.map(|secret| read_keys(&secret, &base_dir)).transpose();
+    keys.map_err(|error| vec![Problem::new(path, None, "unreadable-secret", connector_api::chain(&error))])
+}
+
 /// The secrets that can't be read now: variables that are not set, files that are missing. Nothing of
 /// a secret's content is in the problems.
 pub fn unreadable_secrets(config: &Config) -> Vec<Problem> {
-    config.secrets.iter().filter_map(|place| place.unreadable(&config.base_dir)).collect()
+    let mut problems: Vec<Problem> =
+        config.secrets.iter().filter_map(|place| place.unreadable(&config.base_dir)).collect();
+    if let (Some(place), Err(KeyError::NoKey(error))) = (&config.store.key, config.store.keys(&config.base_dir)) {
+        problems.push(place.problem("bad-key", error.to_string()));
+    }
+    problems
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::file::{AgentTable, SourceTable, StreamTable};
+use super::file::{AgentTable, SourceTable, StoreTable, StreamTable};
 use crate::registry::{Kind, schema_of};
 use crate::{delivery, ops};
 
@@ -130,7 +130,7 @@ fn meaning_of(root: &Json, property: &Json) -> String {
 
 fn kind_of(root: &Json, property: &Json) -> String {
     if is_secret(property) {
-        return "secret: { file = … }, { env = … } or { credential = … }".to_owned();
+        return "secret: { file = … }, { env = … }, { credential = … } or { sealed = … }".to_owned();
     }
     let schema = resolve(root, property);
     let words = |form: &Json| match (form.get("const"), form.get("enum").and_then(Json::as_array)) {
@@ -204,15 +204,17 @@ pub fn markdown(kinds: &[Kind]) -> String {
          JSON Schema for editors.\n\n\
          - Paths are relative to the folder of the configuration file.\n\
          - `include = [\"lab.toml\"]` at the top adds other files (each relative to the file that names it). Their\n  \
-           `[[sources]]` are appended; the tables `[agent]`, `[upstream]` and `[admin]` may be given once.\n\
+           `[[sources]]` are appended; the tables `[agent]`, `[store]`, `[upstream]` and `[admin]` may be given once.\n\
          - A key that is not listed here is an error.\n\
-         - Secrets never stand in the file: `{ file = \"/run/secrets/peis\" }` names a file,\n  \
-           `{ env = \"PEIS_PASSWORD\" }` an environment variable, `{ credential = \"peis\" }` a systemd credential.\n\
+         - Secrets never stand in the file in clear text: `{ file = \"/run/secrets/peis\" }` names a file,\n  \
+           `{ env = \"PEIS_PASSWORD\" }` an environment variable, `{ credential = \"peis\" }` a systemd credential;\n  \
+           `{ sealed = \"v1.…\" }` is one that `hisync secret seal` has encrypted ([security](security.md#secrets)).\n\
          - Schedules are cron with seconds, `second minute hour day month weekday`, in the hospital's time zone.\n  \
            Weekdays are names, or numbers of which 1 is Sunday.\n",
     );
     let common = [
         ("agent", schema_of::<AgentTable>()),
+        ("store", schema_of::<StoreTable>()),
         ("upstream", schema_of::<delivery::Settings>()),
         ("admin", schema_of::<ops::Settings>()),
         ("sources", schema_of::<SourceTable>()),
@@ -278,6 +280,7 @@ fn markdown_table(table: &Table, out: &mut String) {
 pub fn json_schema(kinds: &[Kind]) -> Json {
     let mut defs = Map::new();
     let agent = embed(schema_of::<AgentTable>(), "agent", &mut defs);
+    let store = embed(schema_of::<StoreTable>(), "store", &mut defs);
     let upstream = embed(schema_of::<delivery::Settings>(), "upstream", &mut defs);
     let admin = embed(schema_of::<ops::Settings>(), "admin", &mut defs);
     let mut source = embed(schema_of::<SourceTable>(), "source", &mut defs);
@@ -314,6 +317,7 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
                 "items": { "type": "string" },
             },
             "agent": agent,
+            "store": store,
             "upstream": upstream,
             "admin": admin,
             "sources": { "description": "The source systems.", "type": "array", "items": source, "minItems": 1 },

@@ -23,6 +23,16 @@ pub struct SecretUse {
 }
 
 impl SecretUse {
+    /// A problem at the place of the reference.
+    pub(super) fn problem(&self, code: &'static str, message: String) -> Problem {
+        self.at.problem(code, message)
+    }
+
+    /// The file that refers to it, and the byte at which the reference begins.
+    pub fn place(&self) -> (&Path, Option<usize>) {
+        (&self.at.file, self.at.span.as_ref().map(|span| span.start))
+    }
+
     /// The problem at the place of the reference where the secret can't be read now.
     pub fn unreadable(&self, base_dir: &Path) -> Option<Problem> {
         let error = self.secret.read(base_dir).err()?;
@@ -316,9 +326,9 @@ impl<'a> Walker<'a> {
 
     fn secret(&mut self, node: &Node, schema: &'a Json) {
         if node.text().is_some() {
-            let hint = "say where the secret is: { file = \"…\" }, { env = \"…\" } or { credential = \"…\" }\n\
-                        to keep it sealed on disk, encrypt it with `systemd-creds encrypt`, load it with\n\
-                        LoadCredentialEncrypted= and name it as { credential = \"…\" }";
+            let hint = "say where the secret is: { file = \"…\" }, { env = \"…\" } or { credential = \"…\" };\n\
+                        or seal it: `hisync secret seal` asks for it and prints { sealed = \"…\" }, which may\n\
+                        stand here; its key stays outside of the configuration (`hisync secret new-key`)";
             let message = "a secret must not stand in the configuration in clear text";
             return self.report(node.at.problem(LITERAL_SECRET, message).hint(hint));
         }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::codec::{Packed, pack, unpack};
 use super::prepare::Hash;
 use super::writer::Tx;
-use super::{Error, held, outbox, query};
+use super::{Error, held, ledger, outbox, query};
 use crate::model::File;
 
 /// The reason code of a file that two people's reports name.
@@ -51,12 +51,14 @@ pub(super) fn keep(tx: &Tx<'_>, entity: i64, stream: i64, files: &[Prepared]) ->
         // What was given up is there again: it may be asked for.
         tx.run(
             "store a file",
-            "INSERT INTO attachment (digest, media_type, codec, size, body, stored_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO attachment (digest, media_type, codec, size, body, stored_at) 
+               VALUES (?1, ?2, seal_codec(?3), ?4, seal_body('attachment', ?1, ?5), ?6)
              ON CONFLICT DO UPDATE SET codec = excluded.codec, body = excluded.body WHERE body IS NULL",
             (file.digest, &file.media_type, codec, size, bytes, tx.now),
         )?;
         // Who was released once is not asked about again.
-        let sql = "INSERT OR IGNORE INTO attachment_use (entity_id, stream_id, digest, owner) VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR IGNORE INTO attachment_use (entity_id, stream_id, digest, owner)
+                   VALUES (?1, ?2, ?3, same('attachment_use.owner', ?4))";
         tx.run("store a part's file", sql, (entity, stream, file.digest, file.owner))?;
         let sql = "SELECT 1 FROM attachment_use mine JOIN attachment_use other ON other.digest = mine.digest
                    WHERE mine.entity_id = ?1 AND mine.stream_id = ?2 AND mine.digest = ?3
@@ -88,7 +90,7 @@ pub(super) fn named(tx: &Tx<'_>, entity: i64, content: i64) -> Result<Vec<Hash>,
     if tx.one("look for an entity's files", sql, (entity,), |_| Ok(()))?.is_none() {
         return Ok(Vec::new());
     }
-    let sql = "SELECT codec, size, body FROM content WHERE id = ?1";
+    let sql = ledger::CONTENT;
     let data = tx.one("read data", sql, (content,), |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
     })?;
@@ -171,7 +173,8 @@ impl Due {
 
 /// The file whose attempt is due longest.
 pub(super) fn due(conn: &rusqlite::Connection, now: i64) -> Result<Option<Due>, Error> {
-    let sql = "SELECT digest, media_type, attempts, codec, size, body FROM attachment WHERE due_at <= ?1
+    let sql = "SELECT digest, media_type, attempts, codec, size, opened_body(codec, 'attachment', digest, body)
+               FROM attachment WHERE due_at <= ?1
                ORDER BY due_at LIMIT 1";
     query::one(conn, "read a file", sql, (now,), |row| {
         Ok(Due {

@@ -52,7 +52,8 @@ impl Reader {
         let operation = "count daily figures";
         let sql = "SELECT archive_id FROM canary_cursor";
         let from: i64 = self.one(operation, sql, (), |row| row.get(0))?.unwrap_or(0);
-        let sql = "SELECT a.id, a.stream_id, a.received_at, d.type, d.fate, c.codec, c.size, c.body, h.findings
+        let sql = "SELECT a.id, a.stream_id, a.received_at, d.type, d.fate, c.codec, c.size,
+                     opened_body(c.codec, 'content', c.id, c.body), opened('held.findings', h.id, h.findings)
                    FROM (SELECT id, stream_id, received_at FROM archive WHERE id > ?1 ORDER BY id LIMIT ?2) a
                    JOIN disposition d ON d.archive_id = a.id LEFT JOIN event e ON e.id = d.event_id
                    LEFT JOIN content c ON c.id = e.content_id LEFT JOIN held h ON h.id = d.held_id ORDER BY a.id";

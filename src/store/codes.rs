@@ -87,7 +87,7 @@ pub(super) fn note(
         let id: Option<i64> = tx.one(
             "note an unknown code",
             "INSERT INTO unknown_code (stream_id, type, path, value, first_seen_at, last_seen_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+             VALUES (?1, ?2, ?3, same('unknown_code.value', ?4), ?5, ?5)
              ON CONFLICT DO UPDATE SET last_seen_at = excluded.last_seen_at RETURNING id",
             (stream, kind, &code.path, &code.value, tx.now),
             |row| row.get(0),

@@ -69,6 +69,24 @@ pub enum Error {
     /// There is no store in the folder.
     #[error("there is no store in this folder")]
     Missing,
+    /// What the store holds is sealed, and no key was given.
+    #[error(
+        "the store is encrypted, and no key is configured: name its key as [store] encryption = {{ key = … }}, \
+         and the configuration with -c FILE"
+    )]
+    NoKey,
+    /// What the store holds is sealed under other keys than those given.
+    #[error(
+        "the store is encrypted under another key than the configured one (its fingerprint is {given}): put the key \
+         that it was last opened with back, on a line of its own below the new one where the key is being changed"
+    )]
+    WrongKey {
+        /// The fingerprint of the newest key given.
+        given: String,
+    },
+    /// Sealing failed.
+    #[error("seal what the store holds")]
+    Seal(#[source] connector_api::seal::SealError),
     /// The file belongs to another program.
     #[error("the file is not a hisync store")]
     Foreign,

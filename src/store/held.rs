@@ -102,7 +102,8 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
         let same =
             tx.one("look for a held item", sql, of, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         if let Some((id, reason)) = same {
-            let sql = "UPDATE held SET reason = ?2, findings = ?3, mapping_id = ?4, until = ?5 WHERE id = ?1";
+            let sql = "UPDATE held SET reason = ?2, findings = seal('held.findings', id, ?3), mapping_id = ?4,
+                         until = ?5 WHERE id = ?1";
             tx.run("update a held item", sql, (id, new.reason, new.findings, new.mapping, new.until))?;
             tx.count_held(new.leg.as_str(), &reason, -1);
             tx.count_held(new.leg.as_str(), new.reason, 1);
@@ -112,8 +113,10 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
     tx.count_held(new.leg.as_str(), new.reason, 1);
     tx.insert(
         "open a held item",
-        "INSERT INTO held (leg, stream_id, archive_id, event_id, type, entity_id, digest, mapping_id, reason, findings,
-           state, opened_at, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'open', ?11, ?12)",
+        "INSERT INTO held (id, leg, stream_id, archive_id, event_id, type, entity_id, digest, mapping_id, reason,
+           findings, state, opened_at, until)
+         SELECT n, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, seal('held.findings', n, ?10), 'open', ?11, ?12
+         FROM (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'held'), 0) + 1 AS n)",
         (
             new.leg.as_str(),
             new.stream,
@@ -136,7 +139,7 @@ pub(super) fn doubt_otherwise(tx: &mut Tx<'_>, id: i64, reason: &str, findings: 
     let sql = "SELECT leg, reason FROM held WHERE id = ?1 AND state = 'open'";
     let before = tx.one("read a held item", sql, (id,), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     let Some((leg, before)) = before else { return Ok(()) };
-    let sql = "UPDATE held SET reason = ?2, findings = ?3 WHERE id = ?1";
+    let sql = "UPDATE held SET reason = ?2, findings = seal('held.findings', id, ?3) WHERE id = ?1";
     tx.run("update a held item", sql, (id, reason, findings))?;
     let leg = Leg::parse(&leg).as_str();
     tx.count_held(leg, &before, -1);
@@ -146,7 +149,8 @@ pub(super) fn doubt_otherwise(tx: &mut Tx<'_>, id: i64, reason: &str, findings: 
 
 /// Closes an item; does nothing where it is closed already.
 pub(super) fn close(tx: &mut Tx<'_>, id: i64, state: &str, who: &str, note: &str) -> Result<bool, Error> {
-    let sql = "UPDATE held SET state = ?2, closed_at = ?3, closed_by = ?4, note = ?5 WHERE id = ?1 AND state = 'open'
+    let sql = "UPDATE held SET state = ?2, closed_at = ?3, closed_by = ?4, note = seal('held.note', id, ?5)
+               WHERE id = ?1 AND state = 'open'
                RETURNING leg, reason, until IS NOT NULL";
     let closed = tx.all("close a held item", sql, (id, state, tx.now, who, note), |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?))
@@ -250,7 +254,8 @@ pub(super) fn open_of_archive(tx: &Tx<'_>, archive: i64) -> Result<Vec<i64>, Err
 
 /// Writes down what a person did.
 pub(super) fn audit(tx: &Tx<'_>, who: &str, act: &str, subject: &str, detail: &str) -> Result<(), Error> {
-    let sql = "INSERT INTO audit (at, who, act, subject, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT INTO audit (at, who, act, subject, detail)
+               VALUES (?1, ?2, ?3, ?4, seal('audit.detail', ?1, ?5))";
     tx.run("write the audit log", sql, (tx.now, who, act, subject, detail))?;
     Ok(())
 }

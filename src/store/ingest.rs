@@ -100,7 +100,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, batch: &Batch) -> Result<Committed, Error>
     let moved = batch.advance.as_ref().map(|(_, to)| to.as_deref());
     tx.run(
         "move the watermark",
-        "UPDATE stream SET scan = max(scan, ?2), watermark = iif(?3, ?4, watermark),
+        "UPDATE stream SET scan = max(scan, ?2), watermark = iif(?3, seal('stream.watermark', id, ?4), watermark),
            watermark_at = iif(?3, ?5, watermark_at) WHERE id = ?1",
         (stream.id, stream.scan, moved.is_some(), moved.flatten(), tx.now),
     )?;
@@ -114,7 +114,7 @@ fn open_stream<'a>(tx: &mut Tx<'_>, batch: &'a Batch) -> Result<Stream<'a>, Erro
     {
         return Ok(Stream { id, name: &batch.stream, source: &batch.source, scan: 0, decision: None });
     }
-    let sql = "SELECT id, scan, watermark FROM stream WHERE name = ?1";
+    let sql = "SELECT id, scan, opened('stream.watermark', id, watermark) FROM stream WHERE name = ?1";
     let found = tx.one("read the stream", sql, (&batch.stream,), |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<String>>(2)?))
     })?;
@@ -193,8 +193,11 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
     }
     let archive_id = tx.insert(
         "archive a record",
-        "INSERT INTO archive (stream_id, received_at, source_ref, resend_key, format, charset, digest, codec, size,
-           body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO archive (id, stream_id, received_at, source_ref, resend_key, format, charset, digest, codec, size,
+           body)
+         SELECT n, ?1, ?2, seal('archive.source_ref', n, ?3), same('archive.resend_key', ?4), ?5, ?6, ?7,
+           seal_codec(?8), ?9, seal_body('archive', n, ?10)
+         FROM (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'archive'), 0) + 1 AS n)",
         (
             stream.id,
             tx.now,
@@ -257,7 +260,7 @@ fn resent(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record) -> Result<Option<(i
     tx.one(
         "look for a resent record",
         "SELECT a.id, s.id FROM archive a JOIN stream s ON s.id = a.stream_id
-         WHERE a.resend_key = ?1 AND a.digest = ?2 AND s.source = ?3 LIMIT 1",
+         WHERE a.resend_key = same('archive.resend_key', ?1) AND a.digest = ?2 AND s.source = ?3 LIMIT 1",
         (key, record.digest, stream.source),
         |row| Ok((row.get(0)?, row.get(1)?)),
     )

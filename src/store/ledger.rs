@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::codec::{Packed, pack, unpack};
 use super::prepare::{Doubtful, Good, Hash, Prepared, UNROUTED};
+use super::vault::DAMAGED;
 use super::writer::Tx;
 use super::{Error, UNREADABLE_EVENT, attachments, outbox};
 use crate::model::event::Withdrawal;
@@ -52,7 +53,7 @@ pub(super) struct Whole {
 pub(super) fn find(tx: &Tx<'_>, key: &EntityKey) -> Result<Option<Ledger>, Error> {
     tx.one(
         "read the ledger",
-        "SELECT id, state, sequence, hash FROM entity WHERE type = ?1 AND key = ?2",
+        "SELECT id, state, sequence, hash FROM entity WHERE type = ?1 AND key = same('entity.key', ?2)",
         (key.entity.as_str(), &key.key),
         |row| {
             Ok(Ledger {
@@ -68,7 +69,7 @@ pub(super) fn find(tx: &Tx<'_>, key: &EntityKey) -> Result<Option<Ledger>, Error
 
 /// Adds an entity that [`find`] did not find.
 pub(super) fn create(tx: &Tx<'_>, key: &EntityKey) -> Result<Ledger, Error> {
-    let sql = "INSERT INTO entity (type, key) VALUES (?1, ?2)";
+    let sql = "INSERT INTO entity (type, key) VALUES (?1, same('entity.key', ?2))";
     let id = tx.insert("add to the ledger", sql, (key.entity.as_str(), &key.key))?;
     Ok(Ledger { id, present: false, sequence: Sequence::default(), hash: None, fresh: true })
 }
@@ -76,14 +77,16 @@ pub(super) fn create(tx: &Tx<'_>, key: &EntityKey) -> Result<Ledger, Error> {
 /// Lets a person find the entity (or the held item, where there is no entity) by these words.
 pub(super) fn index(tx: &Tx<'_>, words: &[String], entity: i64, held: i64) -> Result<(), Error> {
     for word in words {
-        let sql = "INSERT OR IGNORE INTO search (word, entity_id, held_id) VALUES (?1, ?2, ?3)";
+        let sql = "INSERT OR IGNORE INTO search (word, entity_id, held_id) VALUES (same('search.word', ?1), ?2, ?3)";
         tx.run("index search words", sql, (word, entity, held))?;
     }
     Ok(())
 }
 
 pub(super) fn store_content(tx: &Tx<'_>, data: &Packed) -> Result<i64, Error> {
-    let sql = "INSERT INTO content (codec, size, body) VALUES (?1, ?2, ?3)";
+    let sql = "INSERT INTO content (id, codec, size, body)
+               SELECT n, seal_codec(?1), ?2, seal_body('content', n, ?3)
+               FROM (SELECT coalesce(max(id), 0) + 1 AS n FROM content)";
     tx.insert("store data", sql, (data.codec, data.size, &data.bytes))
 }
 
@@ -99,7 +102,8 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
     let mut statement = tx
         .conn
         .prepare_cached(
-            "SELECT s.name, p.absent, p.hash, p.content_id, c.codec, c.size, c.body, p.assembly FROM part p
+            "SELECT s.name, p.absent, p.hash, p.content_id, c.codec, c.size,
+               opened_body(c.codec, 'content', c.id, c.body), p.assembly FROM part p
              JOIN stream s ON s.id = p.stream_id JOIN content c ON c.id = p.content_id
              WHERE p.entity_id = ?1 ORDER BY s.name",
         )
@@ -143,8 +147,8 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
 }
 
 /// The data of an entity's newest event.
-pub(super) const NEWEST: &str = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
-    WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
+pub(super) const NEWEST: &str = "SELECT c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+    FROM event e JOIN content c ON c.id = e.content_id WHERE e.id = (SELECT max(id) FROM outbox WHERE entity_id = ?1)";
 
 /// Why the entity's next version may not follow its newest event by itself.
 pub(super) fn doubt_change(
@@ -180,7 +184,8 @@ fn unreadable(key: &EntityKey, message: &str) -> Result<Doubtful, Error> {
 }
 
 /// The data of a content's row.
-pub(super) const CONTENT: &str = "SELECT codec, size, body FROM content WHERE id = ?1";
+pub(super) const CONTENT: &str =
+    "SELECT codec, size, opened_body(codec, 'content', id, body) FROM content WHERE id = ?1";
 
 /// Whether an entity that only tells of something tells anything new.
 fn is_news(tx: &Tx<'_>, ledger: &Ledger, whole: &Whole) -> Result<bool, Error> {
@@ -344,7 +349,7 @@ fn event(
     tx.run(
         "store an event",
         "INSERT INTO event (id, entity_id, sequence, event_id, kind, hash, mapping_id, archive_id, created_at, head,
-           content_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+           content_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, seal('event.head', ?1, ?10), ?11)",
         rusqlite::params![
             id,
             ledger.id,
@@ -376,10 +381,13 @@ fn event(
 
 /// Reads an entity's key back.
 pub(super) fn key_of(tx: &Tx<'_>, entity: i64) -> Result<EntityKey, Error> {
-    let found = tx.one("read the ledger", "SELECT type, key FROM entity WHERE id = ?1", (entity,), |row| {
+    let found = tx.one("read the ledger", "SELECT type, opened('entity.key', NULL, key) FROM entity WHERE id = ?1", (entity,), |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
     })?;
     let (kind, key) = found.ok_or(Error::NotFound { what: "entity", id: entity })?;
+    if key == DAMAGED {
+        return Err(Error::Unreadable("an entity's key"));
+    }
     Ok(EntityKey { entity: entity_type(&kind)?, key })
 }
 

@@ -11,6 +11,7 @@
 //! ```
 
 mod attachments;
+mod backup;
 mod canary;
 mod codec;
 mod codes;
@@ -26,10 +27,13 @@ mod outbox;
 mod prepare;
 mod query;
 mod reader;
+mod reseal;
 mod revision;
 mod schema;
 mod snapshot;
 mod types;
+mod vault;
+mod verify;
 mod view;
 mod writer;
 
@@ -43,6 +47,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use connector_api::seal::KeyRing;
 use connector_api::{StreamId, Watermark};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -50,6 +55,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use backup::{Copied, backup, restore};
 pub use canary::CanaryDay;
 pub use codes::Codes;
 pub use error::Error;
@@ -57,6 +63,8 @@ pub use figures::{Figures, share};
 pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
 pub use types::*;
+pub use vault::{rewrap, rewrite};
+pub use verify::{Fault, Verified};
 pub use view::*;
 
 /// Readers that may run at the same time, beside those that intake and delivery need; and how many are kept.
@@ -211,11 +219,25 @@ impl Store {
     ///
     /// Blocks; fails with [`Error::Locked`] where another agent has it open.
     pub fn open(dir: &Path, options: Options, composer: SharedComposer, clock: Clock) -> Result<Store, Error> {
+        Store::open_with(dir, options, composer, clock, None)
+    }
+
+    /// Like [`open`](Store::open), with the keys of the configuration: what the store holds of people is sealed under
+    /// them, also what was stored before there were any. [`Error::NoKey`] and [`Error::WrongKey`] where the store
+    /// needs another one; then it was not touched.
+    pub fn open_with(
+        dir: &Path,
+        options: Options,
+        composer: SharedComposer,
+        clock: Clock,
+        keys: Option<&KeyRing>,
+    ) -> Result<Store, Error> {
         let lock = schema::lock(dir)?;
         let path = schema::file(dir);
-        let conn = schema::open_writer(&path)?;
+        let (conn, vault) = schema::open_writer(&path, keys, clock.now_micros())?;
         let shared = Arc::new(writer::Shared {
             path,
+            vault,
             options,
             composer,
             clock,
@@ -448,12 +470,12 @@ impl Store {
     ) -> Result<T, Error> {
         // Weak, so that a reading that outlives its caller does not keep the store open.
         let inner = Arc::downgrade(&self.inner);
-        let path = self.inner.shared.path.clone();
+        let (path, vault) = (self.inner.shared.path.clone(), Arc::clone(&self.inner.shared.vault));
         let kept = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let task = tokio::task::spawn_blocking(move || {
             let reader = match kept {
                 Some(reader) => reader,
-                None => Reader::open_file(&path)?,
+                None => Reader::open_file(&path, &vault)?,
             };
             let result = work(&reader);
             Ok((result, reader))
@@ -493,6 +515,9 @@ impl Store {
 }
 
 fn entry(claimed: outbox::Claimed) -> Result<Entry, Error> {
+    if [&claimed.head, &claimed.key].iter().any(|text| text.as_str() == vault::DAMAGED) {
+        return Err(Error::Unreadable("an event"));
+    }
     Ok(Entry {
         id: claimed.id,
         event_id: Uuid::from_bytes(claimed.event_id),

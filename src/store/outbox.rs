@@ -94,7 +94,8 @@ fn take(
                WHERE id IN (SELECT value FROM json_each(?1))";
     tx.run("claim", sql, (&ids, tx.now, state))?;
     // CROSS JOIN keeps the list's order.
-    let sql = "SELECT o.id, e.event_id, n.type, n.key, o.attempts, e.head, c.codec, c.size, c.body
+    let sql = "SELECT o.id, e.event_id, n.type, opened('entity.key', NULL, n.key), o.attempts,
+                 opened('event.head', e.id, e.head), c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
                FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value CROSS JOIN event e ON e.id = o.id
                CROSS JOIN entity n ON n.id = o.entity_id CROSS JOIN content c ON c.id = e.content_id";
     let claimed = tx.all("claim", sql, (&ids,), |row| {
@@ -247,7 +248,7 @@ fn finish(
     message: Option<&str>,
 ) -> Result<(), Error> {
     let sql = "UPDATE outbox SET state = ?2, ready_at = NULL, claimed_at = NULL, done_at = ?3, attempts = attempts + 1,
-                 last_code = ?4, last_message = ?5 WHERE id = ?1";
+                 last_code = ?4, last_message = seal('outbox.last_message', id, ?5) WHERE id = ?1";
     tx.run("settle", sql, (id, state, tx.now, code, message))?;
     tx.count_outbox(Some(&row.state), state, 1);
     if row.counts {

@@ -8,11 +8,14 @@ mod outbox;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use connector_api::seal::KeyRing;
 use connector_api::{StreamId, Watermark};
 use rusqlite::{Connection, Params, Row};
 
+use super::vault::{self, Vault};
 use super::{Error, HeldCount, Overview, StreamProgress, Totals, query, schema};
 
 /// A read-only connection. Blocks: from async code go through [`Store::read`](super::Store::read).
@@ -24,16 +27,33 @@ pub struct Reader {
 impl Reader {
     /// Opens the store of a folder, with or without an agent running on it.
     pub fn open(dir: &Path) -> Result<Reader, Error> {
-        Reader::open_file(&schema::file(dir))
+        Reader::open_with(dir, None)
     }
 
-    pub(super) fn open_file(path: &Path) -> Result<Reader, Error> {
-        Ok(Reader { conn: schema::open_reader(path)?, path: path.to_owned() })
+    /// Like [`open`](Reader::open), with the keys of the configuration: [`Error::NoKey`] and [`Error::WrongKey`] where
+    /// the store needs another one.
+    pub fn open_with(dir: &Path, keys: Option<&KeyRing>) -> Result<Reader, Error> {
+        Reader::open_at(&schema::file(dir), keys)
+    }
+
+    /// Opens a store's file, wherever it lies and whatever its name: a backup.
+    pub fn open_at(path: &Path, keys: Option<&KeyRing>) -> Result<Reader, Error> {
+        let conn = schema::open_reader(path)?;
+        let vault = vault::load(&conn, keys)?;
+        vault::register(&conn, &vault)?;
+        Ok(Reader { conn, path: path.to_owned() })
+    }
+
+    /// Opens the file with the keys that its agent has opened.
+    pub(super) fn open_file(path: &Path, vault: &Arc<Vault>) -> Result<Reader, Error> {
+        let conn = schema::open_reader(path)?;
+        vault::register(&conn, vault)?;
+        Ok(Reader { conn, path: path.to_owned() })
     }
 
     /// Where an incremental stream stands; the start, where it was never committed to.
     pub fn watermark(&self, stream: &StreamId) -> Result<Watermark, Error> {
-        let sql = "SELECT watermark FROM stream WHERE name = ?1";
+        let sql = "SELECT opened('stream.watermark', id, watermark) FROM stream WHERE name = ?1";
         let text = self.one("read the watermark", sql, (stream.as_str(),), |row| row.get::<_, Option<String>>(0))?;
         match text.flatten() {
             None => Ok(Watermark::start()),
@@ -84,7 +104,7 @@ impl Reader {
 
     /// How far each stream is, by name.
     pub fn stream_progress(&self) -> Result<Vec<StreamProgress>, Error> {
-        let sql = "SELECT id, name, watermark, watermark_at, records, resent, reread, scan, last_received_at,
+        let sql = "SELECT id, name, opened('stream.watermark', id, watermark), watermark_at, records, resent, reread, scan, last_received_at,
                      last_commit_at FROM stream ORDER BY name";
         let at = |micros: Option<i64>| micros.map(time);
         let streams = self.all("read the streams", sql, (), |row| {

@@ -2,12 +2,15 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use connector_api::seal::KeyRing;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::Error;
+use super::vault::{self, Vault};
+use super::{Error, reseal};
 
 /// The store's file in the data folder.
 pub(super) const FILE_NAME: &str = "hisync.db";
@@ -17,11 +20,12 @@ const LOCK_NAME: &str = "hisync.lock";
 const APPLICATION_ID: i64 = 0x6869_7379;
 
 /// The layout's history; the position plus one is the layout's number. Forward only.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_attachments.sql"),
     include_str!("migrations/0003_workflow.sql"),
     include_str!("migrations/0004_dictionary.sql"),
+    include_str!("migrations/0005_vault.sql"),
 ];
 
 const BUSY: Duration = Duration::from_secs(5);
@@ -44,10 +48,43 @@ pub(super) fn lock(dir: &Path) -> Result<File, Error> {
     }
 }
 
-/// Opens the writer's connection and brings the layout up to date.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
+/// Opens the writer's connection, brings the layout up to date, and seals what is to be sealed. A store that this
+/// program or these keys can't open is not touched.
+pub(super) fn open_writer(
+    path: &Path,
+    keys: Option<&KeyRing>,
+    now: i64,
+) -> Result<(Connection, Arc<Vault>), Error> {
+    if path.exists() {
+        let conn = look(path)?;
+        known(layout(&conn)?)?;
+        vault::load(&conn, keys)?;
+    }
+    let mut conn = connect(path)?;
+    migrate(&mut conn, MIGRATIONS)?;
+    let vault = vault::prepare(&mut conn, keys, now)?;
+    vault::register(&conn, &vault)?;
+    let mut table = usize::MAX;
+    reseal::finish(&mut conn, &vault, &mut |at, of| {
+        if at != table {
+            table = at;
+            tracing::info!("sealing what the store holds: part {} of {of}", at + 1);
+        }
+    })?;
+    Ok((conn, vault))
+}
+
+/// Opens the writer's connection again after a failure.
+pub(super) fn reopen_writer(path: &Path, vault: &Arc<Vault>) -> Result<Connection, Error> {
+    let mut conn = connect(path)?;
+    migrate(&mut conn, MIGRATIONS)?;
+    vault::register(&conn, vault)?;
+    Ok(conn)
+}
+
+pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
     let failed = || Error::sqlite("open the store");
-    let mut conn = Connection::open(path).map_err(failed())?;
+    let conn = Connection::open(path).map_err(failed())?;
     conn.busy_timeout(BUSY).map_err(failed())?;
     // The first two count only while the file is empty, and before it becomes WAL.
     conn.execute_batch(
@@ -63,12 +100,11 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     .map_err(failed())?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     keep_plans(&conn)?;
-    migrate(&mut conn)?;
     Ok(conn)
 }
 
-/// Opens a connection that can't change anything; works beside a running agent and without one.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
+/// Opens a file, whatever its layout, for reading alone.
+pub(super) fn look(path: &Path) -> Result<Connection, Error> {
     let failed = || Error::sqlite("open the store for reading");
     if !path.exists() {
         return Err(Error::Missing);
@@ -76,12 +112,20 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(failed())?;
     conn.busy_timeout(BUSY).map_err(failed())?;
+    Ok(conn)
+}
+
+/// Opens a connection that can't change anything; works beside a running agent and without one.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
+    let failed = || Error::sqlite("open the store for reading");
+    let conn = look(path)?;
     conn.execute_batch("PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;").map_err(failed())?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     keep_plans(&conn)?;
-    match layout(&conn)? {
+    let found = layout(&conn)?;
+    known(found)?;
+    match found {
         found if found == MIGRATIONS.len() as i64 => Ok(conn),
-        found if found > MIGRATIONS.len() as i64 => Err(Error::Newer { found, known: MIGRATIONS.len() as i64 }),
         _ => Err(Error::Refused("the store has an older layout: start the agent once to bring it up to date")),
     }
 }
@@ -97,27 +141,32 @@ fn pragma(conn: &Connection, name: &str) -> Result<i64, Error> {
     conn.pragma_query_value(None, name, |row| row.get(0)).map_err(Error::sqlite("read the store's layout"))
 }
 
-fn layout(conn: &Connection) -> Result<i64, Error> {
+/// Refuses a layout that a newer program made.
+pub(super) fn known(found: i64) -> Result<(), Error> {
+    let known = MIGRATIONS.len() as i64;
+    if found > known { Err(Error::Newer { found, known }) } else { Ok(()) }
+}
+
+pub(super) fn layout(conn: &Connection) -> Result<i64, Error> {
     let found = pragma(conn, "user_version")?;
     let application = pragma(conn, "application_id")?;
     if application == APPLICATION_ID || (application == 0 && found == 0) { Ok(found) } else { Err(Error::Foreign) }
 }
 
-fn migrate(conn: &mut Connection) -> Result<(), Error> {
+/// Brings the layout up to date in one transaction: a failure, or a death in the middle, leaves the store as it was.
+pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> Result<(), Error> {
     let failed = || Error::sqlite("bring the store's layout up to date");
     let found = layout(conn)?;
-    let known = MIGRATIONS.len() as i64;
-    if found > known {
-        return Err(Error::Newer { found, known });
-    }
-    if found == known {
+    known(found)?;
+    let target = migrations.len() as i64;
+    if found >= target {
         return Ok(());
     }
     let transaction = conn.transaction().map_err(failed())?;
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+    for migration in migrations.iter().skip(usize::try_from(found).unwrap_or(0)) {
         transaction.execute_batch(migration).map_err(failed())?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed())?;
-    transaction.pragma_update(None, "user_version", known).map_err(failed())?;
+    transaction.pragma_update(None, "user_version", target).map_err(failed())?;
     transaction.commit().map_err(failed())
 }

@@ -16,6 +16,7 @@ use crate::model::{
 mod acts;
 mod alarms;
 mod attachments;
+mod backup;
 mod commit;
 mod crash;
 mod deliver;
@@ -23,6 +24,8 @@ mod guards;
 mod machine;
 mod parts;
 mod snapshots;
+mod upgrade;
+mod vault;
 
 /// Joins the parts' data; doubts a change to `"stranger"`; doubts an entity of which a part says `"doubt"`.
 struct Joiner;

@@ -18,6 +18,7 @@ use rusqlite::{Connection, Params, Row, ToSql};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::dictionary::Entries;
+use super::vault::Vault;
 use super::{Error, Options, StartPolicy, onboarding, outbox, query, schema};
 use crate::clock::Clock;
 use crate::model::{EntityType, SharedComposer};
@@ -30,6 +31,8 @@ const GROUP_WEIGHT: usize = 1000;
 /// What the writer and every handle know.
 pub(super) struct Shared {
     pub(super) path: PathBuf,
+    /// The keys that the store was opened with.
+    pub(super) vault: Arc<Vault>,
     pub(super) options: Options,
     pub(super) composer: SharedComposer,
     pub(super) clock: Clock,
@@ -473,7 +476,7 @@ impl Writer {
         let Writer { conn, shared, known } = self;
         let conn = match conn {
             Some(conn) => conn,
-            None => match schema::open_writer(&shared.path) {
+            None => match schema::reopen_writer(&shared.path, &shared.vault) {
                 Ok(opened) => conn.insert(opened),
                 Err(error) => {
                     group.iter_mut().for_each(|job| job.fail(error.again()));

@@ -11,5 +11,6 @@ mod doubts;
 mod files;
 mod intake;
 mod privacy;
+mod sealed;
 mod support;
 mod whole;

@@ -9,7 +9,7 @@ use hisync::sandbox::upstream::{Change, Fault, PartialReceipts};
 use super::support::{Site, command, eventually, message, visit};
 
 /// What must not be found of a person.
-fn words(visit: &Visit) -> Vec<String> {
+pub(super) fn words(visit: &Visit) -> Vec<String> {
     let person = &visit.person;
     let mut words = vec![
         person.name.clone(),

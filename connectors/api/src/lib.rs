@@ -23,6 +23,7 @@ mod document;
 mod error;
 mod kind;
 mod record;
+pub mod seal;
 mod secret;
 mod value;
 
@@ -33,7 +34,9 @@ pub use kind::{
     Receipt, Refusal, Request, SourceSpec, StreamPoller, StreamSpec,
 };
 pub use record::{Advance, DecodeFailure, Decoder, Raw, Record, SourceId, StreamId, Watermark};
-pub use secret::{Secret, SecretError, SecretText};
+pub use secret::{
+    KEY_CREDENTIAL, KEY_FILE, KEY_FILE_VARIABLE, KEY_VARIABLE, Secret, SecretError, SecretText, sealing_keys,
+};
 pub use value::{Decimal, Map, SourceTime, Value};
 
 /// Re-exported so that a connector implements the traits with the same macro.

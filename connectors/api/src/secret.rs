@@ -4,6 +4,18 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
+
+use crate::seal::{KeyRing, SealError};
+
+/// The variable that holds the key of sealed secrets.
+pub const KEY_VARIABLE: &str = "HISYNC_SECRET_KEY";
+/// The variable that names the file with the key of sealed secrets.
+pub const KEY_FILE_VARIABLE: &str = "HISYNC_SECRET_KEY_FILE";
+/// The systemd credential that holds the key of sealed secrets.
+pub const KEY_CREDENTIAL: &str = "hisync-secret-key";
+/// The file beside the configuration that holds the key of sealed secrets, where none of the others is given.
+pub const KEY_FILE: &str = "secret.key";
 
 /// Where a secret is to be read from.
 ///
@@ -17,6 +29,10 @@ pub enum Secret {
     Env(String),
     /// A systemd credential (`LoadCredential=`), by name.
     Credential(String),
+    /// The secret itself, encrypted by `hisync secret seal`. Its key is kept elsewhere: in the variable
+    /// `HISYNC_SECRET_KEY`, in the file that `HISYNC_SECRET_KEY_FILE` names, in the systemd credential
+    /// `hisync-secret-key`, or in `secret.key` beside the configuration; the first of them that is there counts.
+    Sealed(String),
 }
 
 /// Why a secret can't be read. Never contains any of it.
@@ -40,6 +56,21 @@ pub enum SecretError {
     /// The secret is empty.
     #[error("the secret is empty")]
     Empty,
+    /// The key of sealed secrets is nowhere.
+    #[error(
+        "the key of sealed secrets is missing: give it as {KEY_VARIABLE}, as the file that {KEY_FILE_VARIABLE} names, \
+         as the systemd credential {KEY_CREDENTIAL}, or in the file {KEY_FILE} beside the configuration"
+    )]
+    NoKey,
+    /// The key of sealed secrets can't be used, or does not fit.
+    #[error("open a sealed secret with the key from {place}")]
+    Sealed {
+        /// Where the key was found.
+        place: String,
+        /// The cause.
+        #[source]
+        cause: SealError,
+    },
 }
 
 impl Secret {
@@ -53,9 +84,34 @@ impl Secret {
                     .ok_or_else(|| SecretError::NoCredentials(name.clone()))?;
                 read_file(Path::new(&folder).join(name))?
             }
+            Secret::Sealed(sealed) => {
+                let (keys, place) = sealing_keys(base_dir)?;
+                let opened = keys.open_secret(sealed).map_err(|cause| SecretError::Sealed { place, cause })?;
+                opened.to_string()
+            }
         };
         if text.is_empty() { Err(SecretError::Empty) } else { Ok(SecretText(text)) }
     }
+}
+
+/// The keys of sealed secrets, and where they were found. They are read anew each time, so changed ones count at once.
+pub fn sealing_keys(base_dir: &Path) -> Result<(KeyRing, String), SecretError> {
+    let (place, source) = if std::env::var_os(KEY_VARIABLE).is_some() {
+        (KEY_VARIABLE.to_owned(), Secret::Env(KEY_VARIABLE.to_owned()))
+    } else if let Some(path) = std::env::var_os(KEY_FILE_VARIABLE) {
+        (KEY_FILE_VARIABLE.to_owned(), Secret::File(path.into()))
+    } else if let Some(folder) =
+        std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| Path::new(folder).join(KEY_CREDENTIAL).exists())
+    {
+        (format!("the credential {KEY_CREDENTIAL}"), Secret::File(Path::new(&folder).join(KEY_CREDENTIAL)))
+    } else if base_dir.join(KEY_FILE).exists() {
+        (format!("the file {KEY_FILE}"), Secret::File(KEY_FILE.into()))
+    } else {
+        return Err(SecretError::NoKey);
+    };
+    let text = source.read(base_dir)?;
+    let keys = KeyRing::parse(text.expose()).map_err(|cause| SecretError::Sealed { place: place.clone(), cause })?;
+    Ok((keys, place))
 }
 
 fn read_file(path: PathBuf) -> Result<String, SecretError> {
@@ -76,6 +132,12 @@ impl SecretText {
     /// The secret itself. Each call is a place to look at in review.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for SecretText {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -197,7 +197,8 @@ fn received(
         return Err("nothing was received yet; give a raw record with --file".to_owned());
     }
     let read = |error: crate::store::Error| error.to_string();
-    let reader = Reader::open(folder).map_err(read)?;
+    let keys = config.store.keys(&config.base_dir).map_err(|error| connector_api::chain(&error))?;
+    let reader = Reader::open_with(folder, keys.as_ref()).map_err(read)?;
     // Every version differs from the empty one: these are all entities' latest records.
     let records = reader.stale_parts(&stream.id, "", 0, args.limit).map_err(read)?;
     let records = records.into_iter().map(|archived| Record {

@@ -22,16 +22,17 @@ impl Reader {
         }
         let mut ids: Vec<i64> = match EntityKey::from_subject(needle) {
             Ok(key) => {
-                let sql = "SELECT id FROM entity WHERE type = ?1 AND key = ?2";
+                let sql = "SELECT id FROM entity WHERE type = ?1 AND key = same('entity.key', ?2)";
                 self.all(operation, sql, (key.entity.as_str(), &key.key), |row| row.get(0))?
             }
             Err(_) => Vec::new(),
         };
         if ids.is_empty() {
             // The four types are named so that the index on (type, key) serves.
-            let sql = "SELECT id FROM entity WHERE key = ?1 AND type IN
+            let sql = "SELECT id FROM entity WHERE key = same('entity.key', ?1) AND type IN
                          ('exam_item', 'exam_item_group', 'exam_package', 'exam_report')
-                       UNION SELECT entity_id FROM search WHERE word = ?1 AND entity_id > 0 ORDER BY 1 LIMIT ?2";
+                       UNION SELECT entity_id FROM search
+                         WHERE word = same('search.word', ?1) AND entity_id > 0 ORDER BY 1 LIMIT ?2";
             ids = self.all(operation, sql, (needle, rows(MOST)), |row| row.get(0))?;
         }
         if ids.is_empty()
@@ -66,7 +67,7 @@ impl Reader {
     }
 
     fn life(&self, id: i64) -> Result<EntityLife, Error> {
-        let sql = "SELECT type, key, state FROM entity WHERE id = ?1";
+        let sql = "SELECT type, opened('entity.key', NULL, key), state FROM entity WHERE id = ?1";
         let found = self.one("explain a record", sql, (id,), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let (entity, key, state) = found.ok_or(Error::NotFound { what: "entity", id })?;
         let versions = self.outbox_of(id)?.into_iter().map(|entry| {

@@ -8,8 +8,9 @@ use super::{Reader, digest_text, time};
 use crate::model::Sequence;
 use crate::store::{Attempt, Error, OutboxDetail, OutboxSummary, codec, event_body};
 
-const COLUMNS: &str = "o.id, e.event_id, n.type, n.key, e.kind, e.sequence, s.name, o.state, o.attempts, o.ambiguous,
-    o.size, o.created_at, o.ready_at, o.done_at, o.last_code, o.last_message, e.hash, m.version, e.archive_id
+const COLUMNS: &str = "o.id, e.event_id, n.type, opened('entity.key', NULL, n.key), e.kind, e.sequence, s.name, o.state, o.attempts, o.ambiguous,
+    o.size, o.created_at, o.ready_at, o.done_at, o.last_code,
+    opened('outbox.last_message', o.id, o.last_message), e.hash, m.version, e.archive_id
     FROM outbox o JOIN event e ON e.id = o.id JOIN entity n ON n.id = o.entity_id JOIN stream s ON s.id = o.stream_id
     LEFT JOIN mapping m ON m.id = e.mapping_id";
 
@@ -73,7 +74,8 @@ impl Reader {
     /// An event, exactly as it is sent.
     pub(super) fn event(&self, id: i64) -> Result<Box<RawValue>, Error> {
         let sql =
-            "SELECT e.head, c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id WHERE e.id = ?1";
+            "SELECT opened('event.head', e.id, e.head), c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+                   FROM event e JOIN content c ON c.id = e.content_id WHERE e.id = ?1";
         let found = self.one("read an event", sql, (id,), |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, Vec<u8>>(3)?))
         })?;

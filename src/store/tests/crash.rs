@@ -96,7 +96,7 @@ fn a_newer_store_a_foreign_file_and_no_store_are_told_apart() {
 #[test]
 fn the_file_is_set_up_for_safety() {
     let dir = TempDir::new().unwrap();
-    let conn = schema::open_writer(&schema::file(dir.path())).unwrap();
+    let (conn, _) = schema::open_writer(&schema::file(dir.path()), None, 0).unwrap();
     let pragma =
         |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
     use rusqlite::types::Value::{Integer, Text};

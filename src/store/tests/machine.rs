@@ -311,6 +311,8 @@ async fn finish(world: &World, model: &mut Model) {
         }
     }
     check_sums(world, model).await;
+    let verified = world.store.read(|reader| reader.verify(&mut |_, _| {})).await.unwrap();
+    assert!(verified.faults.is_empty(), "{:?}", verified.faults);
     for (name, truth) in &model.truth {
         let upstream = model.upstream.get(&key(name).key).and_then(|(_, data)| data.clone());
         assert_eq!(upstream, truth.wish, "{name}");

@@ -10,6 +10,7 @@
 //!   same structs.
 
 pub mod agent;
+mod breaker;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -13,10 +13,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("diagnose", &[]),
     ("clock", &[]),
     ("retry", &[]),
+    ("breaker", &["retry"]),
     ("mapping", &["model", "diagnose"]),
     ("store", &["model", "clock"]),
-    ("intake", &["mapping", "store", "model", "clock", "retry"]),
-    ("delivery", &["store", "model", "clock", "retry"]),
+    ("intake", &["mapping", "store", "model", "clock", "retry", "breaker"]),
+    ("delivery", &["store", "model", "clock", "retry", "breaker"]),
     ("registry", &[]),
     // The rooms' settings types live with the rooms; the configuration reads all of them.
     ("config", &["registry", "mapping", "model", "store", "delivery", "ops", "diagnose"]),

@@ -6,6 +6,7 @@
 //! promises, only of their comfort.
 
 pub mod pulse;
+mod retention;
 pub mod sources;
 pub mod supervisor;
 
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, Delivery};
-use crate::intake::{Again, Board, Gate, RoundReport};
+use crate::intake::{Again, Board, Gate, RoundReport, Sources};
 use crate::ops;
 use crate::store::{self, Store};
 
@@ -153,7 +154,12 @@ impl Agent {
 
         let supervisor = Supervisor::new(clock.clone());
         let board = Board::default();
-        let gate = Arc::new(Gate::new(&data_dir, config.agent.disk_floor_bytes));
+        let watched_store = store.clone();
+        let gate = Gate::new(&data_dir, config.agent.disk_floor_bytes)
+            .limited(config.agent.outbox_limit, move || watched_store.backlog());
+        let gate = Arc::new(gate);
+        let polled = config.sources.iter().filter(|source| source.streams.iter().all(|stream| stream.schedule.is_some()));
+        let breakers = Sources::new(polled.map(|source| (source.id.clone(), source.kind.name.to_owned())), &clock);
         let started_at = clock.now();
         let run = uuid::Uuid::new_v4().to_string();
         let (stop_sources, stop_delivery, stop_ops) =
@@ -162,17 +168,19 @@ impl Agent {
         let first = Delivery::new(&config.upstream, &config.base_dir, store.clone(), clock.clone())
             .map_err(StartError::Delivery)?;
         let slot = DeliverySlot(Arc::new(Mutex::new(first.handle())));
-        let again = Again::new(store.clone(), sources::decoders(&config));
+        let again = Again::new(store.clone(), sources::decoders(&config)).behind(gate.clone());
         let shared = Shared {
             config: config.clone(),
             store: store.clone(),
             gate: gate.clone(),
             board: board.clone(),
+            breakers: breakers.clone(),
             clock: clock.clone(),
         };
         let (mut source_tasks, rounds) = sources::start(&shared, &supervisor, &stop_sources);
         source_tasks.push(renormalise(&supervisor, &stop_sources, again.clone()));
         source_tasks.push(watch(&supervisor, &stop_sources, &shared));
+        source_tasks.push(retention::start(&supervisor, &stop_sources, &shared));
 
         let reload = Arc::new(ops::codes::Reload::default());
         let state = ops::State {
@@ -191,6 +199,8 @@ impl Agent {
             store: store.clone(),
             board: board.clone(),
             gate,
+            breakers,
+            retention: config.retention,
             again,
             reload: reload.clone(),
             delivery: {

@@ -12,8 +12,8 @@ use super::supervisor::{Supervisor, Task};
 use crate::clock::Clock;
 use crate::config::{Config, SourceConfig, StreamConfig};
 use crate::intake::{
-    Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, StreamFailure,
-    StreamState,
+    Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, Sources,
+    StreamFailure, StreamState,
 };
 use crate::mapping::{Context, Site};
 use crate::model::EntityType;
@@ -30,6 +30,8 @@ pub struct Shared {
     pub gate: Arc<Gate>,
     /// Where statuses are shown.
     pub board: Board,
+    /// The breakers of the sources that are asked.
+    pub breakers: Sources,
     /// The time.
     pub clock: Clock,
 }
@@ -156,6 +158,7 @@ fn poll(
                 normaliser: normaliser(&shared.config, source, stream),
                 store: shared.store.clone(),
                 gate: shared.gate.clone(),
+                breaker: shared.breakers.of(&source.id).cloned().ok_or("a polled source has a breaker")?,
                 board: shared.board.clone(),
                 clock: shared.clock.clone(),
             };

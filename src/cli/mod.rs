@@ -30,6 +30,7 @@ pub mod sandbox;
 mod schema;
 mod secret;
 mod signals;
+mod sources;
 mod status;
 mod store;
 mod table;
@@ -122,6 +123,7 @@ enum Command {
     Held(held::Args),
     Codes(codes::Args),
     Outbox(outbox::Args),
+    Sources(sources::Args),
     Explain(explain::Args),
     Store(store::Args),
     Secret(secret::Args),
@@ -155,6 +157,7 @@ impl Command {
             | Command::Held(_)
             | Command::Codes(_)
             | Command::Outbox(_)
+            | Command::Sources(_)
             | Command::Explain(_)
             | Command::Store(_)
             | Command::Secret(_)
@@ -185,6 +188,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Held(args) => held::run(args, &terminal).await.into(),
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
+        Command::Sources(args) => sources::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Store(args) => store::run(args, &terminal).await.into(),
         Command::Secret(args) => secret::run(&args, &terminal).into(),

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::access::{Access, Which};
 use super::table::{field, list, table, time};
-use super::{Exit, Terminal};
+use super::{Exit, Terminal, sources};
 use crate::clock::Clock;
 use crate::ops::health::{Health, Level, Reason};
 use crate::ops::report::discreet;
@@ -25,7 +25,8 @@ configuration; 3 there is no store.")]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
-    /// Prints one JSON object: `now`, `health`, `agent`, `streams`, `upstream`, `store`, `disk`, `tasks`.
+    /// Prints one JSON object: `now`, `health`, `agent`, `streams`, `sources`, `upstream`, `store`, `disk`,
+    /// `archive`, `tasks`.
     #[arg(long)]
     json: bool,
 }
@@ -49,8 +50,9 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
 async fn report(which: &Which) -> Result<Json, super::access::Error> {
     let access = which.open().await?;
     let offline = matches!(access, Access::Store(_));
-    let overview = |reader: &Reader| reader.overview().map(discreet);
-    let read = access.read("/api/status", &(), overview).await?;
+    let now = Clock::system().now();
+    let both = |reader: &Reader| Ok((discreet(reader.overview()?), reader.archive_status(now)?));
+    let read = access.read("/api/status", &(), both).await?;
     if !offline {
         return Ok(read);
     }
@@ -63,8 +65,8 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
         next: "start it: systemctl start hisync, or hisync run -c FILE".to_owned(),
     };
     Ok(json!({
-        "now": Clock::system().now(), "health": Health::of(vec![reason]),
-        "agent": null, "streams": [], "upstream": null, "store": read, "disk": null, "tasks": [],
+        "now": now, "health": Health::of(vec![reason]), "agent": null, "streams": [], "sources": [],
+        "upstream": null, "store": read[0], "disk": null, "archive": read[1], "tasks": [],
     }))
 }
 
@@ -118,6 +120,12 @@ fn text(report: &Json) -> String {
         let head = ["stream", "state", "new records#", "last success", "next", "listens at"];
         text.push_str(&table(&head, &rows.collect::<Vec<_>>()));
     }
+    let away: Vec<_> =
+        list(report, "sources").iter().filter(|source| source["breaker"]["state"] != "closed").map(sources::row).collect();
+    if !away.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&sources::HEAD, &away));
+    }
     let oldest = time(store, "oldest_undelivered_at");
     let _ = write!(text, "\noutbox: {} waiting", field(store, "outbox_depth"));
     let _ = writeln!(text, "{}", if oldest == "-" { String::new() } else { format!(", the oldest since {oldest}") });
@@ -126,5 +134,30 @@ fn text(report: &Json) -> String {
         .map(|held| format!("{} {}", field(held, "count"), field(held, "reason")))
         .collect();
     let _ = writeln!(text, "held: {}", if held.is_empty() { "none".to_owned() } else { held.join(", ") });
+    text.push_str(&archive(&report["archive"]));
+    text
+}
+
+/// How far back the archive reaches, and at what cost.
+fn archive(archive: &Json) -> String {
+    let Some(kept) = archive["kept_records"].as_u64().filter(|kept| *kept > 0) else { return String::new() };
+    let number = |name: &str| archive[name].as_u64().unwrap_or_default();
+    let mib = |name: &str| number(name) as f64 / f64::from(1 << 20);
+    let mut text = format!(
+        "archive: {kept} records, all since {}, {:.1} MiB; a record is {} bytes raw, {} packed, {} with all that is made of it\n",
+        time(archive, "complete_since"),
+        mib("kept_bytes"),
+        number("record_raw_bytes"),
+        number("record_packed_bytes"),
+        number("record_all_bytes"),
+    );
+    if let Some(days) = archive["possible_days"].as_u64() {
+        let _ = writeln!(
+            text,
+            "  grows by {:.1} MiB a day; there is room for {days} days, {} are configured",
+            mib("growth_bytes_per_day"),
+            field(archive, "configured_days")
+        );
+    }
     text
 }

@@ -9,7 +9,7 @@ use super::grammar::{Cron, Days, Hours, Id, Lasting, Zone};
 use crate::model::EntityType;
 use crate::model::guard::Guards;
 use crate::ops::canary::CanaryPolicy;
-use crate::store::{SnapshotPolicy, StartPolicy};
+use crate::store::{RetentionPolicy, SnapshotPolicy, StartPolicy};
 use connector_api::{Mode, Secret};
 
 /// Who and where this agent is.
@@ -32,6 +32,14 @@ pub(crate) struct AgentTable {
     #[serde(default = "one_gib")]
     #[schemars(range(min = 16_777_216))]
     pub(crate) disk_floor_bytes: u64,
+    /// At so many undelivered events intake stops, and goes on by itself when a fifth of them is delivered.
+    #[serde(default = "half_a_million")]
+    #[schemars(range(min = 1_000))]
+    pub(crate) outbox_max_entries: u64,
+    /// At so many bytes of undelivered events (before compression) intake stops in the same way.
+    #[serde(default = "four_gib")]
+    #[schemars(range(min = 16_777_216))]
+    pub(crate) outbox_max_bytes: u64,
     /// How long a graceful stop may take before what is in flight is left to the next start.
     #[serde(default = "half_a_minute")]
     #[schemars(with = "Lasting", extend("default" = "30s"))]
@@ -56,6 +64,68 @@ pub(crate) struct EncryptionTable {
     /// The key: 32 random bytes in base64 or hex, as `hisync secret new-key` writes them. Several on lines of their own
     /// while the key is being changed, the newest first. Without it nobody can read the store: keep a copy elsewhere.
     pub(crate) key: Secret,
+}
+
+/// How long what is kept. Nothing that is undelivered or held is given up, however old it is, and nothing that is younger
+/// than 30 days.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RetentionTable {
+    /// Raw records: as far back as a corrected mapping can be applied, and a new one tried against the past. What a
+    /// catalogue now is stays for ever.
+    #[schemars(with = "Lasting", extend("default" = "400d"))]
+    pub(crate) archive: Lasting,
+    /// Raw records are given up earlier where they take more bytes than this, as stored.
+    pub(crate) archive_max_bytes: Option<u64>,
+    /// Delivered versions of an entity that a newer one replaced. The newest stays for ever.
+    #[schemars(with = "Lasting", extend("default" = "400d"))]
+    pub(crate) versions: Lasting,
+    /// Failed attempts of what is delivered since.
+    #[schemars(with = "Lasting", extend("default" = "90d"))]
+    pub(crate) attempts: Lasting,
+    /// Held items that are closed; dismissed ones stay.
+    #[schemars(with = "Lasting", extend("default" = "400d"))]
+    pub(crate) held: Lasting,
+    /// The audit log.
+    #[schemars(with = "Lasting", extend("default" = "1095d"))]
+    pub(crate) audit: Lasting,
+}
+
+impl Default for RetentionTable {
+    fn default() -> RetentionTable {
+        let RetentionPolicy { archive, archive_max_bytes, versions, attempts, held, audit } =
+            RetentionPolicy::default();
+        let [archive, versions, attempts, held, audit] = [archive, versions, attempts, held, audit].map(Lasting);
+        RetentionTable { archive, archive_max_bytes, versions, attempts, held, audit }
+    }
+}
+
+impl RetentionTable {
+    pub(crate) fn policy(self) -> RetentionPolicy {
+        let RetentionTable { archive, archive_max_bytes, versions, attempts, held, audit } = self;
+        RetentionPolicy {
+            archive: archive.0,
+            archive_max_bytes,
+            versions: versions.0,
+            attempts: attempts.0,
+            held: held.0,
+            audit: audit.0,
+        }
+    }
+
+    /// Ages that are shorter than anything is kept.
+    pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
+        let ages = [
+            ("archive", self.archive),
+            ("versions", self.versions),
+            ("attempts", self.attempts),
+            ("held", self.held),
+            ("audit", self.audit),
+        ];
+        let short = ages.into_iter().filter(|(_, age)| age.0 < RetentionPolicy::SHORTEST);
+        let text = "sweeps, reconciliation and messages that are sent again need at least 30d".to_owned();
+        short.map(|(key, _)| (key, text.clone())).collect()
+    }
 }
 
 /// A configured source system.
@@ -330,6 +400,14 @@ pub(super) fn data() -> String {
 
 fn one_gib() -> u64 {
     1 << 30
+}
+
+fn half_a_million() -> u64 {
+    500_000
+}
+
+fn four_gib() -> u64 {
+    4 << 30
 }
 
 fn half_a_minute() -> Lasting {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::disk::{Disk, why};
-use super::file::{self, AgentTable, SourceTable, StoreTable, StreamTable};
+use super::file::{self, AgentTable, RetentionTable, SourceTable, StoreTable, StreamTable};
 use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
 use super::{Agent, Config, Expect, Look, SourceConfig, StoreConfig, StreamConfig, Sweep};
@@ -18,11 +18,11 @@ use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
 use crate::model::EntityType;
 use crate::registry::{Kind, schema_of};
-use crate::store::SnapshotPolicy;
+use crate::store::{Backlog, SnapshotPolicy};
 use crate::{delivery, ops};
 
 /// The keys at the top of the file.
-const TOP: [&str; 6] = ["include", "agent", "store", "upstream", "admin", "sources"];
+const TOP: [&str; 7] = ["include", "agent", "store", "upstream", "admin", "retention", "sources"];
 /// The keys of a stream's table that every connector's streams have.
 pub(super) const STREAM_KEYS: [&str; 12] = [
     "id",
@@ -206,6 +206,10 @@ impl Loader {
             Some(node) => self.store(node),
             None => Some(StoreConfig::default()),
         };
+        let retention = match root.get("retention") {
+            Some(node) => self.retention(node),
+            None => Some(RetentionTable::default()),
+        };
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
         self.found.problems.append(&mut self.mapping_problems);
         let whole = root.get("sources").is_some_and(|list| list.items().len() == sources.len());
@@ -213,17 +217,22 @@ impl Loader {
             // Nothing that was written may be left out: a source that was refused says why.
             self.report(root.at.problem("incomplete", "a source could not be read, and nothing says why"));
         }
-        match (agent, upstream, admin, store) {
-            (Some(agent), Some(upstream), Some(admin), Some(store)) if self.found.problems.is_empty() => Ok(Config {
-                agent: self.agent(agent),
-                store,
-                upstream,
-                admin,
-                sources,
-                digest: self.disk.digest(&self.base_dir),
-                base_dir: self.base_dir,
-                secrets: self.found.secrets,
-            }),
+        match (agent, upstream, admin, store, retention) {
+            (Some(agent), Some(upstream), Some(admin), Some(store), Some(retention))
+                if self.found.problems.is_empty() =>
+            {
+                Ok(Config {
+                    agent: self.agent(agent),
+                    store,
+                    upstream,
+                    admin,
+                    retention: retention.policy(),
+                    sources,
+                    digest: self.disk.digest(&self.base_dir),
+                    base_dir: self.base_dir,
+                    secrets: self.found.secrets,
+                })
+            }
             _ => Err(self.found.problems),
         }
     }
@@ -267,6 +276,14 @@ impl Loader {
         Some(StoreConfig { key: place.cloned() })
     }
 
+    fn retention(&mut self, node: &Node) -> Option<RetentionTable> {
+        let table = self.typed::<RetentionTable>(node)?;
+        for (key, message) in table.problems() {
+            self.report(node.locate(key).problem("retention-settings", message));
+        }
+        Some(table)
+    }
+
     /// Checks a node against the schema of a type and reads it; problems are reported.
     fn typed<T: DeserializeOwned + JsonSchema>(&mut self, node: &Node) -> Option<T> {
         let before = self.found.problems.len();
@@ -300,6 +317,7 @@ impl Loader {
             timezone: table.timezone.0,
             data_dir: self.base_dir.join(table.data_dir),
             disk_floor_bytes: table.disk_floor_bytes,
+            outbox_limit: Backlog { entries: table.outbox_max_entries, bytes: table.outbox_max_bytes },
             shutdown_grace: table.shutdown_grace.0,
             lane: table.lane.map(|lane| lane.0),
         }

@@ -30,7 +30,7 @@ use crate::model::EntityType;
 use crate::model::guard::Guards;
 use crate::ops::canary::CanaryPolicy;
 use crate::registry::Kind;
-use crate::store::{SnapshotPolicy, StartPolicy};
+use crate::store::{Backlog, RetentionPolicy, SnapshotPolicy, StartPolicy};
 use crate::{delivery, ops};
 
 pub use schema::SecretUse;
@@ -46,6 +46,8 @@ pub struct Config {
     pub upstream: delivery::Settings,
     /// The `[admin]` table.
     pub admin: ops::Settings,
+    /// The `[retention]` table.
+    pub retention: RetentionPolicy,
     /// The sources in the file's order.
     pub sources: Vec<SourceConfig>,
     /// The folder of the configuration file: relative paths start here.
@@ -69,6 +71,8 @@ pub struct Agent {
     pub data_dir: PathBuf,
     /// Below so much free disk, intake stops.
     pub disk_floor_bytes: u64,
+    /// At so much that waits to be delivered, intake stops.
+    pub outbox_limit: Backlog,
     /// How long a graceful stop may take.
     pub shutdown_grace: Duration,
     /// A routing label that every event carries.

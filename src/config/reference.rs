@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::file::{AgentTable, SourceTable, StoreTable, StreamTable};
+use super::file::{AgentTable, RetentionTable, SourceTable, StoreTable, StreamTable};
 use crate::registry::{Kind, schema_of};
 use crate::{delivery, ops};
 
@@ -204,7 +204,8 @@ pub fn markdown(kinds: &[Kind]) -> String {
          JSON Schema for editors.\n\n\
          - Paths are relative to the folder of the configuration file.\n\
          - `include = [\"lab.toml\"]` at the top adds other files (each relative to the file that names it). Their\n  \
-           `[[sources]]` are appended; the tables `[agent]`, `[store]`, `[upstream]` and `[admin]` may be given once.\n\
+           `[[sources]]` are appended; the tables `[agent]`, `[store]`, `[upstream]`, `[admin]` and `[retention]` may be\n  \
+           given once.\n\
          - A key that is not listed here is an error.\n\
          - Secrets never stand in the file in clear text: `{ file = \"/run/secrets/peis\" }` names a file,\n  \
            `{ env = \"PEIS_PASSWORD\" }` an environment variable, `{ credential = \"peis\" }` a systemd credential;\n  \
@@ -217,6 +218,7 @@ pub fn markdown(kinds: &[Kind]) -> String {
         ("store", schema_of::<StoreTable>()),
         ("upstream", schema_of::<delivery::Settings>()),
         ("admin", schema_of::<ops::Settings>()),
+        ("retention", schema_of::<RetentionTable>()),
         ("sources", schema_of::<SourceTable>()),
         ("sources.streams", schema_of::<StreamTable>()),
     ];
@@ -283,6 +285,7 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
     let store = embed(schema_of::<StoreTable>(), "store", &mut defs);
     let upstream = embed(schema_of::<delivery::Settings>(), "upstream", &mut defs);
     let admin = embed(schema_of::<ops::Settings>(), "admin", &mut defs);
+    let retention = embed(schema_of::<RetentionTable>(), "retention", &mut defs);
     let mut source = embed(schema_of::<SourceTable>(), "source", &mut defs);
     let stream = embed(schema_of::<StreamTable>(), "stream", &mut defs);
     if !kinds.is_empty() {
@@ -320,6 +323,7 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
             "store": store,
             "upstream": upstream,
             "admin": admin,
+            "retention": retention,
             "sources": { "description": "The source systems.", "type": "array", "items": source, "minItems": 1 },
         },
         // An included file has a part of the tables, so none of them can be required of each file.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::{Breaker, Permit};
+use crate::breaker::{Breaker, Permit};
 use super::classify::{Answer, Reply, classify, words_of};
 use super::client::{Client, Outgoing};
 use super::settings::Compression;

@@ -3,14 +3,13 @@
 //! - [`settings`]: the `[upstream]` table;
 //! - `client`: one HTTP request, one reply; [`signature`]: how it is signed;
 //! - `classify`: what a reply means, a pure function;
-//! - `breaker`: when to send again, pure as well;
+//! - [`crate::breaker`]: when to send again, pure as well;
 //! - `sender`: the loop over the outbox; `files`: the one over the files that events name;
 //! - [`heartbeat`]: the agent's pulse;
 //! - [`openapi`]: the contract for machines.
 //!
 //! HTTP to upstream is nowhere else.
 
-mod breaker;
 mod classify;
 mod client;
 mod files;
@@ -34,15 +33,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use breaker::{BreakerStatus, Reason};
 pub use client::{BATCH_MEDIA_TYPE, Error};
 pub use heartbeat::{Heartbeat, Heartbeats, Pulse};
 pub use settings::{Auth, Compression, RetrySettings, Settings};
 pub use status::{Counts, FileStatus, LastFailure, Status};
 
+pub use crate::breaker::{BreakerStatus, Reason};
+
+use crate::breaker::Breaker;
 use crate::clock::Clock;
 use crate::store::Store;
-use breaker::Breaker;
 use classify::{Answer, Reply};
 use client::{Client, Outgoing};
 use files::Courier;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::breaker::BreakerStatus;
+use crate::breaker::BreakerStatus;
 
 /// What people and monitors see of delivery. Times are UTC; nothing here is personal data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

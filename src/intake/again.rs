@@ -5,17 +5,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_api::{Decoder, StreamId};
 use tokio_util::sync::CancellationToken;
 
 use super::custody::UNROUTED;
+use super::gate::Gate;
 use super::normalise::Normaliser;
 use crate::model::Outcome;
 use crate::store::{ArchivedRecord, Codes, Error, HeldFilter, IncomingBatch, Store};
 
 /// Records that are committed together: few enough that live records wait only a moment.
 const BATCH: usize = 50;
+
+/// How often it is asked whether intake goes on.
+const CLOSED_CHECK: Duration = Duration::from_secs(5);
 
 /// The mapping and the decoder of each configured stream.
 pub type Readers = HashMap<StreamId, (Normaliser, Arc<dyn Decoder>)>;
@@ -25,6 +30,7 @@ pub type Readers = HashMap<StreamId, (Normaliser, Arc<dyn Decoder>)>;
 pub struct Again {
     store: Store,
     streams: Arc<Readers>,
+    gate: Option<Arc<Gate>>,
 }
 
 /// What a retry did.
@@ -43,7 +49,22 @@ pub struct Retried {
 impl Again {
     /// Knows the decoder and the mapping in force of each configured stream.
     pub fn new(store: Store, streams: Readers) -> Again {
-        Again { store, streams: Arc::new(streams) }
+        Again { store, streams: Arc::new(streams), gate: None }
+    }
+
+    /// Waits with what nobody asked for while intake is stopped: it makes events too.
+    #[must_use]
+    pub fn behind(self, gate: Arc<Gate>) -> Again {
+        Again { gate: Some(gate), ..self }
+    }
+
+    async fn admitted(&self, stop: &CancellationToken) {
+        while self.gate.as_ref().is_some_and(|gate| gate.closed().is_some()) && !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(CLOSED_CHECK) => {}
+            }
+        }
     }
 
     /// The decoder and mapping of each stream.
@@ -93,6 +114,7 @@ impl Again {
             for held in [true, false] {
                 let mut after = 0;
                 while !stop.is_cancelled() {
+                    self.admitted(stop).await;
                     let (stream, version) = (stream.clone(), version.clone());
                     let records = self
                         .store
@@ -130,6 +152,7 @@ impl Again {
             let before = report.mapped;
             let mut after = 0;
             while !stop.is_cancelled() {
+                self.admitted(stop).await;
                 let id = code.id;
                 let records = self.store.read(move |reader| reader.records_with_code(id, after, BATCH)).await?;
                 let Some(last) = records.last() else { break };

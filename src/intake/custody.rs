@@ -42,8 +42,8 @@ impl Custody {
 #[connector_api::async_trait]
 impl Intake for Custody {
     async fn accept(&self, stream: Option<&StreamId>, records: Vec<Record>) -> Result<Vec<Receipt>, Refusal> {
-        if let Some(reason) = self.gate.closed() {
-            return Err(Refusal::Busy { reason, retry_after: Duration::from_secs(30) });
+        if let Some(closure) = self.gate.closed() {
+            return Err(Refusal::Busy { reason: closure.text, retry_after: Duration::from_secs(30) });
         }
         let known = stream.and_then(|id| self.streams.get(id).map(|normaliser| (id, normaliser)));
         let (stream, records) = match known {

@@ -1,16 +1,42 @@
-//! The disk's floor: intake stops while there is still room to finish what was begun (P8).
+//! What stops intake before anything is lost: a disk that is nearly full, an outbox that nobody empties (P8).
+//!
+//! What is not taken stays where it is: listeners refuse and say when to come again, polls pause. Deliveries go on. It
+//! opens by itself, a little above the limit at which it closed, so that it does not flap.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Refuses new records while the store's disk is nearly full, and admits them again by itself.
+use crate::store::Backlog;
+
+/// Refuses new records while there is no room for them, and admits them again by itself.
 pub struct Gate {
     measure: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     floor_bytes: u64,
+    backlog: Box<dyn Fn() -> Backlog + Send + Sync>,
+    limit: Backlog,
     seen: Mutex<Option<(Instant, u64)>>,
+    /// Which limits were reached, and not yet left again.
+    shut: Mutex<Shut>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Shut {
+    disk: bool,
+    outbox: bool,
+}
+
+/// Why nothing may come in now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closure {
+    /// A stable word: `disk` or `outbox`.
+    pub code: &'static str,
+    /// What is wrong, one sentence.
+    pub text: String,
+    /// What to do next, one sentence.
+    pub next: &'static str,
 }
 
 /// Free space changes slowly; asking the system once a second is often enough.
@@ -28,12 +54,26 @@ impl Gate {
 
     /// Watches what `measure` says is free, in bytes.
     pub fn measured(floor_bytes: u64, measure: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Gate {
-        Gate { measure: Box::new(measure), floor_bytes, seen: Mutex::new(None) }
+        Gate {
+            measure: Box::new(measure),
+            floor_bytes,
+            backlog: Box::new(Backlog::default),
+            limit: Backlog { entries: u64::MAX, bytes: u64::MAX },
+            seen: Mutex::new(None),
+            shut: Mutex::default(),
+        }
+    }
+
+    /// Watches what waits to be delivered too: at a limit of either, nothing more comes in.
+    #[must_use]
+    pub fn limited(mut self, limit: Backlog, backlog: impl Fn() -> Backlog + Send + Sync + 'static) -> Gate {
+        (self.limit, self.backlog) = (limit, Box::new(backlog));
+        self
     }
 
     /// Free bytes on the store's disk; `None` where the system doesn't tell.
     pub fn free_bytes(&self) -> Option<u64> {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, free)) = *seen
             && at.elapsed() < REMEMBER
         {
@@ -49,25 +89,90 @@ impl Gate {
         self.floor_bytes
     }
 
+    /// Intake stops at so much that waits to be delivered.
+    pub fn limit(&self) -> Backlog {
+        self.limit
+    }
+
     /// Why nothing may come in now; `None` while there is room.
-    pub fn closed(&self) -> Option<String> {
-        let free = self.free_bytes()?;
-        (free < self.floor_bytes).then(|| {
-            let mib = |bytes: u64| bytes / (1024 * 1024);
-            format!("{} MiB free on the store's disk, the floor is {} MiB", mib(free), mib(self.floor_bytes))
+    pub fn closed(&self) -> Option<Closure> {
+        let free = self.free_bytes();
+        let backlog = (self.backlog)();
+        let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once shut, a tenth more has to be free, and a fifth of the outbox to be delivered.
+        let floor = self.floor_bytes.saturating_add(if shut.disk { self.floor_bytes / 10 } else { 0 });
+        shut.disk = free.is_some_and(|free| free < floor);
+        let reached = |waits: u64, limit: u64| waits >= if shut.outbox { limit - limit / 5 } else { limit };
+        shut.outbox = reached(backlog.entries, self.limit.entries) || reached(backlog.bytes, self.limit.bytes);
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        if shut.disk {
+            let free = mib(free.unwrap_or_default());
+            return Some(Closure {
+                code: "disk",
+                text: format!(
+                    "{free} MiB free on the store's disk, the floor is {} MiB: nothing is taken in, nothing is lost",
+                    mib(self.floor_bytes)
+                ),
+                next: "free space on the store's disk; intake goes on by itself",
+            });
+        }
+        shut.outbox.then(|| Closure {
+            code: "outbox",
+            text: format!(
+                "{} events ({} MiB) wait to be delivered, the limit is {} ({} MiB): nothing more is taken in, nothing \
+                 is lost",
+                backlog.entries,
+                mib(backlog.bytes),
+                self.limit.entries,
+                mib(self.limit.bytes)
+            ),
+            next: "look at upstream; intake goes on by itself when a fifth is delivered (or raise outbox_max_entries, \
+                   outbox_max_bytes)",
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     #[test]
     fn a_floor_above_the_free_space_closes_the_gate() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Gate::new(folder.path(), 0).closed(), None);
-        let reason = Gate::new(folder.path(), u64::MAX).closed().unwrap();
-        assert!(reason.contains("floor"), "{reason}");
+        let closure = Gate::new(folder.path(), u64::MAX).closed().unwrap();
+        assert!(closure.code == "disk" && closure.text.contains("floor"), "{closure:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_only_some_way_above_the_limit_at_which_it_closed() {
+        let (free, entries, bytes) = (AtomicU64::new(1_000), AtomicU64::new(0), AtomicU64::new(0));
+        let now = Arc::new((free, entries, bytes));
+        let (disk, outbox) = (now.clone(), now.clone());
+        let gate = Gate::measured(1_000, move || Some(disk.0.load(Ordering::SeqCst))).limited(
+            Backlog { entries: 100, bytes: 5_000 },
+            move || Backlog { entries: outbox.1.load(Ordering::SeqCst), bytes: outbox.2.load(Ordering::SeqCst) },
+        );
+        let check = async |free, entries, bytes, code: Option<&str>| {
+            now.0.store(free, Ordering::SeqCst);
+            now.1.store(entries, Ordering::SeqCst);
+            now.2.store(bytes, Ordering::SeqCst);
+            tokio::time::advance(REMEMBER).await;
+            assert_eq!(gate.closed().map(|closure| closure.code), code, "{free} {entries} {bytes}");
+        };
+        check(1_000, 99, 4_999, None).await;
+        check(999, 0, 0, Some("disk")).await;
+        check(1_099, 0, 0, Some("disk")).await;
+        check(1_100, 0, 0, None).await;
+        check(1_000, 0, 0, None).await;
+        check(2_000, 100, 0, Some("outbox")).await;
+        check(2_000, 80, 0, Some("outbox")).await;
+        check(2_000, 79, 4_000, Some("outbox")).await;
+        check(2_000, 79, 3_999, None).await;
+        check(2_000, 0, 5_000, Some("outbox")).await;
+        check(999, 0, 0, Some("disk")).await;
     }
 }

@@ -12,11 +12,13 @@ pub mod gate;
 pub mod normalise;
 pub mod poll;
 pub mod schedule;
+pub mod source;
 
 pub use again::{Again, Readers, Retried};
 pub use board::{Board, StreamFailure, StreamState, StreamStatus};
 pub use custody::Custody;
-pub use gate::Gate;
+pub use gate::{Closure, Gate};
 pub use normalise::Normaliser;
 pub use poll::{PollStream, RoundReport, RoundRequest};
 pub use schedule::Schedule;
+pub use source::{SourceBreaker, SourceStatus, Sources};

@@ -10,9 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, StreamFailure, StreamState};
-use super::gate::Gate;
+use super::gate::{Closure, Gate};
 use super::normalise::Normaliser;
 use super::schedule::Schedule;
+use super::source::{Admission, SourceBreaker};
 use crate::clock::Clock;
 use crate::retry::Backoff;
 use crate::store::{self, IncomingBatch, Moment, RecordReceipt, SnapshotPolicy, Store};
@@ -51,8 +52,10 @@ pub struct PollStream {
     pub normaliser: Normaliser,
     /// Where records go.
     pub store: Store,
-    /// The disk's floor.
+    /// What stops intake.
     pub gate: Arc<Gate>,
+    /// The breaker of its source.
+    pub breaker: Arc<SourceBreaker>,
     /// Where its status is shown.
     pub board: Board,
     /// The time.
@@ -83,9 +86,9 @@ pub enum RoundError {
     /// The source did not answer for so long that its connection is given up.
     #[error("no answer for {} minutes", FETCH_LIMIT.as_secs() / 60)]
     Hung,
-    /// There is no room on the disk.
-    #[error("{0}")]
-    NoRoom(String),
+    /// There is no room on the disk, or in the outbox.
+    #[error("{}", .0.text)]
+    NoRoom(Closure),
 }
 
 /// The poller hung: it must be built anew. The supervisor does so.
@@ -113,22 +116,34 @@ impl PollStream {
         let mut since = self.clock.now();
         let mut due = since;
         let mut sweep_due = self.next_sweep(since);
+        let mut resets = self.breaker.resets();
         loop {
-            self.board.update(&self.id, |status| status.next_at = Some(due));
+            let next_at = self.breaker.retry_at(&self.id).map_or(due, |at| at.max(due));
+            self.board.update(&self.id, |status| status.next_at = Some(next_at));
             let mut waiters = Vec::new();
-            let round = tokio::select! {
+            let (round, admission) = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some(request) = requests.recv() => {
                     waiters.push(request);
-                    Round::Regular
+                    (Round::Regular, self.breaker.asked(&self.id))
                 }
-                round = self.wait(due, sweep_due, since) => round,
+                // The breaker lives as long as this stream.
+                _ = resets.changed() => {
+                    failing.reset();
+                    due = self.clock.now();
+                    continue;
+                }
+                admitted = async {
+                    let round = self.wait(due, sweep_due, since).await;
+                    (round, self.breaker.admitted(&self.id).await)
+                } => admitted,
             };
             while let Ok(request) = requests.try_recv() {
                 waiters.push(request);
             }
             let result = self.round(poller, round, stop).await;
+            tell(admission, &result);
             let now = self.clock.now();
             let next = self.schedule.next_after(now).unwrap_or(now + STOPPED_RETRY);
             let next_sweep = self.next_sweep(now);
@@ -346,9 +361,9 @@ impl PollStream {
             RoundError::NoRoom(reason) => {
                 let failure = StreamFailure {
                     at: now,
-                    class: "disk-floor".to_owned(),
-                    message: reason.clone(),
-                    hint: Some("free space on the store's disk; reading goes on by itself".to_owned()),
+                    class: if reason.code == "disk" { "disk-floor" } else { "outbox-limit" }.to_owned(),
+                    message: reason.text.clone(),
+                    hint: Some(reason.next.to_owned()),
                 };
                 (StreamState::Paused, failure, now + CLOCK_CHECK)
             }
@@ -375,6 +390,16 @@ impl PollStream {
             _ => tracing::warn!(stream = %self.id, class = failure.class, "round failed: {}", failure.message),
         }
         due
+    }
+}
+
+/// What a round says of its source. One that ended for another reason says nothing.
+fn tell(admission: Admission, result: &Result<RoundReport, RoundError>) {
+    match result {
+        Ok(_) => admission.answered(),
+        Err(RoundError::Source(error)) => admission.failed(error.class),
+        Err(RoundError::Hung) => admission.failed(FaultClass::Timeout),
+        Err(RoundError::Store(_) | RoundError::NoRoom(_)) => {}
     }
 }
 

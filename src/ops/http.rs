@@ -69,6 +69,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/api/codes", get(codes_list))
         .route("/api/codes/map", post(codes_map))
         .route("/api/upstream/reset", post(reset))
+        .route("/api/sources/{id}/reset", post(reset_source))
         .layer(middleware::from_fn(doors))
         .with_state(Arc::new(state));
     let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
@@ -277,6 +278,9 @@ pub fn view(
     personal: bool,
 ) -> HeldView {
     let raw_text = detail.record.as_ref().map(|record| {
+        if let Some(at) = record.given_up_at {
+            return format!("its bytes were given up on {}: the archive does not reach back so far", at.date_naive());
+        }
         let decoder = StreamId::parse(&record.stream).and_then(|stream| decoder(&stream));
         let decoded = match &decoder {
             Some(decoder) => decoder.decode(&connector_api::Raw {
@@ -451,6 +455,28 @@ async fn codes_map(Extract(state): Shared, Json(asked): Json<MapCode>) -> Answer
 async fn reset(Extract(state): Shared) -> Json<serde_json::Value> {
     (state.delivery)().reset_breaker();
     Json(json!({ "reset": true }))
+}
+
+/// Who acts.
+#[derive(Deserialize)]
+struct Who {
+    who: String,
+}
+
+async fn reset_source(
+    Extract(state): Shared,
+    Path(id): Path<String>,
+    Json(Who { who }): Json<Who>,
+) -> Result<Response, Failure> {
+    if who.trim().is_empty() {
+        return Err(Failure::Incomplete("say who acts: the audit log keeps it"));
+    }
+    if !state.breakers.reset(&id) {
+        let error = json!({ "error": "no source of this id is asked; `hisync sources list` shows those that are" });
+        return Ok((StatusCode::NOT_FOUND, Json(error)).into_response());
+    }
+    state.store.audit(&who, "source-reset", &format!("source/{id}"), "").await?;
+    Ok(Json(json!({ "reset": true })).into_response())
 }
 
 /// The level as a number, for monitors.

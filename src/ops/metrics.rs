@@ -48,6 +48,20 @@ pub fn publish(report: &super::Report) {
     gauge!("hisync_held_open").set(report.store.held_for_people() as f64);
     gauge!("hisync_store_size_bytes").set(report.store.size_bytes as f64);
     gauge!("hisync_upstream_breaker_open").set(if report.upstream.breaker.state == "closed" { 0.0 } else { 1.0 });
+    for source in &report.sources {
+        let open = if source.breaker.state == "closed" { 0.0 } else { 1.0 };
+        gauge!("hisync_source_breaker_open", "source" => source.id.to_string()).set(open);
+    }
+    let stopped = report.health.reasons.iter().any(|reason| matches!(reason.code, "disk" | "outbox"));
+    gauge!("hisync_intake_stopped").set(f64::from(u8::from(stopped)));
+    gauge!("hisync_archive_kept_bytes").set(report.archive.status.kept_bytes as f64);
+    gauge!("hisync_archive_covered_days").set(report.archive.covered_days as f64);
+    if let Some(days) = report.archive.possible_days {
+        gauge!("hisync_archive_possible_days").set(days as f64);
+    }
+    gauge!("hisync_store_free_bytes").set(report.archive.status.free_bytes as f64);
+    gauge!("hisync_store_wal_bytes").set(report.archive.status.wal_bytes as f64);
+    gauge!("hisync_store_growth_bytes_per_day").set(report.archive.status.growth_bytes_per_day as f64);
     if let Some(free) = report.disk.free_bytes {
         gauge!("hisync_disk_free_bytes").set(free as f64);
     }

@@ -1,6 +1,7 @@
 //! What people and monitors see of a running agent.
 
 pub mod acts;
+pub mod archive;
 pub mod canary;
 pub mod codes;
 pub mod health;

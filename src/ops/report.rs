@@ -9,14 +9,15 @@ use chrono_tz::Tz;
 use connector_api::{StreamId, Value, Watermark};
 use serde::Serialize;
 
+use super::archive::Archive;
 use super::health::{Health, Level, Reason, hours, spoken, too_silent};
 use super::{TaskState, TaskStatus, canary, mask};
 use crate::clock::Clock;
 use crate::config::Expect;
 use crate::delivery;
-use crate::intake::{Again, Board, Gate, StreamState, StreamStatus};
+use crate::intake::{Again, Board, Gate, SourceStatus, Sources, StreamState, StreamStatus};
 use crate::model::WAITING;
-use crate::store::{self, Onboarding, Overview, Store};
+use crate::store::{self, Backlog, Onboarding, Overview, RetentionPolicy, Store};
 
 /// Undelivered for longer than this is worth a look, even if upstream seems to be there.
 const OLD: Duration = Duration::from_secs(15 * 60);
@@ -58,8 +59,12 @@ pub struct State {
     pub store: Store,
     /// The statuses of the streams.
     pub board: Board,
-    /// The disk's floor.
+    /// What stops intake.
     pub gate: Arc<Gate>,
+    /// The breakers of the sources that are asked.
+    pub breakers: Sources,
+    /// How long what is kept.
+    pub retention: RetentionPolicy,
     /// Maps held records again.
     pub again: Again,
     /// Asks the process to load its configuration again.
@@ -79,6 +84,8 @@ pub struct Disk {
     pub free_bytes: Option<u64>,
     /// Intake stops below this.
     pub floor_bytes: u64,
+    /// Intake stops at so much that waits to be delivered.
+    pub outbox_limit: Backlog,
 }
 
 /// The state of a running agent. Times are UTC.
@@ -92,12 +99,16 @@ pub struct Report {
     pub agent: About,
     /// The streams.
     pub streams: Vec<StreamStatus>,
+    /// The sources that are asked.
+    pub sources: Vec<SourceStatus>,
     /// Delivery.
     pub upstream: delivery::Status,
     /// What the store holds.
     pub store: Overview,
     /// The store's disk.
     pub disk: Disk,
+    /// How far back the archive reaches.
+    pub archive: Archive,
     /// The agent's long-running tasks.
     pub tasks: Vec<TaskStatus>,
 }
@@ -105,19 +116,28 @@ pub struct Report {
 impl State {
     /// Makes the report.
     pub async fn report(&self) -> Result<Report, store::Error> {
-        let overview = discreet(self.store.read(store::Reader::overview).await?);
+        let now = self.clock.now();
+        let read = move |reader: &store::Reader| Ok((reader.overview()?, reader.archive_status(now)?));
+        let (overview, archive) = self.store.read(read).await?;
+        let overview = discreet(overview);
+        let (free_bytes, floor_bytes) = (self.gate.free_bytes(), self.gate.floor_bytes());
+        let disk = Disk { free_bytes, floor_bytes, outbox_limit: self.gate.limit() };
         let mut report = Report {
-            now: self.clock.now(),
+            now,
             health: Health::default(),
             agent: self.about.clone(),
             streams: self.board.all(),
+            sources: self.breakers.all(),
             upstream: (self.delivery)().status(),
             store: overview,
-            disk: Disk { free_bytes: self.gate.free_bytes(), floor_bytes: self.gate.floor_bytes() },
+            disk,
+            archive: Archive::of(archive, &self.retention, &disk, now),
             tasks: (self.tasks)(),
         };
         let mut reasons = Vec::new();
         reasons.extend(report.streams.iter().filter_map(stream_reason));
+        reasons.extend(report.sources.iter().filter_map(|source| source_reason(source, report.now)));
+        reasons.extend(report.archive.reason());
         reasons.extend(self.silences(&report));
         let (watched, zone, now) = (self.watched.clone(), self.zone, report.now);
         let read = move |reader: &store::Reader| Ok((canary::read(reader, &watched, zone, now)?, reader.onboarding()?));
@@ -127,14 +147,14 @@ impl State {
         reasons.extend(upstream_reason(&report));
         reasons.extend(store_reasons(&report.store));
         reasons.extend(report.tasks.iter().filter_map(|task| task_reason(task, report.now)));
-        if let Some(text) = self.gate.closed() {
+        if let Some(closure) = self.gate.closed() {
             reasons.push(Reason {
-                code: "disk",
+                code: closure.code,
                 level: Level::Failing,
                 since: None,
-                subject: "disk".to_owned(),
-                text,
-                next: "free space; intake goes on by itself".to_owned(),
+                subject: closure.code.to_owned(),
+                text: closure.text,
+                next: closure.next.to_owned(),
             });
         }
         report.health = Health::of(reasons);
@@ -205,6 +225,31 @@ fn stream_reason(stream: &StreamStatus) -> Option<Reason> {
         subject: format!("stream {}", stream.id),
         text: failure.message.clone(),
         next: failure.hint.clone().unwrap_or(tries),
+    })
+}
+
+fn source_reason(source: &SourceStatus, now: DateTime<Utc>) -> Option<Reason> {
+    if source.breaker.state == "closed" {
+        return None;
+    }
+    let code = source.breaker.code.clone().unwrap_or_default();
+    let since = source.breaker.since.map(|since| spoken((now - since).to_std().unwrap_or_default()));
+    let refused = code == "login";
+    let text = match refused {
+        true => "it refuses the login: none of its streams asks it, so that the account is not locked".to_owned(),
+        false => format!(
+            "it does not answer ({code}) for {}: its streams leave it alone, one probe at a time finds out",
+            since.unwrap_or_else(|| "a moment".to_owned())
+        ),
+    };
+    let look = if refused { "correct the account" } else { "look at its network and its system" };
+    Some(Reason {
+        code: "source-down",
+        level: Level::Failing,
+        since: source.breaker.since,
+        subject: format!("source {}", source.id),
+        text,
+        next: format!("{look}; hisync asks again by itself, at once after `hisync sources reset {}`", source.id),
     })
 }
 

@@ -195,7 +195,8 @@ pub(super) fn confirm(tx: &mut Tx<'_>, digest: &Hash) -> Result<(), Error> {
     tx.run("confirm a file", sql, (digest, tx.now))?;
     let entities: Vec<i64> = waiting(tx, digest)?.into_iter().map(|(_, entity)| entity).collect();
     outbox::promote(tx, &outbox::list(&entities))?;
-    give_up(tx)
+    give_up(tx)?;
+    Ok(())
 }
 
 /// The undelivered events that name a file, with their entities, oldest first.
@@ -226,12 +227,11 @@ pub(super) fn refuse(tx: &mut Tx<'_>, digest: &Hash, code: &str, message: &str) 
 }
 
 /// Gives up the bytes of files that upstream has had for long and that no undelivered event names.
-fn give_up(tx: &Tx<'_>) -> Result<(), Error> {
+pub(super) fn give_up(tx: &Tx<'_>) -> Result<usize, Error> {
     let sql = "UPDATE attachment SET body = NULL WHERE digest IN
                  (SELECT digest FROM attachment a WHERE a.body IS NOT NULL AND a.confirmed_at < ?1
                     AND NOT EXISTS (SELECT 1 FROM event_attachment e JOIN outbox o ON o.id = e.event_id
                                     WHERE e.digest = a.digest AND o.state <> 'delivered')
                   ORDER BY a.confirmed_at LIMIT ?2)";
-    tx.run("give up files", sql, (tx.now - KEPT, GIVEN_UP))?;
-    Ok(())
+    tx.run("give up files", sql, (tx.now - KEPT, GIVEN_UP))
 }

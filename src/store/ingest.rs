@@ -7,7 +7,7 @@ use super::guard::{self, Decision};
 use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
-use super::writer::{Name, Progress, Tx};
+use super::writer::{Name, Progress, Tx, Volume};
 use super::{Committed, Error, RecordReceipt, attachments, dictionary, onboarding, prepare, revision, snapshot};
 use crate::model::{EntityKey, EntityType, Finding, Held, Severity};
 
@@ -211,6 +211,8 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
             &record.body.bytes,
         ),
     )?;
+    let (raw, packed) = (record.body.size, record.body.bytes.len() as i64);
+    tx.volume(tx.now, Volume { records: 1, raw, packed, kept_records: 1, kept: packed });
     // What was looked up still holds where no outcome touches the entity of another.
     let apart = record.outcomes.iter().enumerate().all(|(n, outcome)| {
         record.outcomes.len() == 1
@@ -693,5 +695,6 @@ fn uncount(tx: &Tx<'_>, old: &Disposition) -> Result<Option<&'static str>, Error
         Ok((row.get::<_, i64>(1)? == 1).then_some(sum))
     })?;
     tx.run("count an event elsewhere", "UPDATE outbox SET counts = 0 WHERE id = ?1", (event,))?;
-    Ok(found.flatten())
+    // An event that is given up was delivered, and counts as such.
+    Ok(found.unwrap_or(Some("delivered")))
 }

@@ -376,6 +376,7 @@ fn event(
         tx.shared.urgent.raise();
     }
     tx.count_outbox(None, "queued", 1);
+    tx.count_bytes(size);
     Ok(id)
 }
 

@@ -28,6 +28,7 @@ mod prepare;
 mod query;
 mod reader;
 mod reseal;
+mod retention;
 mod revision;
 mod schema;
 mod snapshot;
@@ -42,6 +43,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -62,6 +64,7 @@ pub use error::Error;
 pub use figures::{Figures, share};
 pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
+pub use retention::{ArchiveStatus, Kept, RetentionPolicy, Stride};
 pub use types::*;
 pub use vault::{rewrap, rewrite};
 pub use verify::{Fault, Verified};
@@ -127,6 +130,15 @@ pub struct ClaimLimit {
     pub events: usize,
     /// At most so many bytes of event bodies together (a single larger event is claimed alone).
     pub bytes: usize,
+}
+
+/// What waits to be delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Backlog {
+    /// Events that are neither delivered nor held.
+    pub entries: u64,
+    /// Bytes of their bodies, as they are sent (before compression).
+    pub bytes: u64,
 }
 
 /// An outbox entry that a sender has taken.
@@ -245,6 +257,7 @@ impl Store {
             urgent: writer::Signal::default(),
             files: writer::Signal::default(),
             entries: dictionary::Entries::default(),
+            backlog: writer::Backlog::default(),
             starts: Mutex::default(),
         });
         writer::recover(&conn, &shared)?;
@@ -400,6 +413,13 @@ impl Store {
     /// the one before it died; an entry that was on its way is sent again under the same id.
     pub async fn unclaim(&self) -> Result<(), Error> {
         self.write("unclaim", 1, |tx| outbox::unclaim(tx, i64::MAX)).await
+    }
+
+    /// Undelivered events and the bytes of their bodies, as of the last commit. Costs nothing.
+    pub fn backlog(&self) -> Backlog {
+        let backlog = &self.inner.shared.backlog;
+        let read = |sum: &AtomicI64| u64::try_from(sum.load(Ordering::Relaxed)).unwrap_or(0);
+        Backlog { entries: read(&backlog.entries), bytes: read(&backlog.bytes) }
     }
 
     /// Returns when an entry may have become due by a commit, a settlement or a person's act.

@@ -138,10 +138,11 @@ struct Row {
     entity_type: String,
     attempts: i64,
     counts: bool,
+    size: i64,
 }
 
 impl Row {
-    /// Reads `state, entity_id, stream_id, type, attempts, counts` from a column on.
+    /// Reads `state, entity_id, stream_id, type, attempts, counts, size` from a column on.
     fn read(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Row> {
         Ok(Row {
             state: row.get(at)?,
@@ -150,13 +151,14 @@ impl Row {
             entity_type: row.get(at + 3)?,
             attempts: row.get(at + 4)?,
             counts: row.get::<_, i64>(at + 5)? == 1,
+            size: row.get(at + 6)?,
         })
     }
 }
 
 fn row_of(tx: &Tx<'_>, id: i64) -> Result<Option<Row>, Error> {
-    let sql = "SELECT o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts FROM outbox o
-               JOIN entity n ON n.id = o.entity_id WHERE o.id = ?1";
+    let sql = "SELECT o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts, o.size
+               FROM outbox o JOIN entity n ON n.id = o.entity_id WHERE o.id = ?1";
     tx.one("read the outbox", sql, (id,), |row| Row::read(row, 0))
 }
 
@@ -209,7 +211,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), 
 
 /// Notes what upstream has, a batch with a few statements: this is what nearly every settlement is.
 fn deliver(tx: &mut Tx<'_>, status: &'static str, ids: &[i64]) -> Result<(), Error> {
-    let sql = "SELECT o.id, o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts
+    let sql = "SELECT o.id, o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts, o.size
                FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value CROSS JOIN entity n ON n.id = o.entity_id";
     let rows = tx.all("read the outbox", sql, (list(ids),), |row| Ok((row.get::<_, i64>(0)?, Row::read(row, 1)?)))?;
     if rows.len() < ids.len()
@@ -225,6 +227,7 @@ fn deliver(tx: &mut Tx<'_>, status: &'static str, ids: &[i64]) -> Result<(), Err
             continue;
         }
         tx.count_outbox(Some(&row.state), "delivered", 1);
+        tx.count_bytes(-row.size);
         if row.counts {
             tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("queued"), Some("delivered"));
         }
@@ -251,6 +254,7 @@ fn finish(
                  last_code = ?4, last_message = seal('outbox.last_message', id, ?5) WHERE id = ?1";
     tx.run("settle", sql, (id, state, tx.now, code, message))?;
     tx.count_outbox(Some(&row.state), state, 1);
+    tx.count_bytes(-row.size);
     if row.counts {
         tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("queued"), Some(state));
     }
@@ -342,6 +346,7 @@ pub(super) fn requeue(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
     let sql = "UPDATE outbox SET state = 'queued', done_at = NULL, ready_at = NULL WHERE id = ?1";
     tx.run("send an event again", sql, (id,))?;
     tx.count_outbox(Some("held"), "queued", 1);
+    tx.count_bytes(row.size);
     attachments::want(tx, id)?;
     if row.counts {
         tx.count(row.stream, ledger::kind(&row.entity_type)?, Some("held"), Some("queued"));

@@ -94,7 +94,7 @@ impl Reader {
 
     /// What became of every version, by entity type (P3).
     pub fn totals(&self) -> Result<BTreeMap<String, Totals>, Error> {
-        let sql = "SELECT kind, name, sum(n) FROM counter WHERE scope NOT IN ('outbox', 'held') GROUP BY kind, name";
+        let sql = "SELECT kind, name, sum(n) FROM counter WHERE scope NOT IN ('outbox', 'outbox-bytes', 'held') GROUP BY kind, name";
         let mut totals = BTreeMap::new();
         for (kind, name, n) in self.all("read the sums", sql, (), counter)? {
             totals.entry(kind).or_insert_with(Totals::zero).add(&name, n);
@@ -138,10 +138,14 @@ impl Reader {
     }
 
     fn size(&self) -> u64 {
+        length(&self.path) + self.log_size()
+    }
+
+    /// Bytes of the write-ahead log.
+    pub(super) fn log_size(&self) -> u64 {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
-        let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-        length(&self.path) + length(Path::new(&log))
+        length(Path::new(&log))
     }
 
     pub(super) fn one<T>(
@@ -163,6 +167,10 @@ impl Reader {
     ) -> Result<Vec<T>, Error> {
         query::all(&self.conn, operation, sql, params, read)
     }
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
 }
 
 fn counter(row: &Row<'_>) -> rusqlite::Result<(String, String, i64)> {

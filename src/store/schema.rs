@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_workflow.sql"),
     include_str!("migrations/0004_dictionary.sql"),
     include_str!("migrations/0005_vault.sql"),
+    include_str!("migrations/0006_retention.sql"),
 ];
 
 const BUSY: Duration = Duration::from_secs(5);

@@ -191,7 +191,10 @@ pub struct ArchivedView {
     pub charset: Option<String>,
     /// `sha256-<hex>` of the body.
     pub digest: String,
-    /// The body, byte for byte; not part of the JSON.
+    /// When its bytes were given up, because the archive does not reach back so far; `None` where they are here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given_up_at: Option<DateTime<Utc>>,
+    /// The body, byte for byte, empty where it is given up; not part of the JSON.
     #[serde(skip)]
     pub body: Bytes,
 }

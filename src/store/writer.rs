@@ -5,11 +5,11 @@
 //! before (P1).
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -23,10 +23,16 @@ use super::{Error, Options, StartPolicy, onboarding, outbox, query, schema};
 use crate::clock::Clock;
 use crate::model::{EntityType, SharedComposer};
 
+/// A day in microseconds.
+pub(super) const DAY: i64 = 86_400_000_000;
+
 /// Jobs that may wait; more make their senders wait.
 const QUEUE: usize = 256;
 /// One commit carries at most about so many records: bounds both latency and the WAL's growth.
 const GROUP_WEIGHT: usize = 1000;
+
+/// Work that can wait runs after so many groups at the latest, however busy the writer is.
+const PATIENCE: usize = 64;
 
 /// What the writer and every handle know.
 pub(super) struct Shared {
@@ -46,6 +52,34 @@ pub(super) struct Shared {
     pub(super) files: Signal,
     /// Entries of dictionaries that were looked up.
     pub(super) entries: Entries,
+    /// What waits to be delivered.
+    pub(super) backlog: Backlog,
+}
+
+/// The sums of undelivered events, as of the last commit: read where a look into the file would cost too much.
+#[derive(Default)]
+pub(super) struct Backlog {
+    pub(super) entries: AtomicI64,
+    pub(super) bytes: AtomicI64,
+}
+
+impl Backlog {
+    /// Reads the sums once, when the store is opened.
+    fn load(&self, conn: &Connection) -> Result<(), Error> {
+        let sql = "SELECT coalesce(sum(n) FILTER (WHERE scope = 'outbox'), 0),
+                          coalesce(sum(n) FILTER (WHERE scope = 'outbox-bytes'), 0) FROM counter
+                   WHERE scope = 'outbox-bytes' OR (scope = 'outbox' AND name NOT IN ('delivered', 'held'))";
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        let (entries, bytes) = query::one(conn, "read the sums", sql, (), read)?.unwrap_or_default();
+        self.entries.store(entries, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn add(&self, (entries, bytes): (i64, i64)) {
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// Raised inside a transaction, rung once it stands.
@@ -78,6 +112,7 @@ impl Signal {
 enum Scope {
     Stream(i64),
     Outbox,
+    OutboxBytes,
     Held,
 }
 
@@ -86,6 +121,7 @@ impl ToSql for Scope {
         Ok(match self {
             Scope::Stream(id) => id.to_string().into(),
             Scope::Outbox => "outbox".into(),
+            Scope::OutboxBytes => "outbox-bytes".into(),
             Scope::Held => "held".into(),
         })
     }
@@ -109,6 +145,17 @@ impl Tally {
         for (counter, n) in other.0 {
             *self.0.entry(counter).or_default() += n;
         }
+    }
+
+    /// By how much undelivered events and their bytes grow.
+    fn backlog(&self) -> (i64, i64) {
+        let sum = |of: &dyn Fn(Scope, &str) -> bool| {
+            self.0.iter().filter(|((scope, _, name), _)| of(*scope, name)).map(|(_, n)| n).sum()
+        };
+        (
+            sum(&|scope, name| scope == Scope::Outbox && !matches!(name, "delivered" | "held")),
+            sum(&|scope, _| scope == Scope::OutboxBytes),
+        )
     }
 
     fn write(self, conn: &Connection) -> Result<(), Error> {
@@ -156,6 +203,38 @@ impl Progress {
     }
 }
 
+/// What is archived on a day, and what of it is given up.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Volume {
+    pub(super) records: i64,
+    pub(super) raw: i64,
+    pub(super) packed: i64,
+    pub(super) kept_records: i64,
+    pub(super) kept: i64,
+}
+
+impl Volume {
+    fn merge(&mut self, later: Volume) {
+        self.records += later.records;
+        self.raw += later.raw;
+        self.packed += later.packed;
+        self.kept_records += later.kept_records;
+        self.kept += later.kept;
+    }
+
+    fn write(self, conn: &Connection, day: i64) -> Result<(), Error> {
+        let failed = || Error::sqlite("update the archive's sums");
+        let sql = "INSERT INTO volume (day, records, raw, packed, kept_records, kept) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                   ON CONFLICT DO UPDATE SET records = records + excluded.records, raw = raw + excluded.raw,
+                     packed = packed + excluded.packed, kept_records = kept_records + excluded.kept_records,
+                     kept = kept + excluded.kept";
+        let mut statement = conn.prepare_cached(sql).map_err(failed())?;
+        let Volume { records, raw, packed, kept_records, kept } = self;
+        statement.execute((day, records, raw, packed, kept_records, kept)).map_err(failed())?;
+        Ok(())
+    }
+}
+
 /// What is named by text outside and by a row's id inside.
 #[derive(Clone, Copy)]
 pub(super) enum Name {
@@ -184,6 +263,7 @@ impl Known {
 struct Sums {
     tally: Tally,
     progress: BTreeMap<i64, Progress>,
+    volume: BTreeMap<i64, Volume>,
     /// Learnt in this group.
     known: Known,
 }
@@ -193,6 +273,9 @@ impl Sums {
         self.tally.merge(job.tally);
         for (stream, progress) in job.progress {
             self.progress.entry(stream).or_default().merge(progress);
+        }
+        for (day, volume) in job.volume {
+            self.volume.entry(day).or_default().merge(volume);
         }
         self.known.extend(job.known);
     }
@@ -259,6 +342,11 @@ impl<'a> Tx<'a> {
         self.sums.progress.entry(stream).or_default().merge(progress);
     }
 
+    /// Adds to the figures of the archive of the day (since 1970 UTC) on which a record was received, in microseconds.
+    pub(super) fn volume(&mut self, received_at: i64, volume: Volume) {
+        self.sums.volume.entry(received_at.div_euclid(DAY)).or_default().merge(volume);
+    }
+
     /// Runs a statement; answers how many rows it changed.
     pub(super) fn run(&self, operation: &'static str, sql: &str, params: impl Params) -> Result<usize, Error> {
         let mut statement = self.conn.prepare_cached(sql).map_err(Error::sqlite(operation))?;
@@ -311,6 +399,11 @@ impl<'a> Tx<'a> {
             self.sums.tally.add(Scope::Outbox, "", from, -n);
         }
         self.sums.tally.add(Scope::Outbox, "", to, n);
+    }
+
+    /// Adds to the bytes of undelivered events.
+    pub(super) fn count_bytes(&mut self, n: i64) {
+        self.sums.tally.add(Scope::OutboxBytes, "", "open", n);
     }
 
     /// Counts open held items.
@@ -376,6 +469,8 @@ impl<T: Send, F: FnMut(&mut Tx<'_>) -> Result<T, Error> + Send> Job for Task<T, 
 
 enum Message {
     Job(Box<dyn Job>),
+    /// Work that runs alone, when nothing else waits.
+    Later(Box<dyn Job>),
     Close,
 }
 
@@ -391,9 +486,28 @@ impl Sender {
         weight: usize,
         work: impl FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.ask(Message::Job, operation, weight, work).await
+    }
+
+    /// Runs work in a transaction of its own when nothing else waits, so that no commit shares its time.
+    pub(super) async fn run_later<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.ask(Message::Later, operation, 1, work).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        message: fn(Box<dyn Job>) -> Message,
+        operation: &'static str,
+        weight: usize,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let task = Task { operation, weight, work, result: Err(Error::RolledBack), reply };
-        self.0.send(Message::Job(Box::new(task))).await.map_err(|_| Error::Closed)?;
+        self.0.send(message(Box::new(task))).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
 
@@ -429,26 +543,40 @@ struct Writer {
 
 impl Writer {
     fn serve(&mut self, mut jobs: mpsc::Receiver<Message>) {
-        while let Some(message) = jobs.blocking_recv() {
-            let Message::Job(first) = message else { break };
-            let mut weight = first.weight();
-            let mut group = vec![first];
-            let mut closing = false;
-            while weight < GROUP_WEIGHT {
-                match jobs.try_recv() {
-                    Ok(Message::Job(job)) => {
+        let mut later: VecDeque<Box<dyn Job>> = VecDeque::new();
+        // Groups since the first of those that can wait came.
+        let mut waited = 0;
+        loop {
+            // Nothing is waited for while there is work that can wait.
+            let first = if later.is_empty() { jobs.blocking_recv() } else { jobs.try_recv().ok() };
+            let (mut weight, mut group, mut closing) = (0, Vec::new(), false);
+            let mut next = first;
+            while let Some(message) = next {
+                match message {
+                    Message::Job(job) => {
                         weight += job.weight();
                         group.push(job);
                     }
-                    Ok(Message::Close) => {
-                        closing = true;
-                        break;
-                    }
-                    Err(_) => break,
+                    Message::Later(job) => later.push_back(job),
+                    Message::Close => closing = true,
                 }
+                next = if weight < GROUP_WEIGHT && !closing { jobs.try_recv().ok() } else { None };
             }
-            self.commit(group);
-            if closing {
+            let ended = group.is_empty() && later.is_empty();
+            let idle = group.is_empty();
+            if !idle {
+                self.commit(group);
+                waited = if later.is_empty() { 0 } else { waited + 1 };
+            }
+            if (idle || waited >= PATIENCE)
+                && !closing
+                && let Some(job) = later.pop_front()
+            {
+                self.commit(vec![job]);
+                waited = 0;
+            }
+            // Told to, or the last sender is gone: a receiver that blocks answers nothing only then.
+            if closing || ended {
                 break;
             }
         }
@@ -477,7 +605,11 @@ impl Writer {
         let conn = match conn {
             Some(conn) => conn,
             None => match schema::reopen_writer(&shared.path, &shared.vault) {
-                Ok(opened) => conn.insert(opened),
+                Ok(opened) => {
+                    // A commit that failed may stand all the same; then the sums in memory are not those of the file.
+                    let _ = shared.backlog.load(&opened);
+                    conn.insert(opened)
+                }
                 Err(error) => {
                     group.iter_mut().for_each(|job| job.fail(error.again()));
                     return Err(());
@@ -524,11 +656,16 @@ fn run_group(
         }
     };
     let Ran { sums, wake } = ran;
+    let backlog = sums.tally.backlog();
     sums.tally.write(conn)?;
     for (stream, progress) in sums.progress {
         progress.write(conn, stream)?;
     }
+    for (day, volume) in sums.volume {
+        volume.write(conn, day)?;
+    }
     step(conn, "COMMIT")?;
+    shared.backlog.add(backlog);
     known.extend(sums.known);
     Ok(wake)
 }
@@ -605,5 +742,6 @@ pub(super) fn recover(conn: &Connection, shared: &Shared) -> Result<(), Error> {
     let mut tx = Tx::new(conn, shared, [&none, &none]);
     outbox::unclaim(&mut tx, i64::MAX)?;
     tx.sums.tally.write(conn)?;
-    step("COMMIT")
+    step("COMMIT")?;
+    shared.backlog.load(conn)
 }

@@ -13,17 +13,28 @@ use crate::store::{ArchivedRecord, ArchivedView, Error, HeldFilter};
 impl Reader {
     /// An archived record, to look at.
     pub fn archived(&self, id: i64) -> Result<ArchivedView, Error> {
-        let record = self.record(id, id)?;
-        Ok(ArchivedView {
-            archive_id: id,
-            stream: record.stream.as_str().to_owned(),
-            received_at: record.received_at,
-            source_ref: record.source_ref,
-            format: record.raw.format.clone(),
-            charset: record.raw.charset.clone(),
-            digest: digest_text(&record.raw.digest()),
-            body: record.raw.body,
-        })
+        let operation = "read the archive";
+        let sql = "SELECT s.name, a.received_at, a.source_ref, a.format, a.charset, a.digest, a.given_up_at, a.codec,
+                     a.size, a.body FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
+        let found = self.one(operation, sql, (id,), |row| {
+            let view = ArchivedView {
+                archive_id: id,
+                stream: row.get(0)?,
+                received_at: time(row.get(1)?),
+                source_ref: row.get(2)?,
+                format: row.get(3)?,
+                charset: row.get(4)?,
+                digest: digest_text(&row.get::<_, [u8; 32]>(5)?),
+                given_up_at: row.get::<_, Option<i64>>(6)?.map(time),
+                body: Bytes::new(),
+            };
+            Ok((view, row.get::<_, i64>(7)?, row.get::<_, i64>(8)?, row.get::<_, Vec<u8>>(9)?))
+        })?;
+        let (view, codec, size, body) = found.ok_or(Error::NotFound { what: "archived record", id })?;
+        if view.given_up_at.is_some() {
+            return Ok(view);
+        }
+        Ok(ArchivedView { body: unpack(codec, size, body)?.into(), ..view })
     }
 
     /// The records behind the open held items (of the record leg) that a filter names, oldest
@@ -65,7 +76,8 @@ impl Reader {
 
     /// The records behind entities of a stream that were mapped under another mapping than this
     /// one, to be mapped again. `after` is a [cursor](ArchivedRecord::cursor), 0 at first. A record that
-    /// gave several entities comes once a page, and no more once it was mapped again.
+    /// gave several entities comes once a page, and no more once it was mapped again. Records whose bytes are given
+    /// up stay as they were mapped.
     pub fn stale_parts(
         &self,
         stream: &StreamId,
@@ -86,7 +98,8 @@ impl Reader {
             found.extend(self.all(
                 operation,
                 "SELECT p.entity_id, p.archive_id FROM part p
-                 WHERE p.stream_id = ?1 AND p.mapping_id = ?2 AND p.entity_id > ?3 AND NOT EXISTS
+                 WHERE p.stream_id = ?1 AND p.mapping_id = ?2 AND p.entity_id > ?3 AND EXISTS
+                   (SELECT 1 FROM archive a WHERE a.id = p.archive_id AND a.given_up_at IS NULL) AND NOT EXISTS
                    (SELECT 1 FROM held h WHERE h.archive_id = p.archive_id AND h.entity_id = p.entity_id
                       AND h.mapping_id IN (SELECT value FROM json_each(?4)) AND h.state IN ('open', 'dismissed'))
                  ORDER BY p.entity_id LIMIT ?5",

@@ -38,6 +38,7 @@ impl Reader {
     /// first. A record that was mapped again comes no more, unless the code is unknown still.
     pub fn records_with_code(&self, code: i64, after: i64, limit: usize) -> Result<Vec<ArchivedRecord>, Error> {
         let sql = "SELECT DISTINCT archive_id FROM unknown_code_of WHERE code_id = ?1 AND archive_id > ?2
+                     AND EXISTS (SELECT 1 FROM archive a WHERE a.id = archive_id AND a.given_up_at IS NULL)
                    ORDER BY archive_id LIMIT ?3";
         let ids: Vec<i64> = self.all("read records with a code", sql, (code, after, rows(limit)), |row| row.get(0))?;
         ids.into_iter().map(|id| self.record(id, id)).collect()

@@ -57,7 +57,11 @@ impl Reader {
             serde_json::from_str(&findings.unwrap_or_default()).map_err(|_| Error::Unreadable("a finding"))?;
         Ok(HeldDetail {
             findings,
-            record: item.archive_id.map(|archive| self.archived(archive)).transpose()?,
+            // The record of an item that is closed for long may be gone.
+            record: match item.archive_id.map(|archive| self.archived(archive)) {
+                Some(Err(Error::NotFound { .. })) => None,
+                record => record.transpose()?,
+            },
             // An event that is held for being unreadable can't be shown, and everything else about it can.
             event: match item.outbox_id.map(|event| self.event(event)) {
                 Some(Err(Error::Unreadable(_))) => None,

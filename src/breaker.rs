@@ -1,8 +1,8 @@
-//! The breaker: pauses delivery while upstream as a whole is at fault.
+//! The breaker: leaves something alone while it as a whole is at fault: upstream, or a source.
 //!
-//! A pure state machine; times are handed in. `closed` sends freely. `open` sends nothing until a
-//! time. Then one batch goes out as a probe (`half_open`): it closes the breaker or opens it again,
-//! for longer.
+//! A pure state machine; times are handed in. `closed` lets everything through. `open` lets nothing
+//! through until a time. Then one attempt goes out as a probe (`half_open`): it closes the breaker or
+//! opens it again, for longer.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::retry::Policy;
 
-/// So many failures in a row, of whichever batches, mean that upstream as a whole is not available.
+/// So many failures in a row, of whichever attempts, mean that the whole is not available.
 const FAILURES_TO_OPEN: u32 = 5;
 
 /// What kind of fault opened the breaker.
@@ -21,7 +21,7 @@ const FAILURES_TO_OPEN: u32 = 5;
 pub enum Reason {
     /// Address, credentials or certificates: a person must act.
     Configuration,
-    /// Upstream does not answer, or only with errors: passes by itself, as a rule.
+    /// It does not answer, or only with errors: passes by itself, as a rule.
     Unavailable,
 }
 
@@ -36,13 +36,13 @@ pub struct BreakerStatus {
     pub code: Option<String>,
     /// Since when it is not closed.
     pub since: Option<DateTime<Utc>>,
-    /// When upstream is asked again, or until when upstream asked for quiet.
+    /// When it is tried again, or until when it asked for quiet.
     pub retry_at: Option<DateTime<Utc>>,
 }
 
 /// Whether something may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Permit {
+pub(crate) enum Permit {
     /// As much as one likes.
     Free,
     /// One batch, announced by [`Breaker::begin_probe`].
@@ -69,7 +69,7 @@ struct Cause {
 
 /// The state machine.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     policy: Policy,
     state: State,
     cause: Option<Cause>,
@@ -81,7 +81,7 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn new(policy: Policy) -> Breaker {
+    pub(crate) fn new(policy: Policy) -> Breaker {
         Breaker {
             policy,
             state: State::Closed,
@@ -94,7 +94,7 @@ impl Breaker {
     }
 
     /// Whether something may be sent now.
-    pub(super) fn permit(&self, now: Instant) -> Permit {
+    pub(crate) fn permit(&self, now: Instant) -> Permit {
         let quiet = self.paused_until.filter(|until| *until > now);
         match (self.state, quiet) {
             (State::HalfOpen, _) => Permit::WaitForProbe,
@@ -106,12 +106,12 @@ impl Breaker {
     }
 
     /// A batch goes out to find out.
-    pub(super) fn begin_probe(&mut self) {
+    pub(crate) fn begin_probe(&mut self) {
         self.state = State::HalfOpen;
     }
 
     /// Upstream answered as upstream should, whatever it said. Returns whether the breaker closed by it.
-    pub(super) fn success(&mut self) -> bool {
+    pub(crate) fn success(&mut self) -> bool {
         let was_open = self.state != State::Closed;
         // What upstream asked for in one answer holds, whatever it says in another.
         let (paused_until, retry_at) = (self.paused_until, self.retry_at);
@@ -121,25 +121,40 @@ impl Breaker {
         was_open
     }
 
+    /// A probe ended without a verdict (its task was ended): somebody else may find out.
+    pub(crate) fn abandon_probe(&mut self, now: Instant) {
+        if self.state == State::HalfOpen {
+            self.state = State::Open { until: now };
+        }
+    }
+
+    /// Stays open for so long at least: what asks sooner would make things worse (a locked account).
+    pub(crate) fn no_sooner(&mut self, wait: Duration, now: Instant, wall: DateTime<Utc>) {
+        if let State::Open { until } = &mut self.state {
+            *until = (*until).max(now + wait);
+            self.retry_at = Some(self.retry_at.map_or(wall + wait, |before| before.max(wall + wait)));
+        }
+    }
+
     /// A person acted: try at once.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Breaker::new(self.policy);
     }
 
     /// An answer that no other batch would get otherwise. Returns whether the breaker opened by it.
-    pub(super) fn misconfigured(&mut self, code: &str, now: Instant, wall: DateTime<Utc>) -> bool {
+    pub(crate) fn misconfigured(&mut self, code: &str, now: Instant, wall: DateTime<Utc>) -> bool {
         self.open(Reason::Configuration, code, now, wall)
     }
 
     /// No answer, or one that says "later". Returns whether the breaker opened by it.
-    pub(super) fn unavailable(&mut self, code: &str, now: Instant, wall: DateTime<Utc>) -> bool {
+    pub(crate) fn unavailable(&mut self, code: &str, now: Instant, wall: DateTime<Utc>) -> bool {
         self.failures = self.failures.saturating_add(1);
         let open = self.state != State::Closed || self.failures >= FAILURES_TO_OPEN;
         open && self.open(Reason::Unavailable, code, now, wall)
     }
 
     /// Upstream asked for quiet (`Retry-After`): nothing at all is sent for so long.
-    pub(super) fn pause(&mut self, quiet: Duration, now: Instant, wall: DateTime<Utc>) {
+    pub(crate) fn pause(&mut self, quiet: Duration, now: Instant, wall: DateTime<Utc>) {
         let until = now + quiet;
         if self.paused_until.is_none_or(|before| before < until) {
             self.paused_until = Some(until);
@@ -166,7 +181,7 @@ impl Breaker {
     }
 
     /// What people and monitors see.
-    pub(super) fn status(&self) -> BreakerStatus {
+    pub(crate) fn status(&self) -> BreakerStatus {
         BreakerStatus {
             state: match self.state {
                 State::Closed => "closed",

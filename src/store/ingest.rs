@@ -211,7 +211,7 @@ fn take(tx: &mut Tx<'_>, stream: &Stream<'_>, record: &Record, mapping: i64) -> 
             &record.body.bytes,
         ),
     )?;
-    let (raw, packed) = (record.body.size, record.body.bytes.len() as i64);
+    let (raw, packed) = (record.body.size, record.body.bytes.len() as i64 + tx.shared.vault.overhead());
     tx.volume(tx.now, Volume { records: 1, raw, packed, kept_records: 1, kept: packed });
     // What was looked up still holds where no outcome touches the entity of another.
     let apart = record.outcomes.iter().enumerate().all(|(n, outcome)| {

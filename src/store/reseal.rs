@@ -78,6 +78,11 @@ pub(super) fn finish(conn: &mut Connection, vault: &Vault, told: &mut dyn FnMut(
         }
     }
     let transaction = conn.transaction().map_err(failed())?;
+    // Sealed bodies are longer.
+    let kept = "UPDATE volume SET kept = found.n
+                FROM (SELECT received_at / 86400000000 AS day, sum(length(body)) AS n FROM archive GROUP BY 1) AS found
+                WHERE found.day = volume.day";
+    transaction.execute(kept, ()).map_err(failed())?;
     let old = "DELETE FROM vault_key WHERE generation < (SELECT max(generation) FROM vault_key)";
     transaction.execute(old, ()).map_err(failed())?;
     transaction.execute("DELETE FROM vault_work", ()).map_err(failed())?;

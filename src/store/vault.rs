@@ -71,6 +71,11 @@ impl Vault {
         self.sealers.last().map(|(generation, _)| *generation)
     }
 
+    /// Bytes by which sealing makes a blob longer.
+    pub(super) fn overhead(&self) -> i64 {
+        if self.sealers.is_empty() { 0 } else { (BLOB_HEAD + Sealer::OVERHEAD) as i64 }
+    }
+
     /// What texts that are sealed alike under the newest generation begin with, and what follows all of them.
     pub(super) fn alike_range(&self) -> Option<(String, String)> {
         let generation = self.generation()?;

@@ -14,8 +14,9 @@ impl Reader {
     /// An archived record, to look at.
     pub fn archived(&self, id: i64) -> Result<ArchivedView, Error> {
         let operation = "read the archive";
-        let sql = "SELECT s.name, a.received_at, a.source_ref, a.format, a.charset, a.digest, a.given_up_at, a.codec,
-                     a.size, a.body FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
+        let sql = "SELECT s.name, a.received_at, opened('archive.source_ref', a.id, a.source_ref), a.format, a.charset,
+                     a.digest, a.given_up_at, a.codec, a.size, opened_body(a.codec, 'archive', a.id, a.body)
+                   FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
         let found = self.one(operation, sql, (id,), |row| {
             let view = ArchivedView {
                 archive_id: id,

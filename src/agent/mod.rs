@@ -6,6 +6,7 @@
 //! promises, only of their comfort.
 
 pub mod pulse;
+pub mod reconcile;
 pub mod sources;
 pub mod supervisor;
 
@@ -141,6 +142,7 @@ impl Agent {
         let composer = Arc::new(sources::site(&config));
         let store = Store::open(&data_dir, options, composer, clock.clone()).map_err(StartError::Store)?;
         store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
+        store.reconcile_recover().await.map_err(StartError::Store)?;
         let listener = TcpListener::bind(config.admin.listen)
             .await
             .map_err(|cause| StartError::Admin { address: config.admin.listen, cause })?;
@@ -158,14 +160,25 @@ impl Agent {
             .map_err(StartError::Delivery)?;
         let slot = DeliverySlot(Arc::new(Mutex::new(first.handle())));
         let again = Again::new(store.clone(), sources::decoders(&config));
+        let (upstream, asked) = tokio::sync::mpsc::channel(1);
+        let entropy = reconcile::WithUpstream {
+            config: config.clone(),
+            store: store.clone(),
+            board: board.clone(),
+            clock: clock.clone(),
+        };
+        let (entropy, learning) = reconcile::with_upstream(entropy, &supervisor, &stop_sources, asked);
         let shared = Shared {
             config: config.clone(),
             store: store.clone(),
             gate: gate.clone(),
             board: board.clone(),
             clock: clock.clone(),
+            learning,
         };
         let (mut source_tasks, rounds) = sources::start(&shared, &supervisor, &stop_sources);
+        source_tasks.push(entropy);
+        source_tasks.extend(reconcile::listeners(&shared, &supervisor, &stop_sources));
         source_tasks.push(renormalise(&supervisor, &stop_sources, again.clone()));
         source_tasks.push(watch(&supervisor, &stop_sources, &shared));
 
@@ -187,6 +200,7 @@ impl Agent {
             board: board.clone(),
             gate,
             again,
+            reconciler: reconcile::reconciler(&config, &store, &clock, &rounds, upstream),
             reload: reload.clone(),
             delivery: {
                 let slot = slot.clone();

@@ -25,6 +25,7 @@ pub mod openapi;
 mod outbox;
 mod panics;
 mod preview;
+mod reconcile;
 mod run;
 pub mod sandbox;
 mod schema;
@@ -120,6 +121,7 @@ enum Command {
     Held(held::Args),
     Codes(codes::Args),
     Outbox(outbox::Args),
+    Reconcile(reconcile::Args),
     Explain(explain::Args),
     Connectors(connectors::Args),
     Schema(schema::Args),
@@ -151,6 +153,7 @@ impl Command {
             | Command::Held(_)
             | Command::Codes(_)
             | Command::Outbox(_)
+            | Command::Reconcile(_)
             | Command::Explain(_)
             | Command::Connectors(_)
             | Command::Schema(_)
@@ -179,6 +182,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Held(args) => held::run(args, &terminal).await.into(),
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
+        Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Connectors(args) => connectors::run(&args, &terminal).into(),
         Command::Schema(args) => schema::run(&args, &terminal).into(),

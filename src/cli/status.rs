@@ -54,6 +54,7 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
     if !offline {
         return Ok(read);
     }
+    let reconcile = access.read("/api/reconcile", &(), Reader::reconcile_latest).await?;
     let reason = Reason {
         code: "no-agent",
         level: Level::Failing,
@@ -65,6 +66,7 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
     Ok(json!({
         "now": Clock::system().now(), "health": Health::of(vec![reason]),
         "agent": null, "streams": [], "upstream": null, "store": read, "disk": null, "tasks": [],
+        "reconcile": reconcile,
     }))
 }
 

@@ -11,6 +11,7 @@ pub mod custody;
 pub mod gate;
 pub mod normalise;
 pub mod poll;
+pub mod reconcile;
 pub mod schedule;
 
 pub use again::{Again, Readers, Retried};
@@ -19,4 +20,5 @@ pub use custody::Custody;
 pub use gate::Gate;
 pub use normalise::Normaliser;
 pub use poll::{PollStream, RoundReport, RoundRequest};
+pub use reconcile::{Comparable, Period, Reconcile, Reconciler};
 pub use schedule::Schedule;

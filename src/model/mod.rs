@@ -4,6 +4,7 @@
 //! and no clock.
 //!
 //! - [`canonical`]: the JSON that is hashed;
+//! - [`digest`]: how two sides compare what they have;
 //! - [`entity`]: the entities that travel, and what they are made of;
 //! - [`identity`]: entity types, keys, sequences and event ids;
 //! - [`finding`]: what a check has to say about a record;
@@ -13,6 +14,7 @@
 //! - [`schema`]: the JSON Schemas, made from these types.
 
 pub mod canonical;
+pub mod digest;
 pub mod entity;
 pub mod event;
 pub mod finding;

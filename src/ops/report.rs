@@ -14,7 +14,7 @@ use super::{TaskState, TaskStatus, canary, mask};
 use crate::clock::Clock;
 use crate::config::Expect;
 use crate::delivery;
-use crate::intake::{Again, Board, Gate, StreamState, StreamStatus};
+use crate::intake::{Again, Board, Gate, Reconciler, StreamState, StreamStatus};
 use crate::model::WAITING;
 use crate::store::{self, Onboarding, Overview, Store};
 
@@ -62,6 +62,8 @@ pub struct State {
     pub gate: Arc<Gate>,
     /// Maps held records again.
     pub again: Again,
+    /// Asks for comparisons with sources and upstream.
+    pub reconciler: Reconciler,
     /// Asks the process to load its configuration again.
     pub reload: Arc<super::codes::Reload>,
     /// The delivery that runs now.
@@ -100,6 +102,8 @@ pub struct Report {
     pub disk: Disk,
     /// The agent's long-running tasks.
     pub tasks: Vec<TaskStatus>,
+    /// The last comparison of each stream with its source, and with upstream.
+    pub reconcile: Vec<store::ReconcileRun>,
 }
 
 impl State {
@@ -115,6 +119,7 @@ impl State {
             store: overview,
             disk: Disk { free_bytes: self.gate.free_bytes(), floor_bytes: self.gate.floor_bytes() },
             tasks: (self.tasks)(),
+            reconcile: self.store.read(store::Reader::reconcile_latest).await?,
         };
         let mut reasons = Vec::new();
         reasons.extend(report.streams.iter().filter_map(stream_reason));
@@ -124,6 +129,7 @@ impl State {
         let (days, waiting) = self.store.read(read).await?;
         reasons.extend(canary::reasons(&days, &self.watched, self.zone, report.now));
         reasons.extend(waiting.iter().map(onboarding_reason));
+        reasons.extend(report.reconcile.iter().filter_map(super::reconcile::reason));
         reasons.extend(upstream_reason(&report));
         reasons.extend(store_reasons(&report.store));
         reasons.extend(report.tasks.iter().filter_map(|task| task_reason(task, report.now)));

@@ -6,7 +6,7 @@
 use super::ledger::{self, Origin};
 use super::prepare::Hash;
 use super::writer::Tx;
-use super::{Error, guard, onboarding, snapshot};
+use super::{Error, guard, onboarding, snapshot, upstream};
 use crate::model::WAITING;
 
 /// Where an item comes from.
@@ -319,6 +319,7 @@ pub(super) fn release(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error>
     for entity in missing {
         withdrawn += u32::from(snapshot::withdraw(tx, origin, entity)?);
     }
+    withdrawn += upstream::release_excess(tx, id, item.stream, &source)?;
     close(tx, id, "released", who, "")?;
     audit(tx, who, "held-release", &format!("held/{id}"), &format!("{withdrawn} withdrawn"))?;
     Ok(withdrawn)

@@ -3,6 +3,8 @@
 //! Compared with the newest event made for the entity, delivered or not. So a version is never
 //! sent twice, and a version that goes back to an older content is sent again.
 
+use std::sync::atomic::Ordering;
+
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +25,7 @@ pub(super) struct Ledger {
     pub(super) id: i64,
     /// The newest event is an upsert.
     pub(super) present: bool,
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
     pub(super) hash: Option<Hash>,
     /// Made in this transaction: nothing of it can lie in the outbox, or be held.
     pub(super) fresh: bool,
@@ -277,7 +279,8 @@ struct Head<'a> {
     lane: Option<&'a str>,
 }
 
-fn event(
+/// Makes the next version of an entity and queues it; answers the event's row.
+pub(super) fn event(
     tx: &mut Tx<'_>,
     origin: Origin<'_>,
     key: &EntityKey,
@@ -287,7 +290,8 @@ fn event(
     compared: Hash,
 ) -> Result<i64, Error> {
     let options = &tx.shared.options;
-    let sequence = Sequence::next(ledger.sequence, tx.now.unsigned_abs());
+    let floor = Sequence(tx.shared.floor.load(Ordering::Acquire).unsigned_abs());
+    let sequence = Sequence::next(ledger.sequence.max(floor), tx.now.unsigned_abs());
     let event_id = sequence.event_id(&options.hospital, key);
     let trace = event_id.simple().to_string();
     let head = Head {

@@ -25,9 +25,11 @@ mod outbox;
 mod prepare;
 mod query;
 mod reader;
+mod reconcile;
 mod schema;
 mod snapshot;
 mod types;
+mod upstream;
 mod view;
 mod writer;
 
@@ -54,7 +56,9 @@ pub use error::Error;
 pub use figures::{Figures, share};
 pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
+pub use reconcile::{Agreement, Compared, Finished, ReconcileItem, ReconcileReport, ReconcileRun, Scope, UPSTREAM};
 pub use types::*;
+pub use upstream::{AcknowledgedVersion, Healed, TheirVersion};
 pub use view::*;
 
 /// Readers that may run at the same time, beside those that intake and delivery need; and how many are kept.
@@ -221,8 +225,10 @@ impl Store {
             urgent: writer::Signal::default(),
             files: writer::Signal::default(),
             starts: Mutex::default(),
+            floor: std::sync::atomic::AtomicI64::new(0),
         });
         writer::recover(&conn, &shared)?;
+        upstream::load_floor(&conn, &shared)?;
         // Whatever lies in the outbox is work.
         shared.work.notify_one();
         let (sender, thread) = writer::start(conn, Arc::clone(&shared), lock)?;

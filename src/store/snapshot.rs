@@ -27,8 +27,8 @@ pub(super) fn infer(tx: &mut Tx<'_>, origin: Origin<'_>, scan: i64, policy: Snap
     )?;
     let open = tx.one(
         "look for a bulk withdrawal",
-        "SELECT id FROM held WHERE stream_id = ?1 AND leg = 'withdrawal' AND state = 'open'",
-        (stream,),
+        "SELECT id FROM held WHERE stream_id = ?1 AND leg = 'withdrawal' AND state = 'open' AND reason = ?2",
+        (stream, BULK),
         |row| row.get::<_, i64>(0),
     )?;
     if missing.is_empty() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) urgent: Signal,
     /// Rung when a file is to be sent.
     pub(super) files: Signal,
+    /// The highest sequence that upstream is known to have: no event is made at or below it.
+    pub(super) floor: AtomicI64,
 }
 
 /// Raised inside a transaction, rung once it stands.

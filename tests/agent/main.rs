@@ -10,5 +10,6 @@ mod custody;
 mod files;
 mod intake;
 mod privacy;
+mod reconcile;
 mod support;
 mod whole;

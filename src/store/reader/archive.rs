@@ -108,7 +108,7 @@ impl Reader {
         Ok(records)
     }
 
-    pub(super) fn record(&self, id: i64, cursor: i64) -> Result<ArchivedRecord, Error> {
+    pub(in crate::store) fn record(&self, id: i64, cursor: i64) -> Result<ArchivedRecord, Error> {
         let sql =
             "SELECT s.name, a.received_at, a.source_ref, a.resend_key, a.format, a.charset, a.codec, a.size, a.body
                    FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";

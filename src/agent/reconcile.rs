@@ -96,7 +96,8 @@ pub fn with_upstream(
         async move {
             let WithUpstream { config, store, clock, .. } = &*of;
             let delivery = Delivery::new(&config.upstream, &config.base_dir, store.clone(), clock.clone());
-            let digests = delivery.map_err(|error| error.to_string())?.digests(&config.agent.hospital, &config.agent.campus);
+            let digests =
+                delivery.map_err(|error| error.to_string())?.digests(&config.agent.hospital, &config.agent.campus);
             let learning = async {
                 match digests.learn().await {
                     Ok(Some(known)) if known > 0 => tracing::info!(known, "a new store begins with what upstream has"),

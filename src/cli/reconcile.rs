@@ -42,10 +42,8 @@ enum Verb {
     /// Shows one comparison with what it found.
     Show(ShowArgs),
     /// Makes a comparison: through the running agent, or by itself where none runs.
-    #[command(
-        after_help = "A source is read again from the beginning of the period. What is missing or differs is committed as an
-ordinary record; what the source lacks is listed, and held for a person when two comparisons agree."
-    )]
+    #[command(after_help = "The source is read again from the beginning of the period. What is missing or differs is
+committed as an ordinary record; what the source lacks is listed, and held for a person when two comparisons agree.")]
     Run(RunArgs),
 }
 
@@ -209,7 +207,10 @@ async fn directly(args: &RunArgs, config: Config, store: &Store, who: &str) -> R
         let delivery = delivery.map_err(|error| Failed::Refused(connector_api::chain(&error)))?;
         let run = store.reconcile_ask(UPSTREAM, Scope::Upstream, None, who).await?;
         // What is in excess can only be told once every stream has been read.
-        agent::reconcile::compare(&delivery.digests(&config.agent.hospital, &config.agent.campus), store, run, |_| None).await?;
+        agent::reconcile::compare(&delivery.digests(&config.agent.hospital, &config.agent.campus), store, run, |_| {
+            None
+        })
+        .await?;
         return Ok(run);
     };
     let found = config.sources.iter().find_map(|source| {

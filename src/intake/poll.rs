@@ -172,7 +172,8 @@ impl PollStream {
                 }
                 // One that a person asked for is not made again by itself: the report says that it failed.
                 (Round::Reconcile(Some(_)), Ok(_)) => {}
-                (Round::Reconcile(Some(_)), Err(error)) => {
+                (Round::Reconcile(Some(wanted)), Err(error)) => {
+                    self.give_up(wanted.run, &error.to_string()).await;
                     self.after_failure(error, &mut reconcile_failing, now, next);
                 }
                 (Round::Reconcile(None), Ok(_)) => {
@@ -198,9 +199,17 @@ impl PollStream {
                 }
             }
             if hung {
+                for wanted in wanted {
+                    self.give_up(wanted.run, "the source's connection is built anew").await;
+                }
                 return Err(NeedsRebuild);
             }
         }
+    }
+
+    /// Ends a comparison that is not made. Where the store fails as well, the next start ends it.
+    async fn give_up(&self, run: i64, why: &str) {
+        let _ = self.store.reconcile_fail(run, why).await;
     }
 
     fn next_sweep(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -268,7 +277,11 @@ impl PollStream {
 
     /// Reads what changed, page by page. Each page is committed with the advance it justifies, so
     /// a crash costs at most one page of reading again.
-    pub(super) async fn changes(&self, poller: &mut dyn Poller, stop: &CancellationToken) -> Result<RoundReport, RoundError> {
+    pub(super) async fn changes(
+        &self,
+        poller: &mut dyn Poller,
+        stop: &CancellationToken,
+    ) -> Result<RoundReport, RoundError> {
         let mut report = RoundReport::default();
         let mut after = None;
         loop {

@@ -23,6 +23,10 @@ use crate::store::{self, Agreement, Compared, Finished, Incoming, IncomingBatch,
 /// Entities that are looked at at once when the ledger is searched for what the source lacks.
 const PAGE: usize = 200;
 
+/// The note where the source does not tell when a record was changed.
+const UNTIMED: &str = "this source does not tell the time of each record: those newer than the period are compared too, \
+                       and extra ones are not told";
+
 /// A record may be received so much before the time that the source writes into it: clocks differ.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::days(1);
 
@@ -351,7 +355,7 @@ impl PollStream {
         }
         finished.note = match (look.timed, look.untimed, look.nameless) {
             (_, _, true) => Some("a record without identity could be any of those that seem to be extra: none is told"),
-            (_, true, _) => Some("this source does not tell the time of each record: records newer than the period are compared too, and extra ones are not told"),
+            (_, true, _) => Some(UNTIMED),
             _ => None,
         }
         .map(str::to_owned);

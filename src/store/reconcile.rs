@@ -371,8 +371,8 @@ impl Store {
     pub async fn reconcile_fail(&self, run: i64, why: &str) -> Result<(), Error> {
         let why = why.to_owned();
         self.write("end a comparison", 1, move |tx| {
-            let sql = "UPDATE reconcile_run SET state = 'failed', ended_at = ?2, note = ?3 WHERE id = ?1
-                       RETURNING subject";
+            let sql = "UPDATE reconcile_run SET state = 'failed', ended_at = ?2, note = ?3
+                       WHERE id = ?1 AND ended_at IS NULL RETURNING subject";
             let subject = tx.all("end a comparison", sql, (run, tx.now, &why), |row| row.get::<_, String>(0))?;
             subject.first().map_or(Ok(()), |subject| forget(tx, run, subject))
         })

@@ -22,6 +22,7 @@ mod guards;
 mod machine;
 mod parts;
 mod snapshots;
+mod upstream;
 
 /// Joins the parts' data; doubts a change to `"stranger"`; doubts an entity of which a part says `"doubt"`.
 struct Joiner;

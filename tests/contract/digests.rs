@@ -75,7 +75,7 @@ fn kept(number: u64, at: DateTime<Utc>) -> Line {
         code: None,
         applied: true,
         event: json!({
-            "id": sequence.event_id("demo-001", &key), "source": "/hospitals/demo-001/sources/peis",
+            "id": sequence.event_id("demo-001", &key).to_string(), "source": "/hospitals/demo-001/sources/peis",
             "type": "hisync.exam_item.upserted", "subject": key.subject(), "partitionkey": key.key,
             "time": at.to_rfc3339(), "sequence": sequence.to_string(),
             "contenthash": format!("sha256-{}", hex::encode(place(&key.key))),
@@ -253,7 +253,10 @@ async fn questions_and_answers_are_what_the_document_says() {
         { "entity_type": "exam_package", "count": 0, "digest": "0".repeat(64) },
     ]);
     let query = json!({ "hospital": "demo-001", "key_prefix": "main:", "nodes": nodes });
-    let request = reqwest::Client::new().post(format!("{}/v1/digests", upstream.url())).json(&query);
+    let request = reqwest::Client::new()
+        .post(format!("{}/v1/digests", upstream.url()))
+        .body(query.to_string())
+        .header("content-type", "application/json");
     let answer: Json = serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap();
     holds("DigestAnswer", &answer);
     assert_eq!(answer["nodes"][0]["children"][0]["day"], day);

@@ -8,7 +8,9 @@ use chrono::NaiveDateTime;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Advance, Decoder, Document, Map, Record, SettingsProblem, SourceError, SourceId, StreamId, Value, Watermark};
+use crate::{
+    Advance, Decoder, Document, Map, Record, SettingsProblem, SourceError, SourceId, StreamId, Value, Watermark,
+};
 
 /// How a stream yields its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use connector_api::{
-    Advance, Batch, Column, Cursor, DecodeFailure, Discovered, Document, FaultClass, Map, Poller, Probe, Raw, Record, Request,
-    SourceError, Value, Watermark, async_trait,
+    Advance, Batch, Column, Cursor, DecodeFailure, Discovered, Document, FaultClass, Map, Poller, Probe, Raw, Record,
+    Request, SourceError, Value, Watermark, async_trait,
 };
 use connector_formats::charset::{Charset, is_marked};
 use tokio::time::Instant;

@@ -20,7 +20,7 @@ use super::classify::Reply;
 use super::client::{Client, Outgoing};
 use super::heartbeat::word;
 use super::settings::Compression;
-use crate::model::digest::{DEEPEST, Hash, Sum};
+use crate::model::digest::{DEEPEST, Hash, Sum, leaf};
 use crate::model::{EntityKey, EntityType, Sequence};
 use crate::store::{self, Healed, Store, TheirVersion};
 use wire::{DigestAnswer, DigestEntry, DigestGroup, DigestNode, DigestQuery};
@@ -169,11 +169,12 @@ impl Digests {
         let mut found = Comparison::default();
         while !stack.is_empty() {
             for (node, group) in self.ask(&mut stack).await? {
-                let theirs = Sum { count: group.count, digest: read_hash(&group.digest)? };
+                let theirs = sum_of(&group)?;
                 if theirs == node.ours {
                     found.agreed += theirs.count;
-                } else if let (Some(entries), Some(day)) = (&group.entries, node.day) {
-                    self.versions(run, &node, day, entries, &mut found).await?;
+                } else if let (Some(_), Some(day)) = (&group.entries, node.day) {
+                    let theirs = versions_of(&node, day, &group)?;
+                    self.versions(run, &node, day, theirs, &mut found).await?;
                 } else if theirs.count == 0 {
                     self.lost(run, &node, &days, &mut found).await?;
                 } else {
@@ -218,10 +219,9 @@ impl Digests {
             for (node, group) in self.ask(&mut stack).await? {
                 match (&group.entries, node.day) {
                     _ if group.count == 0 => {}
-                    (Some(entries), Some(day)) => {
-                        let versions: Result<Vec<_>, _> =
-                            entries.iter().map(|entry| read_entry(node.entity, day, entry)).collect();
-                        for page in versions?.chunks(PAGE) {
+                    (Some(_), Some(day)) => {
+                        let versions: Vec<_> = versions_of(&node, day, &group)?.into_values().collect();
+                        for page in versions.chunks(PAGE) {
                             learnt += self.store.upstream_learn(page.to_vec()).await?;
                         }
                     }
@@ -316,11 +316,11 @@ impl Digests {
     /// Upstream has nothing of a group.
     async fn lost(&self, run: i64, node: &Node, days: &Days, found: &mut Comparison) -> Result<(), Error> {
         match node.day {
-            Some(day) => self.versions(run, node, day, &[], found).await,
+            Some(day) => self.versions(run, node, day, HashMap::new(), found).await,
             None => {
                 for (entity, day) in days.keys().filter(|(entity, _)| *entity == node.entity) {
                     let of_day = Node { entity: *entity, day: Some(*day), ..node.clone() };
-                    self.versions(run, &of_day, *day, &[], found).await?;
+                    self.versions(run, &of_day, *day, HashMap::new(), found).await?;
                 }
                 Ok(())
             }
@@ -333,13 +333,9 @@ impl Digests {
         run: i64,
         node: &Node,
         day: i64,
-        entries: &[DigestEntry],
+        mut theirs: HashMap<String, TheirVersion>,
         found: &mut Comparison,
     ) -> Result<(), Error> {
-        let mut theirs = HashMap::with_capacity(entries.len());
-        for entry in entries {
-            theirs.insert(entry.key.as_str(), read_entry(node.entity, day, entry)?);
-        }
         let mut after = 0;
         loop {
             let (entity, prefix) = (node.entity, node.prefix.clone());
@@ -349,7 +345,7 @@ impl Digests {
             after = last.entity_id;
             let (mut lost, mut other, mut notes) = (Vec::new(), Vec::new(), Vec::new());
             for version in ours {
-                let their = theirs.remove(version.key.as_str());
+                let their = theirs.remove(&version.key);
                 let key = EntityKey::new(entity, version.key);
                 match their {
                     Some(their) if their.sequence == version.sequence && their.hash == version.hash => {
@@ -446,5 +442,32 @@ fn children(node: &Node, group: &DigestGroup) -> Result<Vec<Node>, Error> {
         let sum = Sum { count: child.count, digest: read_hash(&child.digest)? };
         Ok(Node { weight: child.count, ..below(node, key, sum) })
     };
-    children.iter().map(read).collect()
+    let children: Vec<Node> = children.iter().map(read).collect::<Result<_, _>>()?;
+    let mut all = Sum::default();
+    children.iter().for_each(|child| merge(&mut all, &child.ours));
+    // Half an answer would make whole groups seem lost.
+    if all != sum_of(group)? {
+        return Err(Error::Unreadable("the children of a group do not add up to it"));
+    }
+    Ok(children)
+}
+
+fn sum_of(group: &DigestGroup) -> Result<Sum, Error> {
+    Ok(Sum { count: group.count, digest: read_hash(&group.digest)? })
+}
+
+/// The versions of an answer, by their keys.
+fn versions_of(node: &Node, day: i64, group: &DigestGroup) -> Result<HashMap<String, TheirVersion>, Error> {
+    let entries = group.entries.as_deref().unwrap_or_default();
+    let mut versions = HashMap::with_capacity(entries.len());
+    let mut all = Sum::default();
+    for entry in entries {
+        let version = read_entry(node.entity, day, entry)?;
+        all.add(&leaf(&version.key.subject(), version.sequence, &version.hash));
+        versions.insert(entry.key.clone(), version);
+    }
+    if all != sum_of(group)? {
+        return Err(Error::Unreadable("the versions of a group do not add up to it"));
+    }
+    Ok(versions)
 }

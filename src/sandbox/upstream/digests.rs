@@ -66,7 +66,8 @@ impl<'a> Version<'a> {
         let rest = text("source")?.strip_prefix("/hospitals/")?;
         let subject = text("subject")?;
         let entity = subject.split_once('/')?.0.parse::<EntityType>().ok()?;
-        let asked = rest.split('/').next() == Some(&query.hospital) && text("partitionkey")?.starts_with(&query.key_prefix);
+        let asked =
+            rest.split('/').next() == Some(&query.hospital) && text("partitionkey")?.starts_with(&query.key_prefix);
         if !asked || entity == EntityType::CriticalValue {
             return None;
         }

@@ -6,6 +6,7 @@
 //! promises, only of their comfort.
 
 pub mod pulse;
+pub mod reconcile;
 mod retention;
 pub mod sources;
 pub mod supervisor;
@@ -144,9 +145,10 @@ impl Agent {
         };
         let composer = Arc::new(sources::site(&config));
         let keys = config.store.keys(&config.base_dir).map_err(StartError::Key)?;
-        let store = Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref())
-            .map_err(StartError::Store)?;
+        let store =
+            Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref()).map_err(StartError::Store)?;
         store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
+        store.reconcile_recover().await.map_err(StartError::Store)?;
         let listener = TcpListener::bind(config.admin.listen)
             .await
             .map_err(|cause| StartError::Admin { address: config.admin.listen, cause })?;
@@ -158,7 +160,8 @@ impl Agent {
         let gate = Gate::new(&data_dir, config.agent.disk_floor_bytes)
             .limited(config.agent.outbox_limit, move || watched_store.backlog());
         let gate = Arc::new(gate);
-        let polled = config.sources.iter().filter(|source| source.streams.iter().all(|stream| stream.schedule.is_some()));
+        let polled =
+            config.sources.iter().filter(|source| source.streams.iter().all(|stream| stream.schedule.is_some()));
         let breakers = Sources::new(polled.map(|source| (source.id.clone(), source.kind.name.to_owned())), &clock);
         let started_at = clock.now();
         let run = uuid::Uuid::new_v4().to_string();
@@ -169,6 +172,14 @@ impl Agent {
             .map_err(StartError::Delivery)?;
         let slot = DeliverySlot(Arc::new(Mutex::new(first.handle())));
         let again = Again::new(store.clone(), sources::decoders(&config)).behind(gate.clone());
+        let (upstream, asked) = tokio::sync::mpsc::channel(1);
+        let entropy = reconcile::WithUpstream {
+            config: config.clone(),
+            store: store.clone(),
+            board: board.clone(),
+            clock: clock.clone(),
+        };
+        let (entropy, learning) = reconcile::with_upstream(entropy, &supervisor, &stop_sources, asked);
         let shared = Shared {
             config: config.clone(),
             store: store.clone(),
@@ -176,8 +187,11 @@ impl Agent {
             board: board.clone(),
             breakers: breakers.clone(),
             clock: clock.clone(),
+            learning,
         };
         let (mut source_tasks, rounds) = sources::start(&shared, &supervisor, &stop_sources);
+        source_tasks.push(entropy);
+        source_tasks.extend(reconcile::listeners(&shared, &supervisor, &stop_sources));
         source_tasks.push(renormalise(&supervisor, &stop_sources, again.clone()));
         source_tasks.push(watch(&supervisor, &stop_sources, &shared));
         source_tasks.push(retention::start(&supervisor, &stop_sources, &shared));
@@ -202,6 +216,7 @@ impl Agent {
             breakers,
             retention: config.retention,
             again,
+            reconciler: reconcile::reconciler(&config, &store, &clock, &rounds, upstream),
             reload: reload.clone(),
             delivery: {
                 let slot = slot.clone();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use connector_api::{Connector, Flow, SettingsProblem, StreamId, StreamPoller};
+use connector_api::{Connector, Decoder, Flow, SettingsProblem, StreamId, StreamPoller};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use super::supervisor::{Supervisor, Task};
 use crate::clock::Clock;
 use crate::config::{Config, SourceConfig, StreamConfig};
 use crate::intake::{
-    Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, Sources,
+    Board, Custody, Gate, Normaliser, PollStream, Readers, Reconcile, RoundReport, RoundRequest, Schedule, Sources,
     StreamFailure, StreamState,
 };
 use crate::mapping::{Context, Site};
@@ -34,6 +34,8 @@ pub struct Shared {
     pub breakers: Sources,
     /// The time.
     pub clock: Clock,
+    /// True once it is known what upstream has, where the store is new.
+    pub learning: tokio::sync::watch::Receiver<bool>,
 }
 
 /// Asks streams for a round outside their schedule.
@@ -62,11 +64,16 @@ impl Rounds {
         streams
     }
 
+    /// What a stream's task is asked through; `None` where nobody polls it.
+    pub(super) fn sender(&self, stream: &StreamId) -> Option<mpsc::Sender<RoundRequest>> {
+        self.0.get(stream).cloned()
+    }
+
     /// Reads a stream now; returns when a round that began after the call has ended.
     pub async fn ask(&self, stream: &StreamId) -> Result<RoundReport, RoundRefusal> {
         let sender = self.0.get(stream).ok_or_else(|| RoundRefusal::Unknown(stream.clone()))?;
         let (answer, answered) = tokio::sync::oneshot::channel();
-        sender.send(answer).await.map_err(|_| RoundRefusal::NotRunning)?;
+        sender.send(RoundRequest::Read(answer)).await.map_err(|_| RoundRefusal::NotRunning)?;
         answered.await.map_err(|_| RoundRefusal::NotRunning)?.map_err(RoundRefusal::Failed)
     }
 }
@@ -141,32 +148,44 @@ fn poll(
         async move {
             let source = &shared.config.sources[at];
             let stream = &source.streams[position];
-            let mut poller = poller_of(source, &shared.config.base_dir, &stream.id)?;
-            let Some(schedule) = stream.schedule.clone() else {
-                return Err("a polled stream needs a schedule".to_owned());
-            };
-            let zone = shared.config.agent.timezone;
-            let sweep = stream.sweep.as_ref().map(|sweep| (Schedule::new(sweep.schedule.clone(), zone), sweep.window));
-            let task = PollStream {
-                id: stream.id.clone(),
-                mode: stream.mode,
-                schedule: Schedule::new(schedule, zone),
-                sweep,
-                zone,
-                batch_size: stream.batch_size,
-                snapshot: stream.snapshot,
-                normaliser: normaliser(&shared.config, source, stream),
-                store: shared.store.clone(),
-                gate: shared.gate.clone(),
-                breaker: shared.breakers.of(&source.id).cloned().ok_or("a polled source has a breaker")?,
-                board: shared.board.clone(),
-                clock: shared.clock.clone(),
-            };
+            let (task, mut poller) = poll_stream(&shared, source, stream)?;
+            super::reconcile::learnt(shared.learning.clone(), &stop).await;
             dictionaries_read(&shared, stream, &stop).await;
             let mut requests = receiver.lock().await;
             task.run(poller.poller.as_mut(), &mut requests, &stop).await.map_err(|error| error.to_string())
         }
     })
+}
+
+/// A polled stream with its poller, ready to be asked.
+pub fn poll_stream(
+    shared: &Shared,
+    source: &SourceConfig,
+    stream: &StreamConfig,
+) -> Result<(PollStream, StreamPoller), String> {
+    let (poller, decoder) = poller_of(source, &shared.config.base_dir, &stream.id)?;
+    let Some(schedule) = stream.schedule.clone() else {
+        return Err("a polled stream needs a schedule".to_owned());
+    };
+    let zone = shared.config.agent.timezone;
+    let sweep = stream.sweep.as_ref().map(|sweep| (Schedule::new(sweep.schedule.clone(), zone), sweep.window));
+    let task = PollStream {
+        id: stream.id.clone(),
+        mode: stream.mode,
+        schedule: Schedule::new(schedule, zone),
+        sweep,
+        zone,
+        batch_size: stream.batch_size,
+        snapshot: stream.snapshot,
+        normaliser: normaliser(&shared.config, source, stream),
+        store: shared.store.clone(),
+        gate: shared.gate.clone(),
+        breaker: shared.breakers.of(&source.id).cloned().ok_or("a polled source has a breaker")?,
+        board: shared.board.clone(),
+        clock: shared.clock.clone(),
+        reconcile: Reconcile { policy: super::reconcile::policy(&shared.config, stream), decoder },
+    };
+    Ok((task, poller))
 }
 
 /// How long streams wait for the dictionaries that they are compared with to be read once.
@@ -200,14 +219,19 @@ async fn dictionaries_read(shared: &Shared, stream: &StreamConfig, stop: &Cancel
 }
 
 /// Builds a source anew and picks the poller of one of its streams.
-fn poller_of(source: &SourceConfig, base_dir: &std::path::Path, stream: &StreamId) -> Result<StreamPoller, String> {
-    let built = source.build(base_dir).map_err(|found| problems(&found))?;
-    let Flow::Poll(pollers) = built.flow else {
+fn poller_of(
+    source: &SourceConfig,
+    base_dir: &std::path::Path,
+    stream: &StreamId,
+) -> Result<(StreamPoller, Arc<dyn Decoder>), String> {
+    let Connector { decoder, flow } = source.build(base_dir).map_err(|found| problems(&found))?;
+    let Flow::Poll(pollers) = flow else {
         return Err("the connector listens, but the stream has a schedule".to_owned());
     };
     pollers
         .into_iter()
         .find(|poller| poller.stream == *stream)
+        .map(|poller| (poller, decoder))
         .ok_or_else(|| "the connector made no poller for the stream".to_owned())
 }
 

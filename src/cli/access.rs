@@ -184,6 +184,13 @@ impl Which {
 
     /// The store for an act, with the mappings in force, where no agent runs.
     pub(super) fn open_for_acts(&self) -> Result<(Store, intake::Again), Error> {
+        let (config, store) = self.open_whole()?;
+        let again = intake::Again::new(store.clone(), agent::sources::decoders(&config));
+        Ok((store, again))
+    }
+
+    /// The configuration and the store for an act, where no agent runs.
+    pub(super) fn open_whole(&self) -> Result<(config::Config, Store), Error> {
         if self.data_dir.is_some() {
             return Err(Error::ConfigNeeded);
         }
@@ -197,8 +204,7 @@ impl Which {
         let keys = self.keys()?;
         let composer = Arc::new(agent::sources::site(&config));
         let store = Store::open_with(&config.agent.data_dir, options, composer, Clock::system(), keys.as_ref())?;
-        let again = intake::Again::new(store.clone(), agent::sources::decoders(&config));
-        Ok((store, again))
+        Ok((config, store))
     }
 }
 

@@ -39,6 +39,16 @@ const REASONS: &[(&str, &str, &str)] = &[
         "Ask the hospital. Release the item if it is right; dismiss it if the catalogue was read in a bad moment.",
     ),
     (
+        "gone-from-source",
+        "two comparisons in a row did not find in the source what the ledger has; nothing was withdrawn",
+        "Ask the hospital. Release the item if it was erased on purpose; dismiss it if the source is at fault.",
+    ),
+    (
+        "upstream-excess",
+        "upstream has entities that no source says, as after a store was lost while the hospital erased something",
+        "Ask the hospital. Release withdraws them; what is read meanwhile is spared. Dismiss it and they stay upstream.",
+    ),
+    (
         "mass-change",
         "a catalogue changed so much at once that nothing of it was sent; upstream keeps what it has",
         "Its findings say what. Release it if the hospital means it; an equal snapshot some time later releases it too.",

@@ -25,6 +25,7 @@ pub mod openapi;
 mod outbox;
 mod panics;
 mod preview;
+mod reconcile;
 mod run;
 pub mod sandbox;
 mod schema;
@@ -123,6 +124,7 @@ enum Command {
     Held(held::Args),
     Codes(codes::Args),
     Outbox(outbox::Args),
+    Reconcile(reconcile::Args),
     Sources(sources::Args),
     Explain(explain::Args),
     Store(store::Args),
@@ -157,6 +159,7 @@ impl Command {
             | Command::Held(_)
             | Command::Codes(_)
             | Command::Outbox(_)
+            | Command::Reconcile(_)
             | Command::Sources(_)
             | Command::Explain(_)
             | Command::Store(_)
@@ -188,6 +191,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Held(args) => held::run(args, &terminal).await.into(),
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
+        Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),
         Command::Sources(args) => sources::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Store(args) => store::run(args, &terminal).await.into(),

@@ -176,7 +176,8 @@ fn show_names(args: &ShowArgs, terminal: &Terminal) -> Result<Exit, Error> {
         .iter()
         .map(|place| {
             let (file, at) = place.place();
-            let line = at.and_then(|at| Some(std::fs::read(file).ok()?.get(..at)?.iter().filter(|b| **b == b'\n').count()));
+            let line =
+                at.and_then(|at| Some(std::fs::read(file).ok()?.get(..at)?.iter().filter(|b| **b == b'\n').count()));
             let (kind, name) = match &place.secret {
                 Secret::File(path) => ("file", path.display().to_string()),
                 Secret::Env(name) => ("env", name.clone()),

@@ -56,6 +56,7 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
     if !offline {
         return Ok(read);
     }
+    let reconcile = access.read("/api/reconcile", &(), Reader::reconcile_latest).await?;
     let reason = Reason {
         code: "no-agent",
         level: Level::Failing,
@@ -67,6 +68,7 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
     Ok(json!({
         "now": now, "health": Health::of(vec![reason]), "agent": null, "streams": [], "sources": [],
         "upstream": null, "store": read[0], "disk": null, "archive": read[1], "tasks": [],
+        "reconcile": reconcile,
     }))
 }
 
@@ -120,8 +122,11 @@ fn text(report: &Json) -> String {
         let head = ["stream", "state", "new records#", "last success", "next", "listens at"];
         text.push_str(&table(&head, &rows.collect::<Vec<_>>()));
     }
-    let away: Vec<_> =
-        list(report, "sources").iter().filter(|source| source["breaker"]["state"] != "closed").map(sources::row).collect();
+    let away: Vec<_> = list(report, "sources")
+        .iter()
+        .filter(|source| source["breaker"]["state"] != "closed")
+        .map(sources::row)
+        .collect();
     if !away.is_empty() {
         text.push('\n');
         text.push_str(&table(&sources::HEAD, &away));

@@ -178,8 +178,11 @@ fn text(verified: &Verified) -> String {
     if faults.is_empty() {
         text.push_str("nothing is wrong\n");
     } else {
-        let _ = writeln!(text, "{} faults. Keep this store and restore a backup; docs/operate.md says how.",
-            faults.len() as u64 + more);
+        let _ = writeln!(
+            text,
+            "{} faults. Keep this store and restore a backup; docs/operate.md says how.",
+            faults.len() as u64 + more
+        );
     }
     text
 }

@@ -171,6 +171,9 @@ pub(crate) struct StreamTable {
     /// A periodic re-read of a bounded window, which finds edits that did not touch the watermark. Only
     /// with `incremental`.
     pub(crate) sweep: Option<SweepTable>,
+    /// A periodic comparison of a closed period between the source, the ledger and the receipts, which pulls again
+    /// what is missing or differs. With `push` the source can't be asked: the ledger is compared with the receipts.
+    pub(crate) reconcile: Option<ReconcileTable>,
     /// About how many records one fetch asks for.
     #[serde(default = "five_hundred")]
     #[schemars(range(min = 1, max = 10_000))]
@@ -361,6 +364,26 @@ pub(crate) struct SweepTable {
     pub(crate) window: Lasting,
 }
 
+/// A periodic comparison.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReconcileTable {
+    /// When: cron with seconds, in the hospital's time zone.
+    pub(crate) schedule: Cron,
+    /// How long the period is that is compared: whole days where it is a day or longer, else whole hours.
+    #[serde(default = "a_week")]
+    #[schemars(with = "Lasting", extend("default" = "7d"))]
+    pub(crate) window: Lasting,
+    /// A period is closed so long after its end: what a source writes late, or a poll has not read yet, is no difference.
+    #[serde(default = "an_hour")]
+    #[schemars(with = "Lasting", extend("default" = "1h"))]
+    pub(crate) lag: Lasting,
+    /// An event that upstream has not acknowledged for so long is reported.
+    #[serde(default = "an_hour")]
+    #[schemars(with = "Lasting", extend("default" = "1h"))]
+    pub(crate) undelivered_after: Lasting,
+}
+
 /// When entities that a complete snapshot lacks may be withdrawn.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -412,6 +435,14 @@ fn four_gib() -> u64 {
 
 fn half_a_minute() -> Lasting {
     Lasting(std::time::Duration::from_secs(30))
+}
+
+fn a_week() -> Lasting {
+    Lasting(std::time::Duration::from_secs(7 * 86_400))
+}
+
+fn an_hour() -> Lasting {
+    Lasting(std::time::Duration::from_secs(3600))
 }
 
 fn every_day() -> Days {

@@ -13,7 +13,7 @@ use super::disk::{Disk, why};
 use super::file::{self, AgentTable, RetentionTable, SourceTable, StoreTable, StreamTable};
 use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
-use super::{Agent, Config, Expect, Look, SourceConfig, StoreConfig, StreamConfig, Sweep};
+use super::{Agent, Config, Expect, Look, Reconcile, SourceConfig, StoreConfig, StreamConfig, Sweep};
 use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
 use crate::model::EntityType;
@@ -24,7 +24,7 @@ use crate::{delivery, ops};
 /// The keys at the top of the file.
 const TOP: [&str; 7] = ["include", "agent", "store", "upstream", "admin", "retention", "sources"];
 /// The keys of a stream's table that every connector's streams have.
-pub(super) const STREAM_KEYS: [&str; 12] = [
+pub(super) const STREAM_KEYS: [&str; 13] = [
     "id",
     "entity",
     "mode",
@@ -32,6 +32,7 @@ pub(super) const STREAM_KEYS: [&str; 12] = [
     "mapping",
     "expect",
     "sweep",
+    "reconcile",
     "batch_size",
     "snapshot",
     "guards",
@@ -439,6 +440,12 @@ impl Loader {
                 days: expect.days.0,
             }),
             sweep: table.sweep.map(|sweep| Sweep { schedule: sweep.schedule.0, window: sweep.window.0 }),
+            reconcile: table.reconcile.map(|table| Reconcile {
+                schedule: table.schedule.0,
+                window: table.window.0,
+                lag: table.lag.0,
+                undelivered_after: table.undelivered_after.0,
+            }),
             batch_size: table.batch_size,
             snapshot: table.snapshot.map(SnapshotPolicy::from).unwrap_or_default(),
             guards: table.guards.unwrap_or_default().policy().filter(|_| table.entity != EntityType::ExamReport),

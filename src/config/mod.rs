@@ -155,6 +155,8 @@ pub struct StreamConfig {
     pub expect: Option<Expect>,
     /// When a bounded window is read again.
     pub sweep: Option<Sweep>,
+    /// When a closed period is compared with the source.
+    pub reconcile: Option<Reconcile>,
     /// About how many records one fetch asks for.
     pub batch_size: usize,
     /// When a snapshot's missing entities may be withdrawn.
@@ -187,6 +189,19 @@ pub struct Sweep {
     pub schedule: cron::Schedule,
     /// How far back.
     pub window: Duration,
+}
+
+/// A periodic comparison of a closed period with the source.
+#[derive(Clone, Debug)]
+pub struct Reconcile {
+    /// When.
+    pub schedule: cron::Schedule,
+    /// How long the period is.
+    pub window: Duration,
+    /// A period is closed so long after its end.
+    pub lag: Duration,
+    /// An event without a receipt for so long is undelivered.
+    pub undelivered_after: Duration,
 }
 
 /// Loads a configuration file with everything it names; every problem at once.

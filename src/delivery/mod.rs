@@ -6,12 +6,14 @@
 //! - [`crate::breaker`]: when to send again, pure as well;
 //! - `sender`: the loop over the outbox; `files`: the one over the files that events name;
 //! - [`heartbeat`]: the agent's pulse;
+//! - [`digests`]: comparing what upstream has with the ledger;
 //! - [`openapi`]: the contract for machines.
 //!
 //! HTTP to upstream is nowhere else.
 
 mod classify;
 mod client;
+pub mod digests;
 mod files;
 pub mod heartbeat;
 pub mod openapi;
@@ -34,8 +36,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use client::{BATCH_MEDIA_TYPE, Error};
+pub use digests::{Comparison, Digests};
 pub use heartbeat::{Heartbeat, Heartbeats, Pulse};
-pub use settings::{Auth, Compression, RetrySettings, Settings};
+pub use settings::{AntiEntropy, Auth, Compression, RetrySettings, Settings};
 pub use status::{Counts, FileStatus, LastFailure, Status};
 
 pub use crate::breaker::{BreakerStatus, Reason};
@@ -131,6 +134,12 @@ impl Delivery {
     /// What sends heartbeats beside it.
     pub fn heartbeats(&self, pulse: Arc<dyn Pulse>) -> Heartbeats {
         Heartbeats::new(self.client.clone(), pulse)
+    }
+
+    /// What compares upstream with the ledger beside it.
+    /// Only the entities of a campus are compared: another agent may serve another one of the same hospital.
+    pub fn digests(&self, hospital: &str, campus: &str) -> Digests {
+        Digests::new(self.client.clone(), self.store.clone(), hospital.to_owned(), format!("{campus}:"))
     }
 
     /// What sends attachments beside it.

@@ -4,6 +4,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Value as Json, json};
 
 use super::client::BATCH_MEDIA_TYPE;
+use super::digests::wire::{DigestAnswer, DigestQuery};
 use super::heartbeat::Heartbeat;
 use super::receipt::Receipts;
 use super::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
@@ -28,6 +29,7 @@ pub fn document() -> Json {
             "/v1/events": { "post": events() },
             "/v1/attachments/{sha256}": { "put": attachments() },
             "/v1/heartbeats": { "post": heartbeats() },
+            "/v1/digests": { "post": digests() },
         },
         "components": {
             "schemas": schemas(),
@@ -179,6 +181,32 @@ fn heartbeats() -> Json {
     })
 }
 
+fn digests() -> Json {
+    let mut answers = faults();
+    if let Json::Object(answers) = &mut answers {
+        for status in ["404", "405", "501"] {
+            let answer = json!({ "description": "This upstream tells no digests. Delivery goes on without." });
+            answers.insert(status.to_owned(), answer);
+        }
+        let answer = json!({
+            "description": "One group for each node.",
+            "content": { "application/json": { "schema": reference("DigestAnswer") } },
+        });
+        answers.insert("200".to_owned(), answer);
+    }
+    json!({
+        "operationId": "postDigests",
+        "summary": "What upstream has, group by group (optional)",
+        "description": "By this the agent finds what upstream lost, and sends it again. It changes nothing here.",
+        "parameters": signed_parameters(),
+        "requestBody": {
+            "required": true,
+            "content": { "application/json": { "schema": reference("DigestQuery") } },
+        },
+        "responses": answers,
+    })
+}
+
 fn schemas() -> Json {
     let settings = published().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -194,6 +222,8 @@ fn schemas() -> Json {
     generator.subschema_for::<CriticalValue>();
     generator.subschema_for::<Heartbeat>();
     generator.subschema_for::<Receipts>();
+    generator.subschema_for::<DigestQuery>();
+    generator.subschema_for::<DigestAnswer>();
     let mut schemas = generator.take_definitions(true);
     let mut cases = vec![(withdrawal_schema_uri(), "Withdrawal")];
     cases.extend(EntityType::ALL.map(|entity| (schema_uri(entity), schema_name(entity))));

@@ -1,6 +1,7 @@
 //! The `[upstream]` table.
 
 use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use connector_api::Secret;
@@ -61,6 +62,37 @@ pub struct Settings {
     #[serde(default = "default_heartbeat_secs")]
     #[schemars(range(min = 1, max = 86_400))]
     pub heartbeat_secs: u64,
+    /// When what upstream has is compared with what it has acknowledged: what it lost is sent again. Where upstream
+    /// tells no digests (404, 405, 501) nothing is compared.
+    #[serde(default)]
+    pub anti_entropy: AntiEntropy,
+}
+
+/// When upstream is compared with the ledger.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AntiEntropy {
+    /// `false` compares nothing by itself; `hisync reconcile run --upstream` still does.
+    pub enabled: bool,
+    /// When: cron with seconds, in the hospital's time zone.
+    #[schemars(extend("format" = "hisync-cron"))]
+    pub schedule: String,
+}
+
+/// At night, when a hospital sends little.
+const NIGHTLY: &str = "0 20 3 * * *";
+
+impl Default for AntiEntropy {
+    fn default() -> AntiEntropy {
+        AntiEntropy { enabled: true, schedule: NIGHTLY.to_owned() }
+    }
+}
+
+impl AntiEntropy {
+    /// When it is made by itself; `None` where it is not.
+    pub fn schedule(&self) -> Option<cron::Schedule> {
+        self.enabled.then(|| cron::Schedule::from_str(&self.schedule).ok()).flatten()
+    }
 }
 
 /// How hisync proves to upstream who it is.
@@ -166,6 +198,7 @@ impl Settings {
             timeout_secs: default_timeout_secs(),
             retry: RetrySettings::default(),
             heartbeat_secs: default_heartbeat_secs(),
+            anti_entropy: AntiEntropy::default(),
         }
     }
 
@@ -182,6 +215,9 @@ impl Settings {
                     .to_owned(),
             )),
             other => problems.push(("url", format!("{other}:// can't be spoken; use https://"))),
+        }
+        if cron::Schedule::from_str(&self.anti_entropy.schedule).is_err() {
+            problems.push(("anti_entropy", format!("{:?} is no schedule", self.anti_entropy.schedule)));
         }
         if self.url.query().is_some() || self.url.fragment().is_some() {
             problems.push(("url", "a base URL has neither a query nor a fragment".to_owned()));

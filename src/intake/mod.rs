@@ -11,6 +11,7 @@ pub mod custody;
 pub mod gate;
 pub mod normalise;
 pub mod poll;
+pub mod reconcile;
 pub mod schedule;
 pub mod source;
 
@@ -20,5 +21,6 @@ pub use custody::Custody;
 pub use gate::{Closure, Gate};
 pub use normalise::Normaliser;
 pub use poll::{PollStream, RoundReport, RoundRequest};
+pub use reconcile::{Comparable, Period, Reconcile, Reconciler};
 pub use schedule::Schedule;
 pub use source::{SourceBreaker, SourceStatus, Sources};

@@ -1,5 +1,6 @@
 //! Asks one stream's poller, on schedule, and commits what it yields.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::{Board, StreamFailure, StreamState};
 use super::gate::{Closure, Gate};
 use super::normalise::Normaliser;
+use super::reconcile::{Reconcile, Wanted};
 use super::schedule::Schedule;
 use super::source::{Admission, SourceBreaker};
 use crate::clock::Clock;
@@ -60,10 +62,18 @@ pub struct PollStream {
     pub board: Board,
     /// The time.
     pub clock: Clock,
+    /// When a closed period is compared with the source.
+    pub reconcile: Reconcile,
 }
 
-/// Asks for a round now; answered when a round that began afterwards has ended.
-pub type RoundRequest = oneshot::Sender<Result<RoundReport, String>>;
+/// What a stream's task is asked for outside its schedule.
+#[derive(Debug)]
+pub enum RoundRequest {
+    /// A round now; answered when one that began afterwards has ended.
+    Read(oneshot::Sender<Result<RoundReport, String>>),
+    /// A comparison with the source; the store tells when it is done.
+    Reconcile(Wanted),
+}
 
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,10 +106,11 @@ pub enum RoundError {
 #[error("the source did not answer; its connection is built anew")]
 pub struct NeedsRebuild;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Round {
     Regular,
     Sweep,
+    Reconcile(Option<Wanted>),
 }
 
 impl PollStream {
@@ -111,22 +122,41 @@ impl PollStream {
         stop: &CancellationToken,
     ) -> Result<(), NeedsRebuild> {
         let backoff = || Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
-        let (mut failing, mut sweep_failing) = (backoff(), backoff());
+        let (mut failing, mut sweep_failing, mut reconcile_failing) = (backoff(), backoff(), backoff());
+        let (mut waiters, mut wanted) = (Vec::new(), VecDeque::new());
         // When the next times were worked out. A clock that is before this was turned back.
         let mut since = self.clock.now();
         let mut due = since;
         let mut sweep_due = self.next_sweep(since);
         let mut resets = self.breaker.resets();
+        let mut reconcile_due = self.reconcile.next_after(since);
         loop {
             let next_at = self.breaker.retry_at(&self.id).map_or(due, |at| at.max(due));
             self.board.update(&self.id, |status| status.next_at = Some(next_at));
-            let mut waiters = Vec::new();
+            let mut take = |request| match request {
+                RoundRequest::Read(waiter) => waiters.push(waiter),
+                RoundRequest::Reconcile(asked) => wanted.push_back(asked),
+            };
+            while let Ok(request) = requests.try_recv() {
+                take(request);
+            }
+            let asked = !waiters.is_empty() || !wanted.is_empty();
             let (round, admission) = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                () = std::future::ready(()), if asked => {
+                    let round = match waiters.is_empty() {
+                        false => Round::Regular,
+                        true => Round::Reconcile(wanted.pop_front()),
+                    };
+                    (round, self.breaker.asked(&self.id))
+                }
                 Some(request) = requests.recv() => {
-                    waiters.push(request);
-                    (Round::Regular, self.breaker.asked(&self.id))
+                    match request {
+                        RoundRequest::Read(waiter) => waiters.push(waiter),
+                        RoundRequest::Reconcile(asked) => wanted.push_back(asked),
+                    }
+                    continue;
                 }
                 // The breaker lives as long as this stream.
                 _ = resets.changed() => {
@@ -135,18 +165,15 @@ impl PollStream {
                     continue;
                 }
                 admitted = async {
-                    let round = self.wait(due, sweep_due, since).await;
+                    let round = self.wait(due, [sweep_due, reconcile_due], since).await;
                     (round, self.breaker.admitted(&self.id).await)
                 } => admitted,
             };
-            while let Ok(request) = requests.try_recv() {
-                waiters.push(request);
-            }
             let result = self.round(poller, round, stop).await;
             tell(admission, &result);
             let now = self.clock.now();
             let next = self.schedule.next_after(now).unwrap_or(now + STOPPED_RETRY);
-            let next_sweep = self.next_sweep(now);
+            let (next_sweep, next_reconcile) = (self.next_sweep(now), self.reconcile.next_after(now));
             match (round, &result) {
                 (Round::Regular, Ok(_)) => {
                     failing.reset();
@@ -161,30 +188,56 @@ impl PollStream {
                 (Round::Sweep, Err(error)) => {
                     sweep_due = Some(self.after_failure(error, &mut sweep_failing, now, next_sweep.unwrap_or(next)));
                 }
+                // One that a person asked for is not made again by itself: the report says that it failed.
+                (Round::Reconcile(Some(_)), Ok(_)) => {}
+                (Round::Reconcile(Some(wanted)), Err(error)) => {
+                    self.give_up(wanted.run, &error.to_string()).await;
+                    self.after_failure(error, &mut reconcile_failing, now, next);
+                }
+                (Round::Reconcile(None), Ok(_)) => {
+                    reconcile_failing.reset();
+                    reconcile_due = next_reconcile;
+                }
+                (Round::Reconcile(None), Err(error)) => {
+                    let latest = next_reconcile.unwrap_or(next);
+                    reconcile_due = Some(self.after_failure(error, &mut reconcile_failing, now, latest));
+                }
             }
             if now < since {
                 sweep_due = next_sweep;
+                reconcile_due = next_reconcile;
             }
             since = now;
             let hung = matches!(result, Err(RoundError::Hung));
-            let answer = result.map_err(|error| error.to_string());
-            for waiter in waiters {
-                // Whoever asked may have gone; the round was made all the same.
-                let _ = waiter.send(answer.clone());
+            if matches!(round, Round::Regular) {
+                let answer = result.map_err(|error| error.to_string());
+                for waiter in waiters.drain(..) {
+                    // Whoever asked may have gone; the round was made all the same.
+                    let _ = waiter.send(answer.clone());
+                }
             }
             if hung {
+                for wanted in wanted {
+                    self.give_up(wanted.run, "the source's connection is built anew").await;
+                }
                 return Err(NeedsRebuild);
             }
         }
+    }
+
+    /// Ends a comparison that is not made. Where the store fails as well, the next start ends it.
+    async fn give_up(&self, run: i64, why: &str) {
+        let _ = self.store.reconcile_fail(run, why).await;
     }
 
     fn next_sweep(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.sweep.as_ref().and_then(|(schedule, _)| schedule.next_after(now))
     }
 
-    /// Waits until a regular round or a sweep is due. A clock that was turned back would put off what
+    /// Waits until a regular round, a sweep or a comparison is due. A clock that was turned back would put off what
     /// is due by as much, so the stream is read at once and its times are worked out anew.
-    async fn wait(&self, due: DateTime<Utc>, sweep_due: Option<DateTime<Utc>>, since: DateTime<Utc>) -> Round {
+    async fn wait(&self, due: DateTime<Utc>, others: [Option<DateTime<Utc>>; 2], since: DateTime<Utc>) -> Round {
+        let [sweep_due, reconcile_due] = others;
         loop {
             let now = self.clock.now();
             if due <= now || now < since {
@@ -193,7 +246,10 @@ impl PollStream {
             if sweep_due.is_some_and(|at| at <= now) {
                 return Round::Sweep;
             }
-            let next = sweep_due.map_or(due, |at| at.min(due));
+            if reconcile_due.is_some_and(|at| at <= now) {
+                return Round::Reconcile(None);
+            }
+            let next = others.into_iter().flatten().fold(due, DateTime::min);
             let wait = (next - now).to_std().unwrap_or_default();
             tokio::time::sleep(wait.min(CLOCK_CHECK)).await;
         }
@@ -215,10 +271,11 @@ impl PollStream {
         });
         let report = match (round, self.mode) {
             (Round::Sweep, _) => self.sweep(poller, stop).await?,
+            (Round::Reconcile(wanted), _) => self.reconcile(poller, wanted, stop).await?,
             (Round::Regular, Mode::Snapshot) => self.catalogue(poller, stop).await?,
             (Round::Regular, _) => self.changes(poller, stop).await?,
         };
-        if round == Round::Regular && !stop.is_cancelled() {
+        if matches!(round, Round::Regular) && !stop.is_cancelled() {
             self.store.judge(&self.id, Moment::Round).await.map_err(RoundError::Store)?;
         }
         let ended = self.clock.now();
@@ -238,7 +295,11 @@ impl PollStream {
 
     /// Reads what changed, page by page. Each page is committed with the advance it justifies, so
     /// a crash costs at most one page of reading again.
-    async fn changes(&self, poller: &mut dyn Poller, stop: &CancellationToken) -> Result<RoundReport, RoundError> {
+    pub(super) async fn changes(
+        &self,
+        poller: &mut dyn Poller,
+        stop: &CancellationToken,
+    ) -> Result<RoundReport, RoundError> {
         let mut report = RoundReport::default();
         let mut after = None;
         loop {
@@ -306,7 +367,7 @@ impl PollStream {
         Ok(RoundReport { read, new: new_records(&committed.receipts) })
     }
 
-    async fn fetch(&self, poller: &mut dyn Poller, request: Request<'_>) -> Result<Batch, RoundError> {
+    pub(super) async fn fetch(&self, poller: &mut dyn Poller, request: Request<'_>) -> Result<Batch, RoundError> {
         // Asked for each page: the first reading of a large source takes many.
         if let Some(reason) = self.gate.closed() {
             return Err(RoundError::NoRoom(reason));
@@ -331,7 +392,7 @@ impl PollStream {
     }
 
     /// Lets the source know that what it gave is on stable storage.
-    async fn told(&self, poller: &mut dyn Poller) -> Result<(), RoundError> {
+    pub(super) async fn told(&self, poller: &mut dyn Poller) -> Result<(), RoundError> {
         match tokio::time::timeout(FETCH_LIMIT, poller.committed()).await {
             Ok(told) => told.map_err(RoundError::Source),
             Err(_) => Err(RoundError::Hung),
@@ -403,6 +464,6 @@ fn tell(admission: Admission, result: &Result<RoundReport, RoundError>) {
     }
 }
 
-fn new_records(receipts: &[RecordReceipt]) -> u64 {
+pub(super) fn new_records(receipts: &[RecordReceipt]) -> u64 {
     receipts.iter().filter(|receipt| matches!(receipt, RecordReceipt::Stored { .. })).count() as u64
 }

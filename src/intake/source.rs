@@ -232,9 +232,8 @@ pub struct Sources(Arc<BTreeMap<SourceId, (String, Arc<SourceBreaker>)>>);
 impl Sources {
     /// One breaker for each source: its id and its connector.
     pub fn new(sources: impl IntoIterator<Item = (SourceId, String)>, clock: &Clock) -> Sources {
-        let breaker = |(id, connector): (SourceId, String)| {
-            (id.clone(), (connector, SourceBreaker::new(id, clock.clone())))
-        };
+        let breaker =
+            |(id, connector): (SourceId, String)| (id.clone(), (connector, SourceBreaker::new(id, clock.clone())));
         Sources(Arc::new(sources.into_iter().map(breaker).collect()))
     }
 

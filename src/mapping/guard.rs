@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::apply::held;
-use super::rules::{self, Findings, Weights};
 use super::known::{self, Against};
+use super::rules::{self, Findings, Weights};
 use super::{Composer, Mapping, USUAL, compose};
 use crate::model::dictionary::{Compared, Dictionary};
 use crate::model::entity::{ApplicableSex, ExamItem, ExamItemGroup, ExamPackage, ExamReport, ReportStatus};
@@ -194,7 +194,11 @@ fn item(guards: &Guards, before: &ExamItem, after: &ExamItem, findings: &mut Fin
     sex(guards, Some(before.applicable_sex), Some(after.applicable_sex), &after.item_code, findings);
     let spelt = |unit: &Option<String>| unit.clone().filter(|unit| !unit.is_empty());
     let certain = before.unit_ucum.is_some() && before.unit_ucum == after.unit_ucum;
-    if guards.unit_changed && spelt(&before.unit_raw) != spelt(&after.unit_raw) && !certain && spelt(&before.unit_raw).is_some() {
+    if guards.unit_changed
+        && spelt(&before.unit_raw) != spelt(&after.unit_raw)
+        && !certain
+        && spelt(&before.unit_raw).is_some()
+    {
         let message = "an item that is known has another unit";
         findings.add_value(&rules::UNIT_CHANGED, "unit_raw", message, &after.item_code);
     }

@@ -198,7 +198,8 @@ impl Comparison<'_> {
         let mut unknown: BTreeSet<&str> = BTreeSet::new();
         for (at, order) in report.visit.ordered_groups.iter().enumerate() {
             let counts = !matches!(order.state, OrderState::Refunded | OrderState::SwappedOut);
-            if counts && matches!(self.group_entry(&order.group_code), Some(None)) && unknown.insert(&order.group_code) {
+            if counts && matches!(self.group_entry(&order.group_code), Some(None)) && unknown.insert(&order.group_code)
+            {
                 self.unknown_group(format!("visit.ordered_groups[{at}].group_code"), &order.group_code);
             }
         }

@@ -5,6 +5,7 @@
 //!
 //! - [`canonical`]: the JSON that is hashed;
 //! - [`dictionary`]: what the dictionaries say of the codes that other entities name;
+//! - [`digest`]: how two sides compare what they have;
 //! - [`entity`]: the entities that travel, and what they are made of;
 //! - [`identity`]: entity types, keys, sequences and event ids;
 //! - [`finding`]: what a check has to say about a record;
@@ -15,6 +16,7 @@
 
 pub mod canonical;
 pub mod dictionary;
+pub mod digest;
 pub mod entity;
 pub mod event;
 pub mod finding;

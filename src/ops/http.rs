@@ -70,6 +70,8 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/api/codes/map", post(codes_map))
         .route("/api/upstream/reset", post(reset))
         .route("/api/sources/{id}/reset", post(reset_source))
+        .route("/api/reconcile", get(super::reconcile::list).post(super::reconcile::ask))
+        .route("/api/reconcile/{id}", get(super::reconcile::show))
         .layer(middleware::from_fn(doors))
         .with_state(Arc::new(state));
     let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
@@ -113,9 +115,11 @@ fn host_is_local(headers: &HeaderMap) -> bool {
 }
 
 /// A failure as the API answers it.
-enum Failure {
+pub(super) enum Failure {
     /// The request lacks something that the audit log needs, or says too little on what to act.
     Incomplete(&'static str),
+    /// What is asked for can't be done now, or not like this.
+    Refused(String),
     Store(store::Error),
     /// A code can't be added to its table.
     Codes(CodesError),
@@ -126,6 +130,9 @@ impl IntoResponse for Failure {
         let error = match self {
             Failure::Incomplete(text) => {
                 return (StatusCode::BAD_REQUEST, Json(json!({ "error": text }))).into_response();
+            }
+            Failure::Refused(text) => {
+                return (StatusCode::CONFLICT, Json(json!({ "error": text }))).into_response();
             }
             Failure::Codes(error) => {
                 let status = match error {
@@ -151,8 +158,8 @@ impl From<store::Error> for Failure {
     }
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
-type Shared = Extract<Arc<State>>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Shared = Extract<Arc<State>>;
 
 async fn live(Extract(state): Shared) -> impl IntoResponse {
     ([(RUN_HEADER, state.run.clone())], "alive\n")

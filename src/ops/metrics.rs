@@ -77,6 +77,26 @@ pub fn publish(report: &super::Report) {
             gauge!("hisync_versions", "entity" => entity.clone(), "fate" => fate).set(n as f64);
         }
     }
+    for run in &report.reconcile {
+        let kinds = [
+            ("missing", run.missing),
+            ("differing", run.differing),
+            ("extra", run.extra),
+            ("undelivered", run.undelivered),
+        ];
+        for (kind, n) in kinds {
+            gauge!("hisync_reconcile_drift", "subject" => run.subject.clone(), "kind" => kind).set(n as f64);
+        }
+        gauge!("hisync_reconcile_failed", "subject" => run.subject.clone()).set(if run.state == "failed" {
+            1.0
+        } else {
+            0.0
+        });
+        if let Some(at) = run.ended_at.filter(|_| run.state == "done") {
+            let seconds = at.timestamp() as f64;
+            gauge!("hisync_reconcile_last_success_seconds", "subject" => run.subject.clone()).set(seconds);
+        }
+    }
     for stream in &report.streams {
         let id = stream.id.to_string();
         gauge!("hisync_stream_failures", "stream" => id.clone()).set(f64::from(stream.failures));

@@ -8,6 +8,7 @@ pub mod health;
 pub mod http;
 pub mod mask;
 pub mod metrics;
+pub mod reconcile;
 pub mod report;
 pub mod tasks;
 

@@ -15,7 +15,7 @@ use super::{TaskState, TaskStatus, canary, mask};
 use crate::clock::Clock;
 use crate::config::Expect;
 use crate::delivery;
-use crate::intake::{Again, Board, Gate, SourceStatus, Sources, StreamState, StreamStatus};
+use crate::intake::{Again, Board, Gate, Reconciler, SourceStatus, Sources, StreamState, StreamStatus};
 use crate::model::WAITING;
 use crate::store::{self, Backlog, Onboarding, Overview, RetentionPolicy, Store};
 
@@ -67,6 +67,8 @@ pub struct State {
     pub retention: RetentionPolicy,
     /// Maps held records again.
     pub again: Again,
+    /// Asks for comparisons with sources and upstream.
+    pub reconciler: Reconciler,
     /// Asks the process to load its configuration again.
     pub reload: Arc<super::codes::Reload>,
     /// The delivery that runs now.
@@ -111,6 +113,8 @@ pub struct Report {
     pub archive: Archive,
     /// The agent's long-running tasks.
     pub tasks: Vec<TaskStatus>,
+    /// The last comparison of each stream with its source, and with upstream.
+    pub reconcile: Vec<store::ReconcileRun>,
 }
 
 impl State {
@@ -133,6 +137,7 @@ impl State {
             disk,
             archive: Archive::of(archive, &self.retention, &disk, now),
             tasks: (self.tasks)(),
+            reconcile: self.store.read(store::Reader::reconcile_latest).await?,
         };
         let mut reasons = Vec::new();
         reasons.extend(report.streams.iter().filter_map(stream_reason));
@@ -144,6 +149,7 @@ impl State {
         let (days, waiting) = self.store.read(read).await?;
         reasons.extend(canary::reasons(&days, &self.watched, self.zone, report.now));
         reasons.extend(waiting.iter().map(onboarding_reason));
+        reasons.extend(report.reconcile.iter().filter_map(super::reconcile::reason));
         reasons.extend(upstream_reason(&report));
         reasons.extend(store_reasons(&report.store));
         reasons.extend(report.tasks.iter().filter_map(|task| task_reason(task, report.now)));

@@ -6,7 +6,7 @@
 use super::ledger::{self, Origin};
 use super::prepare::Hash;
 use super::writer::Tx;
-use super::{Error, guard, onboarding, snapshot};
+use super::{Error, guard, onboarding, snapshot, upstream};
 use crate::model::WAITING;
 
 /// Where an item comes from.
@@ -137,7 +137,8 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
 /// Holds for another reason what an item holds already.
 pub(super) fn doubt_otherwise(tx: &mut Tx<'_>, id: i64, reason: &str, findings: &str) -> Result<(), Error> {
     let sql = "SELECT leg, reason FROM held WHERE id = ?1 AND state = 'open'";
-    let before = tx.one("read a held item", sql, (id,), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let before =
+        tx.one("read a held item", sql, (id,), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     let Some((leg, before)) = before else { return Ok(()) };
     let sql = "UPDATE held SET reason = ?2, findings = seal('held.findings', id, ?3) WHERE id = ?1";
     tx.run("update a held item", sql, (id, reason, findings))?;
@@ -343,6 +344,7 @@ fn release_item(tx: &mut Tx<'_>, id: i64, who: &str) -> Result<u32, Error> {
     for entity in missing {
         withdrawn += u32::from(snapshot::withdraw(tx, origin, entity)?);
     }
+    withdrawn += upstream::release_excess(tx, id, item.stream, &source)?;
     close(tx, id, "released", who, "")?;
     audit(tx, who, "held-release", &format!("held/{id}"), &format!("{withdrawn} withdrawn"))?;
     Ok(withdrawn)

@@ -3,6 +3,8 @@
 //! Compared with the newest event made for the entity, delivered or not. So a version is never
 //! sent twice, and a version that goes back to an older content is sent again.
 
+use std::sync::atomic::Ordering;
+
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -24,7 +26,7 @@ pub(super) struct Ledger {
     pub(super) id: i64,
     /// The newest event is an upsert.
     pub(super) present: bool,
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
     pub(super) hash: Option<Hash>,
     /// Made in this transaction: nothing of it can lie in the outbox, or be held.
     pub(super) fresh: bool,
@@ -282,7 +284,8 @@ struct Head<'a> {
     lane: Option<&'a str>,
 }
 
-fn event(
+/// Makes the next version of an entity and queues it; answers the event's row.
+pub(super) fn event(
     tx: &mut Tx<'_>,
     origin: Origin<'_>,
     key: &EntityKey,
@@ -292,7 +295,8 @@ fn event(
     compared: Hash,
 ) -> Result<i64, Error> {
     let options = &tx.shared.options;
-    let sequence = Sequence::next(ledger.sequence, tx.now.unsigned_abs());
+    let floor = Sequence(tx.shared.floor.load(Ordering::Acquire).unsigned_abs());
+    let sequence = Sequence::next(ledger.sequence.max(floor), tx.now.unsigned_abs());
     let event_id = sequence.event_id(&options.hospital, key);
     let trace = event_id.simple().to_string();
     let head = Head {
@@ -336,8 +340,7 @@ fn event(
     };
     // An alarm waits for no judgement of its stream: late it is worth nothing.
     let alarm = key.entity == EntityType::CriticalValue;
-    let blocked =
-        busy || attachments::lacking(tx, &files)? || (!alarm && tx.waits(origin.stream)?);
+    let blocked = busy || attachments::lacking(tx, &files)? || (!alarm && tx.waits(origin.stream)?);
     let at_once = if alarm { outbox::URGENT } else { 0 };
     let ready = (!blocked).then_some(at_once);
     let id = tx.insert(
@@ -382,9 +385,12 @@ fn event(
 
 /// Reads an entity's key back.
 pub(super) fn key_of(tx: &Tx<'_>, entity: i64) -> Result<EntityKey, Error> {
-    let found = tx.one("read the ledger", "SELECT type, opened('entity.key', NULL, key) FROM entity WHERE id = ?1", (entity,), |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-    })?;
+    let found = tx.one(
+        "read the ledger",
+        "SELECT type, opened('entity.key', NULL, key) FROM entity WHERE id = ?1",
+        (entity,),
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+    )?;
     let (kind, key) = found.ok_or(Error::NotFound { what: "entity", id: entity })?;
     if key == DAMAGED {
         return Err(Error::Unreadable("an entity's key"));

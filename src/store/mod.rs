@@ -27,12 +27,14 @@ mod outbox;
 mod prepare;
 mod query;
 mod reader;
+mod reconcile;
 mod reseal;
 mod retention;
 mod revision;
 mod schema;
 mod snapshot;
 mod types;
+mod upstream;
 mod vault;
 mod verify;
 mod view;
@@ -64,8 +66,10 @@ pub use error::Error;
 pub use figures::{Figures, share};
 pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
+pub use reconcile::{Agreement, Compared, Finished, ReconcileItem, ReconcileReport, ReconcileRun, Scope, UPSTREAM};
 pub use retention::{ArchiveStatus, Kept, RetentionPolicy, Stride};
 pub use types::*;
+pub use upstream::{AcknowledgedVersion, Healed, TheirVersion};
 pub use vault::{rewrap, rewrite};
 pub use verify::{Fault, Verified};
 pub use view::*;
@@ -259,8 +263,10 @@ impl Store {
             entries: dictionary::Entries::default(),
             backlog: writer::Backlog::default(),
             starts: Mutex::default(),
+            floor: std::sync::atomic::AtomicI64::new(0),
         });
         writer::recover(&conn, &shared)?;
+        upstream::load_floor(&conn, &shared)?;
         // Whatever lies in the outbox is work.
         shared.work.notify_one();
         let (sender, thread) = writer::start(conn, Arc::clone(&shared), lock)?;

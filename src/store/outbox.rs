@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::writer::Tx;
-use super::{ClaimLimit, Error, Settlement, Verdict, attachments, held, ledger};
+use super::{ClaimLimit, Error, Settlement, Verdict, attachments, held, ledger, upstream};
 
 /// Longer than any request may take, or a slow upstream sees an event twice; short enough that a
 /// sender that died alone does not block its keys for long. Microseconds.
@@ -238,6 +238,7 @@ fn deliver(tx: &mut Tx<'_>, status: &'static str, ids: &[i64]) -> Result<(), Err
                  attempts = attempts + 1, last_code = ?3, last_message = NULL
                WHERE id IN (SELECT value FROM json_each(?1))";
     tx.run("settle", sql, (list(&done), tx.now, status))?;
+    upstream::acknowledged(tx, &list(&done))?;
     promote(tx, &list(&entities))?;
     held::supersede_refused(tx, &list(&done))
 }

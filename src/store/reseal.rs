@@ -46,6 +46,7 @@ const TABLES: &[Table] = &[
     Table { name: "attachment_use", walk: "entity_id", set: "owner = resame('attachment_use.owner', owner)" },
     Table { name: "outbox", walk: "id", set: "last_message = reseal('outbox.last_message', id, last_message)" },
     Table { name: "unknown_code", walk: "id", set: "value = resame('unknown_code.value', value)" },
+    Table { name: "reconcile_item", walk: "run_id", set: "key = resame('entity.key', key)" },
     Table { name: "audit", walk: "id", set: "detail = reseal('audit.detail', at, detail)" },
 ];
 

@@ -184,9 +184,8 @@ impl Reader {
         if oldest >= before {
             return Ok((Vec::new(), None));
         }
-        let sql = format!(
-            "SELECT x.id FROM {table} x WHERE x.id > ?2 AND x.id <= ?3 AND {condition} ORDER BY x.id LIMIT ?4"
-        );
+        let sql =
+            format!("SELECT x.id FROM {table} x WHERE x.id > ?2 AND x.id <= ?3 AND {condition} ORDER BY x.id LIMIT ?4");
         let limit = i64::try_from(most).unwrap_or(i64::MAX);
         let ids: Vec<i64> = self.all(operation, &sql, (before, after, to, limit), |row| row.get(0))?;
         // A full list ends where it ends; there may be more behind it in the window.
@@ -220,13 +219,7 @@ fn micros(age: Duration) -> i64 {
 impl Store {
     /// Gives up at most `most` things of a kind that a policy has outlived, from a place on (0 at first). Runs when
     /// the writer has nothing else to do, in a transaction of its own.
-    pub async fn give_up(
-        &self,
-        kind: Kept,
-        policy: RetentionPolicy,
-        after: i64,
-        most: usize,
-    ) -> Result<Stride, Error> {
+    pub async fn give_up(&self, kind: Kept, policy: RetentionPolicy, after: i64, most: usize) -> Result<Stride, Error> {
         let now = self.now_micros();
         if kind == Kept::Files {
             let n = self.write_later("give up files", |tx| attachments::give_up(tx)).await? as u64;

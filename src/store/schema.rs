@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_dictionary.sql"),
     include_str!("migrations/0005_vault.sql"),
     include_str!("migrations/0006_retention.sql"),
+    include_str!("migrations/0007_reconcile.sql"),
 ];
 
 const BUSY: Duration = Duration::from_secs(5);
@@ -51,11 +52,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, Error> {
 
 /// Opens the writer's connection, brings the layout up to date, and seals what is to be sealed. A store that this
 /// program or these keys can't open is not touched.
-pub(super) fn open_writer(
-    path: &Path,
-    keys: Option<&KeyRing>,
-    now: i64,
-) -> Result<(Connection, Arc<Vault>), Error> {
+pub(super) fn open_writer(path: &Path, keys: Option<&KeyRing>, now: i64) -> Result<(Connection, Arc<Vault>), Error> {
     if path.exists() {
         let conn = look(path)?;
         known(layout(&conn)?)?;

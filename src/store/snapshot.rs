@@ -27,8 +27,8 @@ pub(super) fn infer(tx: &mut Tx<'_>, origin: Origin<'_>, scan: i64, policy: Snap
     )?;
     let open = tx.one(
         "look for a bulk withdrawal",
-        "SELECT id FROM held WHERE stream_id = ?1 AND leg = 'withdrawal' AND state = 'open'",
-        (stream,),
+        "SELECT id FROM held WHERE stream_id = ?1 AND leg = 'withdrawal' AND state = 'open' AND reason = ?2",
+        (stream, BULK),
         |row| row.get::<_, i64>(0),
     )?;
     if missing.is_empty() {
@@ -90,7 +90,11 @@ fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], activ
     let findings = serde_json::to_string(&findings).map_err(|_| Error::Unreadable("a finding"))?;
     let id = match open {
         Some(id) => {
-            tx.run("update a bulk withdrawal", "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1", (id, &findings))?;
+            tx.run(
+                "update a bulk withdrawal",
+                "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1",
+                (id, &findings),
+            )?;
             tx.run("update a bulk withdrawal", "DELETE FROM held_member WHERE held_id = ?1", (id,))?;
             id
         }

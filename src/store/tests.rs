@@ -10,7 +10,8 @@ use super::*;
 use crate::model::dictionary::{Compared, Dictionary};
 use crate::model::guard::{Change, Guards};
 use crate::model::{
-    Assembly, CloudEvent, Compose, Entity, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING, Wish,
+    Assembly, CloudEvent, Compose, Entity, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING,
+    Wish,
 };
 
 mod acts;
@@ -25,6 +26,7 @@ mod machine;
 mod parts;
 mod snapshots;
 mod upgrade;
+mod upstream;
 mod vault;
 
 /// Joins the parts' data; doubts a change to `"stranger"`; doubts an entity of which a part says `"doubt"`.

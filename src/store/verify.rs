@@ -75,8 +75,16 @@ const REFERENCES: &[(&str, &str, &str)] = &[
            WHERE y.entity_id = o.entity_id AND y.done_at IS NULL AND y.id > o.id
              AND (y.ready_at IS NOT NULL OR y.claimed_at IS NOT NULL))",
     ),
-    ("its data are gone", "part of entity", "SELECT entity_id FROM part WHERE content_id NOT IN (SELECT id FROM content)"),
-    ("its record is gone", "part of entity", "SELECT entity_id FROM part WHERE archive_id NOT IN (SELECT id FROM archive)"),
+    (
+        "its data are gone",
+        "part of entity",
+        "SELECT entity_id FROM part WHERE content_id NOT IN (SELECT id FROM content)",
+    ),
+    (
+        "its record is gone",
+        "part of entity",
+        "SELECT entity_id FROM part WHERE archive_id NOT IN (SELECT id FROM archive)",
+    ),
     (
         "its record is gone",
         "held",

@@ -54,6 +54,8 @@ pub(super) struct Shared {
     pub(super) entries: Entries,
     /// What waits to be delivered.
     pub(super) backlog: Backlog,
+    /// The highest sequence that upstream is known to have: no event is made at or below it.
+    pub(super) floor: AtomicI64,
 }
 
 /// The sums of undelivered events, as of the last commit: read where a look into the file would cost too much.

@@ -13,7 +13,9 @@ use hisync::agent::sources::normaliser;
 use hisync::agent::supervisor::Supervisor;
 use hisync::clock::Clock;
 use hisync::intake::poll::NeedsRebuild;
-use hisync::intake::{Board, Gate, Normaliser, PollStream, RoundReport, RoundRequest, Schedule, StreamStatus};
+use hisync::intake::{
+    Board, Gate, Normaliser, PollStream, Reconcile, RoundReport, RoundRequest, Schedule, StreamStatus,
+};
 use hisync::mapping::Composer;
 use hisync::sandbox::hospital::report_rows;
 use hisync::store::{Options, Reader, SnapshotPolicy, Store};
@@ -127,6 +129,7 @@ impl Stage {
             gate: Arc::new(Gate::measured(1_000, move || Some(measured.load(Ordering::SeqCst)))),
             board,
             clock: clock.clone(),
+            reconcile: Reconcile { policy: None, decoder: connector_api::DocumentDecoder::shared() },
         };
         Stage {
             site,
@@ -193,7 +196,7 @@ impl Stage {
 
     fn request(&self) -> oneshot::Receiver<Result<RoundReport, String>> {
         let (answer, answered) = oneshot::channel();
-        self.ask.try_send(answer).unwrap();
+        self.ask.try_send(RoundRequest::Read(answer)).unwrap();
         answered
     }
 

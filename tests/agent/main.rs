@@ -11,6 +11,7 @@ mod doubts;
 mod files;
 mod intake;
 mod privacy;
+mod reconcile;
 mod sealed;
 mod support;
 mod whole;

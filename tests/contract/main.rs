@@ -5,6 +5,7 @@
 
 mod agreement;
 mod delivering;
+mod digests;
 mod files;
 mod foreign;
 mod misbehaving;

@@ -42,12 +42,16 @@ pub(crate) struct Agent {
 impl Agent {
     /// An agent that retries within milliseconds.
     pub(crate) fn new(url: &str) -> Agent {
+        Agent::with_clock(url, Clock::system())
+    }
+
+    /// The same with another clock.
+    pub(crate) fn with_clock(url: &str, clock: Clock) -> Agent {
         let dir = TempDir::new().unwrap();
         std::fs::write(dir.path().join("secret"), SECRET).unwrap();
         let mut settings =
             Settings::new(url.parse().unwrap(), Auth::WebhookSignature { secret: Secret::File("secret".into()) });
         settings.retry = RetrySettings { initial_ms: 2, max_ms: 20 };
-        let clock = Clock::system();
         let store = open_store(dir.path(), &clock);
         Agent { dir, store, clock, settings, running: None }
     }

@@ -8,7 +8,9 @@ use chrono::NaiveDateTime;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Advance, Decoder, Map, Record, SettingsProblem, SourceError, SourceId, StreamId, Value, Watermark};
+use crate::{
+    Advance, Decoder, Document, Map, Record, SettingsProblem, SourceError, SourceId, StreamId, Value, Watermark,
+};
 
 /// How a stream yields its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -191,6 +193,13 @@ pub trait Poller: Send {
     /// once more, and they fall out as unchanged.
     async fn committed(&mut self) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    /// The wall-clock time of the hospital by which [`Request::Window`] finds the record with this document; `None`
+    /// where the stream has none. What is not in a window and lies in its time is gone from the source.
+    fn time_of(&self, document: &Document) -> Option<NaiveDateTime> {
+        let _ = document;
+        None
     }
 
     /// Lists what the source has, or describes one table or view of it.

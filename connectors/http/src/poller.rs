@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use connector_api::{
-    Advance, Batch, Column, Cursor, DecodeFailure, Discovered, FaultClass, Map, Poller, Probe, Raw, Record, Request,
-    SourceError, Value, Watermark, async_trait,
+    Advance, Batch, Column, Cursor, DecodeFailure, Discovered, Document, FaultClass, Map, Poller, Probe, Raw, Record,
+    Request, SourceError, Value, Watermark, async_trait,
 };
 use connector_formats::charset::{Charset, is_marked};
 use tokio::time::Instant;
@@ -477,6 +477,14 @@ fn digest(cuts: &[Cut]) -> [u8; 32] {
 
 #[async_trait]
 impl Poller for WebPoller {
+    fn time_of(&self, document: &Document) -> Option<NaiveDateTime> {
+        let rule = self.plan.changes.as_ref()?;
+        match rule.read(at(&document.root, rule.field.as_ref()?)?)? {
+            Point::Time(time) => Some(time),
+            Point::Number(_) => None,
+        }
+    }
+
     async fn probe(&mut self) -> Result<Probe, SourceError> {
         let (answered, cuts, total) = self.look(true).await?;
         let mut probe = Probe { server: answered.reply.server.clone(), ..Probe::default() };

@@ -583,6 +583,13 @@ impl<C: RelationalClient> Poller for SqlPoller<C> {
         }
     }
 
+    fn time_of(&self, document: &Document) -> Option<NaiveDateTime> {
+        let settings = self.plan.stream.fetch.watermark.as_ref()?;
+        let column = |name: &str| name == settings.column || name.eq_ignore_ascii_case(&settings.column);
+        let (_, value) = document.root.iter().find(|(name, _)| column(name))?;
+        watermark::time_of(settings, value)
+    }
+
     async fn discover(&mut self, name: Option<&str>) -> Result<Vec<Discovered>, SourceError> {
         self.snapshot = None;
         self.open().await?;

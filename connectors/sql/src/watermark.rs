@@ -225,6 +225,12 @@ pub(crate) fn at_time(settings: &WatermarkSettings, sample: &Value, time: NaiveD
     write_time(whole_second(time), &read_time(sample, settings.format.as_deref())?.1)
 }
 
+/// The time that a value stands for, in the zone in which it is written.
+pub(crate) fn time_of(settings: &WatermarkSettings, value: &Value) -> Option<NaiveDateTime> {
+    let timed = settings.kind == WatermarkType::Timestamp;
+    timed.then(|| read_time(value, settings.format.as_deref())).flatten().map(|(time, _)| time)
+}
+
 fn whole_second(time: NaiveDateTime) -> NaiveDateTime {
     time.with_nanosecond(0).unwrap_or(time)
 }

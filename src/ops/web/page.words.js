@@ -180,6 +180,8 @@ window.HISYNC_WORDS = {
     reasons: {
       "unknown-code": "代码表里没有的代码",
       "bulk-withdrawal": "大批条目同时消失",
+      "gone-from-source": "来源系统中已不存在",
+      "upstream-excess": "上游有而各来源均无",
       "hl7-charset": "字符集无法解码",
       "hl7-charset-doubtful": "字符集可疑",
       "hl7-charset-unknown": "未知的字符集",

@@ -48,6 +48,8 @@ pub enum Target {
     Heartbeats,
     /// `PUT /v1/attachments/…`.
     Attachments,
+    /// `POST /v1/digests`.
+    Digests,
     /// All of these.
     All,
 }

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use super::Error;
 use super::validate::{Checked, Validator};
 use crate::delivery::receipt::{Receipt, ReceiptStatus};
+use crate::model::EntityType;
 
 /// One event of one request, as received.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,6 +150,64 @@ impl Ledger {
             self.latest.insert(text("subject"), (text("sequence"), self.lines.len()));
         }
         self.lines.push(line);
+    }
+
+    /// Loses the latest version of subjects, as an upstream may whose disk was restored from an older copy: what was
+    /// there before is the latest again. Answers the subjects that lost one.
+    pub(super) fn lose(&mut self, subjects: &[String]) -> Result<Vec<String>, Error> {
+        let mut lost = Vec::new();
+        for subject in subjects {
+            let Some((_, place)) = self.latest.remove(subject) else { continue };
+            let line = &mut self.lines[place];
+            line.applied = false;
+            "lost".clone_into(&mut line.status);
+            if let Some(id) = line.event["id"].as_str() {
+                self.seen.remove(id);
+            }
+            let before = |(_, line): &(usize, &Line)| line.applied && line.event["subject"] == subject.as_str();
+            if let Some((place, line)) = self.lines[..place].iter().enumerate().rev().find(before) {
+                let sequence = line.event["sequence"].as_str().unwrap_or_default().to_owned();
+                self.latest.insert(subject.clone(), (sequence, place));
+            }
+            lost.push(subject.clone());
+        }
+        self.rewrite()?;
+        Ok(lost)
+    }
+
+    /// The first subjects of a type.
+    pub(super) fn subjects(&self, entity: EntityType, count: usize) -> Vec<String> {
+        let prefix = format!("{entity}/");
+        let of_type = self.latest.keys().filter(|subject| subject.starts_with(&prefix));
+        of_type.take(count).cloned().collect()
+    }
+
+    /// The highest sequence that was ever taken.
+    pub(super) fn last_sequence(&self) -> Option<String> {
+        self.latest.values().map(|(sequence, _)| sequence).max().cloned()
+    }
+
+    /// Writes the file anew, whole or not at all.
+    fn rewrite(&mut self) -> Result<(), Error> {
+        let Some((_, path)) = &self.file else { return Ok(()) };
+        let path = path.clone();
+        let failed = |cause| Error::Disk { path: path.clone(), cause };
+        let mut bytes = Vec::new();
+        for (number, line) in self.lines.iter().enumerate() {
+            serde_json::to_writer(&mut bytes, line).map_err(|cause| Error::Line {
+                path: path.clone(),
+                number: number + 1,
+                cause,
+            })?;
+            bytes.push(b'\n');
+        }
+        let half = path.with_extension("part");
+        let mut file = File::create(&half).map_err(failed)?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+        std::fs::rename(&half, &path).map_err(failed)?;
+        let file = OpenOptions::new().read(true).append(true).open(&path).map_err(failed)?;
+        self.file = Some((file, path));
+        Ok(())
     }
 
     pub(super) fn lines(&self) -> &[Line] {

@@ -6,6 +6,8 @@
 //! | request | does |
 //! |---|---|
 //! | `POST /v1/events`, `PUT /v1/attachments/{sha256}`, `POST /v1/heartbeats` | the contract |
+//! | `POST /v1/digests` | the contract's optional part: what is here, group by group |
+//! | `POST /lose` | loses the latest version of entities: `{"entity_type": "exam_report", "count": 10}` |
 //! | `GET /` | a page for people |
 //! | `GET /v1/received` | JSON lines ([`Line`]): each event that was applied, in order |
 //! | `GET /v1/received?attempts=1` | the same for each event of each request |
@@ -19,6 +21,7 @@
 //! a loopback address.
 
 mod cut;
+mod digests;
 mod faults;
 mod ledger;
 mod page;
@@ -202,6 +205,11 @@ impl Upstream {
         lock(&self.state.0.attachments).remove(sha256);
     }
 
+    /// Loses the latest version of subjects, as an upstream may; answers those that lost one.
+    pub fn lose(&self, subjects: &[String]) -> Result<Vec<String>, Error> {
+        lock(&self.state.0.ledger).lose(subjects)
+    }
+
     /// The latest heartbeat of each hospital.
     pub fn heartbeats(&self) -> Vec<Json> {
         lock(&self.state.0.heartbeats).values().cloned().collect()
@@ -223,6 +231,8 @@ fn router(state: Shared) -> Router {
     Router::new()
         .route("/", get(page::page))
         .route("/v1/events", post(receive::events))
+        .route("/v1/digests", post(digests::digests))
+        .route("/lose", post(digests::lose))
         .route("/v1/received", get(page::received))
         .route("/v1/entities/{entity}", get(page::entities))
         .route("/v1/heartbeats", post(receive::heartbeat).get(page::heartbeats))

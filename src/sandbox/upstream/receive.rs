@@ -25,7 +25,7 @@ use crate::delivery::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 
 /// A request that is refused as a whole.
 #[derive(Debug)]
-struct Refused(StatusCode, &'static str, String);
+pub(super) struct Refused(StatusCode, &'static str, String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -155,7 +155,7 @@ fn keep(dir: Option<&Path>, name: &str, bytes: &[u8]) -> std::io::Result<()> {
 
 impl Shared {
     /// Verifies who sent this and what it is; gives the body as it was before compression.
-    fn admit(&self, headers: &HeaderMap, body: &Bytes, media_type: &str) -> Result<Bytes, Refused> {
+    pub(super) fn admit(&self, headers: &HeaderMap, body: &Bytes, media_type: &str) -> Result<Bytes, Refused> {
         let given = header(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
         let given = given.split(';').next().unwrap_or_default().trim();
         if !given.eq_ignore_ascii_case(media_type) {
@@ -223,7 +223,7 @@ impl Shared {
 }
 
 /// The fault that strikes this request, after its delay.
-async fn strike(state: &Shared, target: Target) -> Option<Fault> {
+pub(super) async fn strike(state: &Shared, target: Target) -> Option<Fault> {
     let fault = lock(&state.0.faults).strike(target)?;
     tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
     Some(fault)
@@ -235,7 +235,7 @@ fn is_total(fault: &Fault) -> bool {
 }
 
 /// What a fault makes of the answer; `None` where it leaves it alone.
-fn disturb(fault: &Fault, scissors: &Scissors) -> Option<Response> {
+pub(super) fn disturb(fault: &Fault, scissors: &Scissors) -> Option<Response> {
     if fault.cut {
         scissors.cut();
         return Some(StatusCode::OK.into_response());

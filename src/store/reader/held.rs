@@ -49,10 +49,12 @@ impl Reader {
         let operation = "read a held item";
         let item = self.one(operation, &format!("SELECT {COLUMNS} WHERE h.id = ?1"), (id,), summary)?;
         let item = item.ok_or(Error::NotFound { what: "held item", id })?;
-        let findings: Option<String> =
-            self.one(operation, "SELECT opened('held.findings', id, findings) FROM held WHERE id = ?1", (id,), |row| {
-                row.get(0)
-            })?;
+        let findings: Option<String> = self.one(
+            operation,
+            "SELECT opened('held.findings', id, findings) FROM held WHERE id = ?1",
+            (id,),
+            |row| row.get(0),
+        )?;
         let findings =
             serde_json::from_str(&findings.unwrap_or_default()).map_err(|_| Error::Unreadable("a finding"))?;
         Ok(HeldDetail {

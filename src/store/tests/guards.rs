@@ -185,7 +185,8 @@ async fn an_entity_that_is_taken_from_the_dictionary_is_held_against_the_package
     world.give_to("peis/packages", vec![made_of(&["G1", "G2"])]).await;
     assert_eq!(world.deliver().await.len(), 7);
     for _ in 0..2 {
-        snapshot(&world, "peis/groups", groups[..1].iter().chain(&groups[2..]).map(|code| group(code, true)).collect()).await;
+        snapshot(&world, "peis/groups", groups[..1].iter().chain(&groups[2..]).map(|code| group(code, true)).collect())
+            .await;
     }
     assert_eq!((world.deliver().await.len(), items(&world).await), (1, vec![item("group-unknown", "open")]));
     adds_up(&world).await;

@@ -1,0 +1,95 @@
+//! Comparisons over the admin API, and what they say of health.
+
+use axum::Json;
+use axum::extract::{Path, Query};
+use serde::{Deserialize, Serialize};
+
+use super::health::{Level, Reason};
+use super::http::{Answer, Failure, Shared};
+use crate::intake::reconcile::{Refusal, read_time};
+use crate::store::{ReconcileReport, ReconcileRun, UPSTREAM};
+
+/// Which comparisons.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runs {
+    /// Only of this stream, or `upstream`.
+    pub subject: Option<String>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+/// Asks for a comparison.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ask {
+    /// The person's name.
+    pub who: String,
+    /// The stream, or `upstream`.
+    pub subject: String,
+    /// Where the period begins, in the hospital's time zone; not with `upstream`.
+    pub since: Option<String>,
+    /// Where it ends.
+    pub until: Option<String>,
+}
+
+/// The row of a comparison that was asked for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// Its id.
+    pub id: i64,
+}
+
+pub(super) async fn list(state: Shared, Query(asked): Query<Runs>) -> Answer<Vec<ReconcileRun>> {
+    let limit = asked.limit.unwrap_or(50);
+    let read = move |reader: &crate::store::Reader| reader.reconcile_runs(asked.subject.as_deref(), limit);
+    Ok(Json(state.store.read(read).await?))
+}
+
+pub(super) async fn show(state: Shared, Path(id): Path<i64>) -> Answer<ReconcileReport> {
+    Ok(Json(state.store.read(move |reader| reader.reconcile_show(id)).await?))
+}
+
+pub(super) async fn ask(state: Shared, Json(ask): Json<Ask>) -> Answer<Asked> {
+    if ask.who.trim().is_empty() {
+        return Err(Failure::Incomplete("say who asks: the report keeps it"));
+    }
+    let asked = if ask.subject == UPSTREAM {
+        state.reconciler.with_upstream(&ask.who).await
+    } else {
+        let time = |text: &Option<String>| text.as_deref().and_then(read_time);
+        let (Some(since), Some(until)) = (time(&ask.since), time(&ask.until)) else {
+            return Err(Failure::Incomplete("say the period: since and until, 2026-11-20 or 2026-11-20 08:00"));
+        };
+        state.reconciler.stream(&ask.subject, since, until, &ask.who).await
+    };
+    match asked {
+        Ok(id) => Ok(Json(Asked { id })),
+        Err(Refusal::Store(error)) => Err(Failure::Store(error)),
+        Err(error) => Err(Failure::Refused(error.to_string())),
+    }
+}
+
+/// What the last comparison of a subject says of health.
+pub(super) fn reason(run: &ReconcileRun) -> Option<Reason> {
+    let subject = if run.subject == UPSTREAM { UPSTREAM.to_owned() } else { format!("stream {}", run.subject) };
+    let next = format!("`hisync reconcile show {}` lists what differs", run.id);
+    let reason = |code, text, next| Reason { code, level: Level::Attention, since: run.ended_at, subject, text, next };
+    if run.state == "failed" {
+        let why = run.note.clone().unwrap_or_default();
+        let again = "`hisync reconcile run` makes it again".to_owned();
+        return Some(reason("reconcile-failed", format!("the last comparison failed: {why}"), again));
+    }
+    if run.drift() == 0 {
+        return None;
+    }
+    let kinds = [
+        ("missing", run.missing),
+        ("differing", run.differing),
+        ("extra", run.extra),
+        ("undelivered", run.undelivered),
+    ];
+    let found: Vec<String> = kinds.into_iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{n} {kind}")).collect();
+    let text = format!("the last comparison found {}; {} mended", found.join(", "), run.repaired);
+    Some(reason("reconcile-drift", text, next))
+}

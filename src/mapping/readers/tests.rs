@@ -581,4 +581,9 @@ proptest! {
         let expected = chrono::NaiveDateTime::parse_from_str(&text, pattern).ok();
         prop_assert_eq!(read, expected.map(|time| (time.date(), Some(time.time()))));
     }
+
+    #[test]
+    fn a_word_that_needs_no_form_for_comparing_has_it(text in "[0-9a-zA-Z/%^.*x+ 毫升次μ×⁹]{0,8}") {
+        prop_assert!(!unit::is_key(&text) || unit::key(&text) == text);
+    }
 }

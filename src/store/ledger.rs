@@ -331,8 +331,7 @@ fn event(
     };
     // An alarm waits for no judgement of its stream: late it is worth nothing.
     let alarm = key.entity == EntityType::CriticalValue;
-    let blocked =
-        busy || attachments::lacking(tx, &files)? || (!alarm && tx.waits(origin.stream)?);
+    let blocked = busy || attachments::lacking(tx, &files)? || (!alarm && tx.waits(origin.stream)?);
     let at_once = if alarm { outbox::URGENT } else { 0 };
     let ready = (!blocked).then_some(at_once);
     let id = tx.insert(

@@ -91,16 +91,21 @@ impl Agent {
 
     /// CPU time of all its threads so far, user and system, in seconds.
     pub(crate) fn cpu_seconds(&self) -> Result<f64, Failure> {
-        let stat = self.proc("stat")?;
-        // The name in parentheses may hold spaces; what follows it does not.
-        let (_, fields) = stat.rsplit_once(')').ok_or("no process name")?;
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no process times");
-        Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+        cpu_seconds(self.process.0.id())
     }
 
     fn proc(&self, name: &str) -> Result<String, Failure> {
         let pid = self.process.0.id();
         Ok(std::fs::read_to_string(format!("/proc/{pid}/{name}"))?)
     }
+}
+
+/// CPU time of all threads of a process so far, user and system, in seconds.
+pub(crate) fn cpu_seconds(process: u32) -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name in parentheses may hold spaces; what follows it does not.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no process name")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no process times");
+    Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }

@@ -10,7 +10,7 @@ use hisync::mapping::Composer;
 use hisync::model::{EntityKey, EntityType, Mapped, Outcome, Wish};
 use hisync::store::{ClaimLimit, Incoming, IncomingBatch, Options, Settlement, Store, Verdict};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, cpu_seconds};
 use crate::figures::{Aim, Figures, median};
 use crate::site::{Site, Systems, nobody};
 use crate::{Failure, Scale};
@@ -66,7 +66,7 @@ async fn cost(scale: &Scale, full: &Site, figures: &mut Figures) -> Result<(), F
 async fn cost_each(dir: &Path, first: usize) -> Result<f64, Failure> {
     let store = open(dir)?;
     let stream = StreamId::parse("bench/items").ok_or("a stream's id")?;
-    let began = process_time()?;
+    let began = cpu_seconds(std::process::id())?;
     for first in (first..first + COSTED).step_by(GROUP) {
         let records = (first..first + GROUP).map(item).collect();
         store.commit(IncomingBatch { stream: stream.clone(), records, advance: None, snapshot: None }).await?;
@@ -79,20 +79,9 @@ async fn cost_each(dir: &Path, first: usize) -> Result<f64, Failure> {
         let settled = taken.iter().map(|entry| Settlement { id: entry.id, verdict: verdict.clone() }).collect();
         store.settle(settled).await?;
     }
-    let used = process_time()? - began;
+    let used = cpu_seconds(std::process::id())? - began;
     store.close().await;
-    Ok(used.as_secs_f64() * 1e6 / COSTED as f64)
-}
-
-/// The processor time of all threads of this process that still run.
-fn process_time() -> Result<Duration, Failure> {
-    let mut nanos = 0;
-    for thread in std::fs::read_dir("/proc/self/task")? {
-        // A thread may end meanwhile.
-        let Ok(schedule) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-        nanos += schedule.split_whitespace().next().ok_or("no processor time")?.parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanos))
+    Ok(used * 1e6 / COSTED as f64)
 }
 
 /// An agent's resident memory in MiB, its queued events and the milliseconds of its start.

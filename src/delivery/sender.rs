@@ -109,10 +109,14 @@ impl Sender {
     /// Delivers until told to stop, then waits for what is on its way.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let (store, resets) = (self.store.clone(), self.resets.clone());
+        let mut written = true;
         while !stop.is_cancelled() {
-            // What waits ready leaves before the store is told of what has come back.
-            self.launch_ready();
-            let wake = if self.flush().await { self.fill().await } else { Instant::now() + STORE_PAUSE };
+            // What is claimed already leaves before the store is told of what has come back, unless it is in trouble.
+            if written {
+                self.launch_ready();
+            }
+            written = self.flush().await;
+            let wake = if written { self.fill().await } else { Instant::now() + STORE_PAUSE };
             self.show();
             tokio::select! {
                 Some(done) = self.flying.join_next_with_id() => self.land(done),

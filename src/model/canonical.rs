@@ -555,6 +555,38 @@ mod tests {
     }
 
     #[test]
+    fn objects_of_more_shapes_than_are_remembered_are_each_sorted_by_their_own_members() {
+        #[derive(Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        struct Row {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            z: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            a_b: Option<u8>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            m: Option<Vec<u8>>,
+            #[serde(skip_serializing_if = "Option::is_none", rename = "项")]
+            item: Option<u8>,
+            #[serde(skip_serializing_if = "Option::is_none", rename = "\"")]
+            quote: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            a: Option<Box<Row>>,
+        }
+        let row = |bits: u8, inner| Row {
+            z: (bits & 1 > 0).then(|| "z".repeat(usize::from(bits))),
+            a_b: (bits & 2 > 0).then_some(bits),
+            m: (bits & 4 > 0).then(|| vec![bits; usize::from(bits % 7)]),
+            item: (bits & 8 > 0).then_some(0),
+            quote: (bits & 16 > 0).then(|| "\\".repeat(usize::from(bits % 5))),
+            a: inner,
+        };
+        // Twice, so that shapes are met again that were given up meanwhile.
+        let rows: Vec<Row> =
+            (0..128).map(|bits| row(bits % 32, (bits > 64).then(|| Box::new(row(bits / 3, None))))).collect();
+        assert_eq!(to_vec(&rows).unwrap(), serde_json_canonicalizer::to_vec(&rows).unwrap());
+    }
+
+    #[test]
     fn members_are_sorted_whatever_the_order_of_a_struct() {
         #[derive(Serialize)]
         struct Item<'a> {

@@ -48,7 +48,7 @@ pub(super) fn flagged(data: &[u8]) -> Vec<Unknown> {
         envelope: Envelope,
     }
     // Parsed only where it can hold one.
-    if !std::str::from_utf8(data).is_ok_and(|text| text.contains(UNKNOWN_CODE)) {
+    if memchr::memmem::find(data, UNKNOWN_CODE.as_bytes()).is_none() {
         return Vec::new();
     }
     serde_json::from_slice::<Enveloped>(data).map(|entity| among(&entity.envelope.issues)).unwrap_or_default()

@@ -552,3 +552,38 @@ proptest! {
         prop_assert_eq!(unit::ucum(&spelling.replace('u', "μ").replace('/', "／")), code);
     }
 }
+
+proptest! {
+    #[test]
+    fn the_short_way_of_common_texts_is_what_the_tables_of_unicode_say(
+        text in "[ -~\u{3000}-\u{3014}\u{4e00}-\u{4e20}\u{9ff0}-\u{9fff}\u{ff00}-\u{ff70}\u{300}-\u{303}\u{f900}]{0,8}"
+    ) {
+        use unicode_normalization::UnicodeNormalization as _;
+        let trimmed = text::trim(&text);
+        prop_assert_eq!(text::store(&text), trimmed.nfc().collect::<String>());
+        prop_assert_eq!(text::fold(&text), trimmed.nfkc().collect::<String>());
+    }
+
+    #[test]
+    fn the_short_way_of_dates_with_all_digits_is_what_chrono_reads(
+        text in "(19|20)[0-9]{2}[01][0-9][0-3][0-9][0-2][0-9][0-6][0-9][0-6][0-9]",
+        spaced in any::<bool>(),
+    ) {
+        let (pattern, text) = if spaced {
+            let (day, clock) = text.split_at(8);
+            let day = format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..]);
+            ("%Y-%m-%d %H:%M:%S", format!("{day} {}:{}:{}", &clock[..2], &clock[2..4], &clock[4..]))
+        } else {
+            ("%Y%m%d%H%M%S", text)
+        };
+        let grammar = Grammar::parse(pattern).unwrap();
+        let read = date::read(&text, std::slice::from_ref(&grammar)).map(|read| (read.date, read.time));
+        let expected = chrono::NaiveDateTime::parse_from_str(&text, pattern).ok();
+        prop_assert_eq!(read, expected.map(|time| (time.date(), Some(time.time()))));
+    }
+
+    #[test]
+    fn a_word_that_needs_no_form_for_comparing_has_it(text in "[0-9a-zA-Z/%^.*x+ 毫升次μ×⁹]{0,8}") {
+        prop_assert!(!unit::is_key(&text) || unit::key(&text) == text);
+    }
+}

@@ -34,9 +34,25 @@ static UNITS: LazyLock<HashMap<String, Certainty>> = LazyLock::new(|| {
     lines.collect()
 });
 
+/// The same by the table's own spellings, so that the usual ones need not be brought into the form for comparing.
+static SPELLINGS: LazyLock<HashMap<&'static str, Certainty>> = LazyLock::new(|| {
+    let spellings = TABLE.lines().skip(1).filter_map(|line| Some(line.split_once(',')?.0));
+    spellings.filter_map(|spelling| Some((spelling, *UNITS.get(&key(spelling))?))).collect()
+});
+
 /// What a unit is; `None` where its spelling is not in the table.
 pub fn read(text: &str) -> Option<Certainty> {
-    UNITS.get(trim(text)).or_else(|| UNITS.get(&key(text))).copied()
+    let text = trim(text);
+    if let Some(known) = UNITS.get(text).or_else(|| SPELLINGS.get(text)) {
+        return Some(*known);
+    }
+    if is_key(text) { None } else { UNITS.get(&key(text)).copied() }
+}
+
+/// Whether a text surely has the form for comparing already: words that are no units mostly have.
+pub(super) fn is_key(text: &str) -> bool {
+    let kept = |c: char| (c.is_ascii_graphic() && !matches!(c, '*' | 'X')) || matches!(c, '\u{4e00}'..='\u{9fff}');
+    !text.starts_with('x') && text.chars().all(kept)
 }
 
 /// The UCUM code of a unit, only where there is no doubt.
@@ -70,7 +86,7 @@ pub fn suggestion(text: &str) -> Option<&'static str> {
 
 /// The form in which spellings are compared: blanks out, both micro signs `u`, powers with `^`.
 /// Letters keep their case, because it tells mega from milli.
-fn key(text: &str) -> String {
+pub(super) fn key(text: &str) -> String {
     const SUPERSCRIPTS: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹";
     let mut plain = String::with_capacity(text.len());
     let mut raised = false;

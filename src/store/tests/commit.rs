@@ -157,6 +157,28 @@ async fn a_panic_in_one_job_leaves_the_others_and_the_store_alone() {
 }
 
 #[tokio::test]
+async fn a_job_that_fails_takes_only_itself_back_from_its_group() {
+    let world = World::new();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    // Keeps the writer until all the others wait, so that they share a transaction.
+    let first = world.store.write("wait", 1, move |_| {
+        let _ = wait.recv();
+        Ok(())
+    });
+    let one = world.store.commit(batch("lis/results", vec![says("1", "a")]));
+    let bad = world.store.commit(batch("lis/results", vec![says("2", "a"), record("?", vec![])]));
+    let two = world.store.commit(batch("lis/results", vec![says("3", "a")]));
+    let (first, one, bad, two, ()) = tokio::join!(first, one, bad, two, async move { drop(go) });
+    first.unwrap();
+    assert!(stored(&one.unwrap().receipts) && stored(&two.unwrap().receipts));
+    assert!(matches!(bad, Err(Error::Refused(_))));
+    assert_eq!(world.deliver().await.len(), 2);
+    let overview = world.store.read(Reader::overview).await.unwrap();
+    assert_eq!((overview.streams[0].records, overview.totals["exam_report"].source), (2, 2));
+    assert!(stored(&world.give_to("lis/results", vec![says("2", "a")]).await), "what failed left nothing");
+}
+
+#[tokio::test]
 async fn readers_that_take_long_hold_up_neither_intake_nor_delivery() {
     let world = World::new();
     world.give(vec![says("1", "a")]).await;

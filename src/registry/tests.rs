@@ -55,7 +55,9 @@ fn code_of_tests(folder: &Path) -> String {
             && path.components().any(|part| part.as_os_str() == "tests")
         {
             let text = std::fs::read_to_string(&path).unwrap();
-            code.extend(text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")));
+            code.extend(
+                text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")),
+            );
         }
     }
     code

@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use connector_testkit::recorded::{Peer, Turn};
+
 use super::site::Site;
 
 const MAPPING: &str = "mapping = \"m.toml\"\n";
@@ -33,12 +35,7 @@ fn failures_are_told_apart_and_none_hides_another() {
         listener,
     ];
     site.configure(&sources.concat());
-    let mapping = "fixtures/mapping/code-flag/mapping.toml";
-    std::fs::copy(mapping, site.path("m.toml")).unwrap();
-    let codes = std::fs::read_dir("fixtures/mapping/code-flag/codes").unwrap().map(|file| file.unwrap());
-    codes.for_each(|file| {
-        site.write(&format!("codes/{}", file.file_name().display()), &std::fs::read_to_string(file.path()).unwrap())
-    });
+    write_mapping(&site);
     let checked = site.run(&["check", "-c", "hisync.toml"]);
     for told in [
         "fine/r: fine, SQLite",
@@ -57,6 +54,61 @@ fn failures_are_told_apart_and_none_hides_another() {
         serde_json::from_str(&site.run(&["check", "-c", "hisync.toml", "--json"]).out).unwrap();
     let ids: Vec<&str> = json["sources"].as_array().unwrap().iter().filter_map(|one| one["id"].as_str()).collect();
     assert_eq!(ids, ["fine/r", "nofile/r", "noview/r", "nocolumn/r", "nodatabase/r", "lis"], "in the file's order");
+}
+
+/// A mapping with its code tables.
+fn write_mapping(site: &Site) {
+    std::fs::copy("fixtures/mapping/code-flag/mapping.toml", site.path("m.toml")).unwrap();
+    for file in std::fs::read_dir("fixtures/mapping/code-flag/codes").unwrap().map(Result::unwrap) {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        site.write(&format!("codes/{}", file.file_name().display()), &text);
+    }
+}
+
+fn rest(id: &str, url: &str) -> String {
+    format!(
+        "[[sources]]\nid = \"{id}\"\nconnector = \"rest\"\nsettings = {{ url = \"{url}\" }}\n[[sources.streams]]\n\
+         id = \"r\"\nentity = \"exam_report\"\nmode = \"snapshot\"\nschedule = \"0 0 3 * * *\"\n{MAPPING}\
+         list = {{ path = \"reports\" }}\nrecords = \"list\"\n"
+    )
+}
+
+#[test]
+fn failures_of_the_network_and_of_a_server_are_told_apart() {
+    let site = Site::new();
+    let answer = |status: &str, head: &str, body: &[u8]| {
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status}\r\n{head}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+        Peer::start(vec![Turn::Answer([head.as_bytes(), body].concat())])
+    };
+    let json = "Content-Type: application/json\r\n";
+    let list = b"{\"list\": [{\"TJBH\": \"1\"}]}";
+    let old = format!("{json}Date: Sat, 01 Jan 2000 00:00:00 GMT\r\n");
+    let gbk = b"{\"list\": [{\"XM\": \"\xd5\xc5\xc8\xfd\"}, {\"XM\": \"\xd5\xc5\xc8\xfd\"}]}";
+    let peers = [
+        ("nologin", answer("401 Unauthorized", json, b"{}"), "NOT FINE (login)"),
+        ("forbidden", answer("403 Forbidden", json, b"{}"), "NOT FINE (permission)"),
+        ("nopath", answer("404 Not Found", json, b"{}"), "NOT FINE (missing)"),
+        ("gbk", answer("200 OK", json, gbk), "NOT FINE (charset)"),
+        ("clock", answer("200 OK", &old, list), "NOT FINE (clock)"),
+        ("well", answer("200 OK", json, list), "fine"),
+    ];
+    let plain = answer("200 OK", json, list);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut sources: Vec<String> = peers.iter().map(|(id, peer, _)| rest(id, &peer.url)).collect();
+    sources.push(rest("noname", "http://no-such-host.invalid/"));
+    sources.push(rest("closed", &format!("http://{closed}/")));
+    sources.push(rest("notls", &plain.url.replace("http:", "https:")));
+    site.configure(&sources.concat());
+    write_mapping(&site);
+    let checked = site.run(&["check", "-c", "hisync.toml"]);
+    let more =
+        [("noname", "NOT FINE (name-resolution)"), ("closed", "NOT FINE (unreachable)"), ("notls", "NOT FINE (tls)")];
+    for (id, verdict) in peers.iter().map(|(id, _, verdict)| (*id, *verdict)).chain(more) {
+        let told = format!("{id}/r: {verdict}");
+        assert!(checked.out.contains(&told), "{told} is not in\n{}\n{}", checked.out, checked.err);
+    }
+    assert_eq!(checked.out.matches("hint:").count(), 8, "each failure has its hint: {}", checked.out);
 }
 
 #[test]

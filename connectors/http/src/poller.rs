@@ -199,12 +199,6 @@ impl WebPoller {
             if list.seen.len() >= MOST_PAGES {
                 return wrong("the list has no end".to_owned(), "check paging");
             }
-            let damaged = cuts.iter().filter(|cut| cut.is_damaged()).count();
-            if damaged > 1 && damaged * 2 > cuts.len() {
-                let failure =
-                    DecodeFailure::new("text-charset", format!("{damaged} of {} records do not decode", cuts.len()));
-                return Err(unreadable(&what, failure));
-            }
             list.read += cuts.len() as u64;
             list.offset += cuts.len() as u64;
             list.page += 1;
@@ -231,6 +225,11 @@ impl WebPoller {
         let unread = |failure| unreadable(what, failure);
         let coded = self.plan.list.answer.is_some();
         let cuts = opened.records(&self.plan.records, answered.charset, coded, rules).map_err(unread)?;
+        let damaged = cuts.iter().filter(|cut| cut.is_damaged()).count();
+        if damaged > 1 && damaged * 2 > cuts.len() {
+            let says = format!("{damaged} of {} records do not decode", cuts.len());
+            return Err(unread(DecodeFailure::new("text-charset", says)));
+        }
         let total = match &self.plan.total {
             None => None,
             Some(path) => {

@@ -53,7 +53,8 @@ static RULES: &[Rule] = &[
         words: &["password authentication failed", "no password supplied", "role \"", "no pg_hba.conf entry"],
         class: FaultClass::Login,
         retry: STOP,
-        hint: "check settings.user and settings.password; too many attempts may lock the account, so none is made now",
+        hint: "check settings.user and settings.password (FreeTDS takes none with ; { } or beyond ASCII); too many attempts may lock the \
+               account, so none is made now",
     },
     Rule {
         states: &[],

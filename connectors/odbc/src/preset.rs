@@ -105,6 +105,9 @@ pub struct Preset {
     pub rare_check: Option<&'static str>,
     /// What to do where Chinese text does not arrive.
     pub text_cure: &'static str,
+    /// Values of the connection string stand in braces wherever the standard asks for it; else only where they hold
+    /// what would end them. FreeTDS takes the braces for a part of the value.
+    pub braces: bool,
     /// The driver takes 64-bit integers; else they are bound as decimals.
     pub big_integers: bool,
     /// Floats are fetched as such; else the driver's text for them is taken.
@@ -138,6 +141,7 @@ const STANDARD: Preset = Preset {
     text_check: None,
     rare_check: None,
     text_cure: "set the driver's client character set to UTF-8 in the connection string",
+    braces: true,
     big_integers: true,
     binary_floats: false,
     times_are_text: false,
@@ -337,6 +341,7 @@ pub(crate) static SQLSERVER: Preset = Preset {
     text_check: Some("SELECT NCHAR(20013) + NCHAR(25991), CAST(? AS NVARCHAR(20))"),
     rare_check: Some("SELECT NCHAR(55362) + NCHAR(57271), CAST(? AS NVARCHAR(20))"),
     text_cure: "FreeTDS needs ClientCharset=UTF-8 in the connection string; without it every Chinese character is `?`",
+    braces: false,
     binary_floats: true,
     ..STANDARD
 };

@@ -134,7 +134,7 @@ impl OdbcSettings {
         let there = attributes(&self.connection).unwrap_or_default();
         let absent = |name: &str| !there.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
         let mut text = self.connection.trim().trim_end_matches(';').to_owned();
-        let mut add = |key: &str, value: &str| text.push_str(&format!(";{key}={}", escaped(value)));
+        let mut add = |key: &str, value: &str| text.push_str(&format!(";{key}={}", escaped(value, preset.braces)));
         for (key, value) in preset.options.iter().filter(|(key, _)| absent(key)) {
             add(key, value);
         }
@@ -154,8 +154,9 @@ impl OdbcSettings {
 }
 
 /// A value as it may stand in a connection string.
-fn escaped(value: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./: '".contains(c);
+fn escaped(value: &str, braces: bool) -> String {
+    let harmless = |c: char| !braces && !matches!(c, ';' | '{' | '}') && !c.is_control();
+    let plain = |c: char| c.is_alphanumeric() || "-_./: '".contains(c) || harmless(c);
     if value.chars().all(plain) && value.trim() == value {
         return value.to_owned();
     }

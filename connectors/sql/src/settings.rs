@@ -115,9 +115,9 @@ pub struct WatermarkSettings {
     /// the longest time between a row's timestamp and its commit. 600 where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_secs: Option<u64>,
-    /// For `number` and `rowversion`: how far before the watermark each scan starts. A `number` needs it: numbers
-    /// are given out before they are committed, so it must cover how many may be open at once. 0 where absent for
-    /// `rowversion`.
+    /// For `number`, `text` and `rowversion`: how far before the watermark each scan starts. A `number` and a `text`
+    /// need it: they are given out before they are committed, so it must cover how many may be open at once. It is
+    /// taken off the digits of a text. 0 where absent for `rowversion`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
     /// For `timestamp` columns that hold text or numbers: `unix`, `unix-millis`, or a pattern such
@@ -269,15 +269,15 @@ impl Check {
     fn watermark(&mut self, path: &str, watermark: &WatermarkSettings) {
         self.name(&format!("{path}.column"), &watermark.column);
         let timestamp = watermark.kind == WatermarkType::Timestamp;
-        let counted = matches!(watermark.kind, WatermarkType::Number | WatermarkType::Rowversion);
         if watermark.lag_secs.is_some() && !timestamp {
             self.problem(format!("{path}.lag_secs"), "only a timestamp has a lag in seconds", "use lag, or remove it");
         }
-        if watermark.lag.is_some() && !counted {
-            self.problem(format!("{path}.lag"), "only a number or rowversion has such a lag", "use lag_secs");
+        if watermark.lag.is_some() && timestamp {
+            self.problem(format!("{path}.lag"), "a timestamp has no such lag", "use lag_secs");
         }
-        if watermark.lag.is_none() && watermark.kind == WatermarkType::Number {
-            let message = "a number has no lag: a row that is committed after one with a higher number would be missed";
+        if watermark.lag.is_none() && matches!(watermark.kind, WatermarkType::Number | WatermarkType::Text) {
+            let message = "a number or text has no lag: a row that is committed after one with a higher number would be \
+                           missed";
             let hint =
                 "numbers are given out before they are committed: write how many may be open at once, e.g. lag = 1000";
             self.problem(format!("{path}.lag"), message, hint);

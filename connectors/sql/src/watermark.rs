@@ -175,7 +175,9 @@ pub(crate) fn is_readable(settings: &WatermarkSettings, value: &Value) -> bool {
     match settings.kind {
         WatermarkType::Timestamp => read_time(value, settings.format.as_deref()).is_some(),
         WatermarkType::Number | WatermarkType::Rowversion => lower(settings, value).is_some(),
-        WatermarkType::Text => matches!(value, Value::Text(text) if !text.is_empty()),
+        WatermarkType::Text => {
+            matches!(value, Value::Text(text) if !text.is_empty()) && lower(settings, value).is_some()
+        }
     }
 }
 
@@ -214,9 +216,22 @@ pub(crate) fn lower(settings: &WatermarkSettings, value: &Value) -> Option<Value
             let version = u64::from_be_bytes(bytes.as_slice().try_into().ok()?);
             Some(Value::Bytes(version.saturating_sub(lag).to_be_bytes().to_vec()))
         }
-        (WatermarkType::Text, Value::Text(_)) => Some(value.clone()),
+        (WatermarkType::Text, Value::Text(text)) => text_less(text, lag).map(Value::Text),
         _ => None,
     }
+}
+
+/// A text whose digits, taken together as one number, are less by the lag: `R20260102-003` less 10 is
+/// `R20260101-993`. `None` where it has no digits, or too many.
+fn text_less(text: &str, lag: u64) -> Option<String> {
+    if lag == 0 {
+        return Some(text.to_owned());
+    }
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let less = digits.parse::<u128>().ok()?.saturating_sub(lag.into());
+    let less = format!("{less:0>width$}", width = digits.len());
+    let mut less = less.chars();
+    text.chars().map(|c| if c.is_ascii_digit() { less.next() } else { Some(c) }).collect()
 }
 
 /// A wall-clock time in the form in which `sample` is written, at its whole second: a finer one may

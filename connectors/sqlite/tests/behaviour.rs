@@ -358,7 +358,7 @@ async fn a_watermark_in_the_future_of_a_clock_that_was_set_right_hides_nothing()
 async fn a_sequence_that_begins_anew_is_read_from_its_beginning() {
     for (watermark, type_name) in [
         (r#"{ column = "XM", type = "number", lag = 2 }"#, "INTEGER"),
-        (r#"{ column = "XM", type = "text" }"#, "TEXT"),
+        (r#"{ column = "XM", type = "text", lag = 2 }"#, "TEXT"),
     ] {
         let site = Site::new(&format!("CREATE TABLE BG (TJBH TEXT, XM {type_name});"));
         site.execute("INSERT INTO BG VALUES ('a', 107), ('b', 108), ('c', 109)");

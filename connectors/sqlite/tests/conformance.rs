@@ -91,6 +91,7 @@ impl PollerFixture for File {
             ),
             // Numbers are given out before they are committed.
             (watermark(r#"column = "c", type = "number""#), "streams[0].fetch.watermark.lag"),
+            (watermark(r#"column = "c", type = "text""#), "streams[0].fetch.watermark.lag"),
             (watermark(r#"column = "c", type = "timestamp", lag = 1"#), "streams[0].fetch.watermark.lag"),
             (watermark(r#"column = "c", type = "timestamp", format = "%Q""#), "streams[0].fetch.watermark.format"),
             (watermark(r#"column = "c", typ = "timestamp""#), "streams[0]"),

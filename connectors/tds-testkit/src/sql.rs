@@ -291,9 +291,7 @@ impl Writer<'_> {
             Token::Word(word) if called && word.eq_ignore_ascii_case("CONVERT") => self.convert(tokens, at),
             // Text is joined with the sign that adds numbers.
             Token::Sign('+')
-                if [at.wrapping_sub(1), at + 1]
-                    .iter()
-                    .any(|at| matches!(tokens.get(*at), Some(Token::Text(_)))) =>
+                if [at.wrapping_sub(1), at + 1].iter().any(|at| matches!(tokens.get(*at), Some(Token::Text(_)))) =>
             {
                 self.put(" ||");
                 at + 1
@@ -342,7 +340,8 @@ impl Writer<'_> {
             let unit = tokens.get(at + 2).and_then(Token::name).and_then(|unit| unit.parse::<u16>().ok());
             units.extend(unit);
             at = closing(tokens, at + 1) + 1;
-            if tokens.get(at).is_some_and(|token| token.sign('+')) && tokens.get(at + 1).is_some_and(|t| t.is("NCHAR")) {
+            if tokens.get(at).is_some_and(|token| token.sign('+')) && tokens.get(at + 1).is_some_and(|t| t.is("NCHAR"))
+            {
                 at += 1;
             }
         }

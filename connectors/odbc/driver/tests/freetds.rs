@@ -8,7 +8,7 @@ mod support;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use connector_api::{Value, Watermark, async_trait};
+use connector_api::{Action, FaultClass, Poller, Value, Watermark, async_trait};
 use connector_odbc::Odbc;
 use connector_tds_testkit::{Encryption, Options, TdsServer};
 use connector_testkit::Upstream;
@@ -20,10 +20,21 @@ use support::{FETCH, PASSWORD, bad_settings, configured, driver, source};
 struct Fixture(TdsServer);
 
 fn server() -> TdsServer {
-    let options = Options { encryption: Encryption::Off, password: PASSWORD.to_owned(), ..Options::default() };
+    server_with("p4ss-Word")
+}
+
+fn server_with(password: &str) -> TdsServer {
+    let options = Options { encryption: Encryption::Off, password: password.to_owned(), ..Options::default() };
     let server = TdsServer::start(options);
-    std::fs::write(server.folder().join("password"), PASSWORD).unwrap();
+    std::fs::write(server.folder().join("password"), password).unwrap();
     server
+}
+
+const STREAM: &str = "[[sources.streams]]\nid = \"it\"\nmode = \"incremental\"\nfetch = { from = \"bg\", key = [\"id\"], \
+                      watermark = { column = \"at\", type = \"timestamp\" } }";
+
+fn reports(settings: &str) -> Box<dyn Poller> {
+    poller::<Odbc>(&configured(settings, STREAM), "/".as_ref(), "it")
 }
 
 fn settings(server: &TdsServer, port: u16, more: &str) -> String {
@@ -97,14 +108,12 @@ async fn text_and_numbers_are_whole() {
              doc varbinary(max), memo nvarchar(max), who uniqueidentifier);",
     );
     let memo = "体检".repeat(50_000);
-    let row = "INSERT INTO bg VALUES (1, '张三𠮷😀', '镕堃喆', 'AB', '12.3400', '1234567890123456789012345678.9012345678',
+    let row = "INSERT INTO bg VALUES (1, '张三𠮷😀', '镕堃喆', 'AB', '12.3400',
+         CAST('1234567890123456789012345678.9012345678' AS BLOB),
          '922337203685.4775', '2024-01-02 08:00:09.003', '2024-01-02', 1, 255, 9007199254740993, 0.1, x'0001ff', ?,
          '6F9619FF-8B86-D011-B42D-00C04FC964FF')";
     server.data().execute(row, [&memo]).unwrap();
-    let stream = "[[sources.streams]]\nid = \"it\"\nmode = \"incremental\"\nfetch = { from = \"bg\", key = [\"id\"], \
-                  watermark = { column = \"at\", type = \"timestamp\" } }";
-    let text = configured(&settings(&server, server.port(), ""), stream);
-    let mut poller = poller::<Odbc>(&text, "/".as_ref(), "it");
+    let mut poller = reports(&settings(&server, server.port(), ""));
     let records = scan_changes(&mut *poller, &mut Watermark::start(), 10).await;
     let document = records[0].document.as_ref().unwrap();
     let value = |name: &str| document.root.get(name).unwrap().clone();
@@ -123,5 +132,32 @@ async fn text_and_numbers_are_whole() {
         ("who", "6F9619FF-8B86-D011-B42D-00C04FC964FF".into()),
     ] {
         assert_eq!(value(name), expected, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_character_set_that_loses_chinese_text_is_noticed_at_once() {
+    let server = server();
+    server
+        .execute("CREATE TABLE bg (id int, at datetime, name nvarchar(20)); INSERT INTO bg VALUES (1, NULL, '张三');");
+    let settings = settings(&server, server.port(), "").replace("Database=tj", "Database=tj;ClientCharset=ISO-8859-1");
+    let error = reports(&settings).probe().await.unwrap_err();
+    assert_eq!((error.class, error.action), (FaultClass::Charset, Action::Stop), "{}", error.chain());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_handed_over_as_they_are_or_refused() {
+    for password in ["P@ssw0rd!", "p=(w)?*,[x]", "p w", "p#$%^&+~|<>\"\\"] {
+        let server = server_with(password);
+        server.execute("CREATE TABLE bg (id int, at datetime);");
+        let probed = reports(&settings(&server, server.port(), "")).probe().await;
+        assert!(probed.is_ok(), "{password}: {}", probed.unwrap_err().chain());
+    }
+    // The driver can't be told such a one.
+    for password in ["p;w", "{p", PASSWORD] {
+        let server = server_with(password);
+        let error = reports(&settings(&server, server.port(), "")).probe().await.unwrap_err();
+        assert_eq!((error.class, error.action), (FaultClass::Login, Action::Stop), "{}", error.chain());
+        assert!(error.hint.unwrap().contains("FreeTDS"), "{password}");
     }
 }

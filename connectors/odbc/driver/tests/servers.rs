@@ -97,9 +97,7 @@ async fn postgresql_conforms() {
             server: Arc::clone(&server),
             sql: Postgres::sql,
             socket: Upstream::Unix(server.folder.path().join(".s.PGSQL.5432")),
-            by_port: |settings, port| {
-                with_options(settings, &[("Server", "127.0.0.1"), ("Port", &port.to_string())])
-            },
+            by_port: |settings, port| with_options(settings, &[("Server", "127.0.0.1"), ("Port", &port.to_string())]),
         }
     })
     .await;

@@ -34,6 +34,11 @@ fn options_are_added_where_they_are_absent() {
 
 #[test]
 fn a_password_cannot_break_out() {
+    assert!(
+        whole(Product::Sqlserver, "Driver=FreeTDS", "P@ss=(1)!").ends_with(";PWD=P@ss=(1)!"),
+        "FreeTDS knows no braces"
+    );
+    assert!(whole(Product::Sqlserver, "Driver=FreeTDS", "a;Server=evil").ends_with(";PWD={a;Server=evil}"));
     assert!(whole(Product::Generic, "DSN=x", "a;Server=evil}").ends_with("PWD={a;Server=evil}}}"));
     let found = attributes(&whole(Product::Generic, "DSN=x", "a;Server=evil}")).unwrap();
     assert_eq!(found.last().unwrap(), &("PWD".to_owned(), "{a;Server=evil}}}".to_owned()));

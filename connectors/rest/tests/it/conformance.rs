@@ -91,7 +91,11 @@ impl PollerFixture for Fixture {
 
     fn through(&self, port: u16) -> Option<(Upstream, String)> {
         let (server, url) = crate::support::through(&self.0.url, port);
-        Some((server, source(&url, CHANGES).replace("[sources.settings]", "[sources.settings]\nconnection = { timeout_secs = 1 }")))
+        Some((
+            server,
+            source(&url, CHANGES)
+                .replace("[sources.settings]", "[sources.settings]\nconnection = { timeout_secs = 1 }"),
+        ))
     }
 
     fn probes_the_newest_at_any_time(&self) -> bool {

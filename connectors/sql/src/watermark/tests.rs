@@ -47,6 +47,19 @@ fn the_lag_is_taken_off_in_the_form_of_the_column() {
 }
 
 #[test]
+fn the_lag_of_a_text_is_taken_off_its_digits() {
+    let text = |value: &str, lag: u64, expected: Option<&str>| {
+        check(WatermarkType::Text, lag, None, Value::from(value), expected.map(Value::from));
+    };
+    text("R20260102-003", 10, Some("R20260101-993"));
+    text("体检000123", 23, Some("体检000100"));
+    text("0005", 10, Some("0000"));
+    text("ABC", 0, Some("ABC"));
+    text("ABC", 1, None);
+    text(&"9".repeat(50), 1, None);
+}
+
+#[test]
 fn a_format_is_obeyed() {
     let format = Some("%Y年%m月%d日 %H:%M:%S");
     let stamp = Value::from("2024年01月02日 08:00:00");

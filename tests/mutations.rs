@@ -466,7 +466,9 @@ fn row_moved(source: &Source, data: &mut Json, rng: &mut Rng) -> bool {
     }
     let Some(rows) = rows(source, data) else { return false };
     let at = rng.usize(..rows.len());
-    let Some(to) = rows.iter().find(|row| text(row, "/ZHBM") != text(&rows[at], "/ZHBM")).cloned() else { return false };
+    let Some(to) = rows.iter().find(|row| text(row, "/ZHBM") != text(&rows[at], "/ZHBM")).cloned() else {
+        return false;
+    };
     let mut row = rows.remove(at);
     for column in ["/ZHBM", "/ZHMC", "/KSMC"] {
         set(&mut row, column, Json::from(text(&to, column)));

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::apply::held;
-use super::rules::{self, Findings, Weights};
 use super::known::{self, Against};
+use super::rules::{self, Findings, Weights};
 use super::{Composer, Mapping, USUAL, compose};
 use crate::model::dictionary::{Compared, Dictionary};
 use crate::model::entity::{ApplicableSex, ExamItem, ExamItemGroup, ExamPackage, ExamReport, ReportStatus};
@@ -71,13 +71,15 @@ impl Site {
         let any = |kind| self.dictionaries.iter().any(|(known, _)| *known == kind).then_some(None);
         match entity {
             EntityType::ExamPackage => Against {
-                items: None,
                 groups: reads(EntityType::ExamItemGroup).or_else(|| any(EntityType::ExamItemGroup)),
+                ..Against::default()
             },
-            EntityType::ExamItemGroup => Against { items: reads(EntityType::ExamItem), groups: None },
-            EntityType::ExamReport => {
-                Against { items: reads(EntityType::ExamItem), groups: reads(EntityType::ExamItemGroup) }
-            }
+            EntityType::ExamItemGroup => Against { items: reads(EntityType::ExamItem), ..Against::default() },
+            EntityType::ExamReport => Against {
+                items: reads(EntityType::ExamItem),
+                groups: reads(EntityType::ExamItemGroup),
+                packages: reads(EntityType::ExamPackage),
+            },
             EntityType::ExamItem | EntityType::CriticalValue => Against::default(),
         }
     }
@@ -116,7 +118,7 @@ impl Compose for Site {
 
     fn compares(&self, entity: EntityType, stream: &str) -> bool {
         let against = self.against(entity, stream);
-        against.items.is_some() || against.groups.is_some()
+        against.items.is_some() || against.groups.is_some() || against.packages.is_some()
     }
 
     fn compare(&self, key: &EntityKey, parts: &[(String, Vec<u8>)], dictionary: &dyn Dictionary) -> Compared {
@@ -194,7 +196,11 @@ fn item(guards: &Guards, before: &ExamItem, after: &ExamItem, findings: &mut Fin
     sex(guards, Some(before.applicable_sex), Some(after.applicable_sex), &after.item_code, findings);
     let spelt = |unit: &Option<String>| unit.clone().filter(|unit| !unit.is_empty());
     let certain = before.unit_ucum.is_some() && before.unit_ucum == after.unit_ucum;
-    if guards.unit_changed && spelt(&before.unit_raw) != spelt(&after.unit_raw) && !certain && spelt(&before.unit_raw).is_some() {
+    if guards.unit_changed
+        && spelt(&before.unit_raw) != spelt(&after.unit_raw)
+        && !certain
+        && spelt(&before.unit_raw).is_some()
+    {
         let message = "an item that is known has another unit";
         findings.add_value(&rules::UNIT_CHANGED, "unit_raw", message, &after.item_code);
     }

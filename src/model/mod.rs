@@ -4,6 +4,7 @@
 //! and no clock.
 //!
 //! - [`canonical`]: the JSON that is hashed;
+//! - [`changes`]: what two versions of an entity differ in;
 //! - [`dictionary`]: what the dictionaries say of the codes that other entities name;
 //! - [`entity`]: the entities that travel, and what they are made of;
 //! - [`identity`]: entity types, keys, sequences and event ids;
@@ -14,6 +15,7 @@
 //! - [`schema`]: the JSON Schemas, made from these types.
 
 pub mod canonical;
+pub mod changes;
 pub mod dictionary;
 pub mod entity;
 pub mod event;

@@ -134,7 +134,8 @@ pub(super) fn open(tx: &mut Tx<'_>, new: New<'_>) -> Result<i64, Error> {
 /// Holds for another reason what an item holds already.
 pub(super) fn doubt_otherwise(tx: &mut Tx<'_>, id: i64, reason: &str, findings: &str) -> Result<(), Error> {
     let sql = "SELECT leg, reason FROM held WHERE id = ?1 AND state = 'open'";
-    let before = tx.one("read a held item", sql, (id,), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let before =
+        tx.one("read a held item", sql, (id,), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     let Some((leg, before)) = before else { return Ok(()) };
     let sql = "UPDATE held SET reason = ?2, findings = ?3 WHERE id = ?1";
     tx.run("update a held item", sql, (id, reason, findings))?;

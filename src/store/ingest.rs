@@ -288,8 +288,7 @@ fn look(tx: &Tx<'_>, stream: &Stream<'_>, record: &Record, outcome: &Prepared, m
     };
     known.ledger = ledger::find(tx, key)?;
     let Some(entity) = known.ledger.as_ref().map(|ledger| ledger.id) else { return Ok(known) };
-    let sql =
-        "SELECT stream_id, archive_id, digest, mapping_id, absent, hash, content_id, revision FROM part WHERE entity_id = ?1";
+    let sql = "SELECT stream_id, archive_id, digest, mapping_id, absent, hash, content_id, revision FROM part WHERE entity_id = ?1";
     let parts = tx.all("read the entity's parts", sql, (entity,), |row| {
         let stream: i64 = row.get(0)?;
         Ok((

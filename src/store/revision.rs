@@ -25,7 +25,8 @@ fn compare(one: &str, other: &str) -> Option<Ordering> {
     }
     // `2026-11-20 9:05` would come after `2026-11-20 10:00`: what is not of one length is not compared.
     let alike = |one: char, other: char| one.is_ascii_digit() == other.is_ascii_digit();
-    let one_form = one.chars().count() == other.chars().count() && one.chars().zip(other.chars()).all(|(one, other)| alike(one, other));
+    let one_form = one.chars().count() == other.chars().count()
+        && one.chars().zip(other.chars()).all(|(one, other)| alike(one, other));
     one_form.then(|| one.cmp(other))
 }
 
@@ -51,7 +52,9 @@ mod tests {
             assert!(is_older(Some(new), Some(known)) && !is_older(Some(known), Some(new)), "{new} {known}");
         }
         assert!(is_older(Some("2026-11-20 09:59:59"), Some("2026-11-20 10:00:00")));
-        for (new, known) in [("2", "2"), ("02", "2"), ("A", "10"), ("2026-11-20 9:05", "2026-11-20 10:00"), ("A1", "1A")] {
+        for (new, known) in
+            [("2", "2"), ("02", "2"), ("A", "10"), ("2026-11-20 9:05", "2026-11-20 10:00"), ("A1", "1A")]
+        {
             assert!(!is_older(Some(new), Some(known)) && !is_older(Some(known), Some(new)), "{new} {known}");
         }
         assert!(!is_older(None, Some("2")) && !is_older(Some("1"), None));

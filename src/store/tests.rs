@@ -10,7 +10,8 @@ use super::*;
 use crate::model::dictionary::{Compared, Dictionary};
 use crate::model::guard::{Change, Guards};
 use crate::model::{
-    Assembly, CloudEvent, Compose, Entity, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING, Wish,
+    Assembly, CloudEvent, Compose, Entity, EntityType, File, Finding, Held, Mapped, Outcome, Part, Severity, WAITING,
+    Wish,
 };
 
 mod acts;

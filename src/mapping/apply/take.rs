@@ -209,7 +209,9 @@ impl<'a> Run<'a> {
     pub(super) fn revision(&mut self, scope: &Scope<'_, 'a>) -> Option<String> {
         let path = self.plan.revision.as_ref()?;
         match path.find(scope) {
-            Found::Value(value) => plain(value).map(|text| text::trim(&text).to_owned()).filter(|text| !text.is_empty()),
+            Found::Value(value) => {
+                plain(value).map(|text| text::trim(&text).to_owned()).filter(|text| !text.is_empty())
+            }
             Found::Joined(text) => Some(text),
             Found::Missing | Found::Several if self.plan.missing_is_null => None,
             Found::Missing | Found::Several => {

@@ -56,7 +56,8 @@ fn books() -> Books {
     ];
     let groups = [group("G1", &["001", "002", "003"]), group("G2", &["004"]), group("G3", &["005"])];
     let items = items.map(|item| ((EntityType::ExamItem, item["item_code"].as_str().unwrap().to_owned()), item));
-    let groups = groups.map(|item| ((EntityType::ExamItemGroup, item["group_code"].as_str().unwrap().to_owned()), item));
+    let groups =
+        groups.map(|item| ((EntityType::ExamItemGroup, item["group_code"].as_str().unwrap().to_owned()), item));
     Books(items.into_iter().chain(groups).collect())
 }
 
@@ -84,10 +85,7 @@ fn report() -> Json {
 }
 
 fn site() -> Site {
-    Site::default().reading([
-        (EntityType::ExamItem, "peis".to_owned()),
-        (EntityType::ExamItemGroup, "peis".to_owned()),
-    ])
+    Site::default().reading([(EntityType::ExamItem, "peis".to_owned()), (EntityType::ExamItemGroup, "peis".to_owned())])
 }
 
 fn compare_as(site: &Site, books: &Books, kind: EntityType, data: &Json) -> Compared {
@@ -203,9 +201,7 @@ fn a_panel_that_lacks_an_item_of_the_dictionary_is_held() {
 
 #[test]
 fn a_result_that_is_not_what_the_dictionary_says_is_told() {
-    let row = |at: usize, field: &str, value: Json| {
-        after(|data| data["groups"][0]["items"][at][field] = value)
-    };
+    let row = |at: usize, field: &str, value: Json| after(|data| data["groups"][0]["items"][at][field] = value);
     assert_eq!(row(0, "value_kind", json!("coded")), one("kind-differs", Severity::Warn, "001"));
     assert_eq!(row(0, "item_name", json!("白细胞计数")), one("name-of-another", Severity::Hold, "001 / 002"));
     assert_eq!(row(0, "item_name", json!("血色素")), [], "another name of it");
@@ -272,7 +268,44 @@ fn a_package_is_held_for_groups_that_are_unknown_or_off_or_for_the_other_sex() {
     assert_eq!(found(&changed, &package(&["G1"])), (None, 0));
     // Where a package's own source reads no groups, any other's count.
     let elsewhere = Site::default().reading([(EntityType::ExamItemGroup, "his".to_owned())]);
-    assert!(elsewhere.compares(EntityType::ExamPackage, REPORTS) && !elsewhere.compares(EntityType::ExamReport, REPORTS));
+    assert!(
+        elsewhere.compares(EntityType::ExamPackage, REPORTS) && !elsewhere.compares(EntityType::ExamReport, REPORTS)
+    );
+}
+
+#[test]
+fn a_package_of_the_other_sex_is_not_this_persons() {
+    let site = Site::default().reading([(EntityType::ExamPackage, "peis".to_owned())]);
+    let mut books = books();
+    books.0.insert((EntityType::ExamPackage, "T1".to_owned()), package(&["G1"]));
+    let mut data = report();
+    data["visit"]["package_code"] = json!("T1");
+    let found = |data: &Json| {
+        let findings = compare_as(&site, &books, EntityType::ExamReport, data).findings;
+        findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert!(found(&data).is_empty());
+    data["examinee"]["sex"] = json!("female");
+    assert_eq!(found(&data), ["package-sex"]);
+    data["visit"]["package_code"] = json!("T9");
+    assert!(found(&data).is_empty(), "off sale for long");
+}
+
+#[test]
+fn a_package_is_held_where_its_groups_exclude_or_need_others() {
+    let mut books = books();
+    let found = |books: &Books, data: &Json| {
+        let findings = compare_as(&site(), books, EntityType::ExamPackage, data).findings;
+        findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    books.0.get_mut(&(EntityType::ExamItemGroup, "G1".to_owned())).unwrap()["excludes"] = json!(["G2"]);
+    assert_eq!(found(&books, &package(&["G1", "G2"])), ["choice-impossible"]);
+    let mut optional = package(&["G1", "G2"]);
+    optional["items"][1]["role"] = json!("optional");
+    assert!(found(&books, &optional).is_empty(), "one need not have both");
+    books.0.get_mut(&(EntityType::ExamItemGroup, "G1".to_owned())).unwrap()["requires"] = json!(["G3"]);
+    assert_eq!(found(&books, &package(&["G1"])), ["choice-impossible"]);
+    assert!(found(&books, &package(&["G1", "G3"])).is_empty());
 }
 
 #[test]

@@ -178,6 +178,18 @@ async fn a_report_that_contradicts_the_dictionary_is_held_until_the_source_is_ri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mapping_names_only_a_dictionary_that_somebody_reads() {
+    let site = Site::new().await;
+    let head = "entity = \"exam_report\"\n";
+    let named = |name: &str| format!("{head}dictionary = \"{name}\"\n");
+    site.edit("mappings/demo-lab/exam_report.toml", head, &named("lab"));
+    let problems = hisync::config::load(&site.config).err().unwrap();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["no-dictionary"]);
+    site.edit("mappings/demo-lab/exam_report.toml", &named("lab"), &named("peis"));
+    site.load();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exam_number_that_is_used_again_by_the_same_person_is_no_revision() {
     let mut site = Site::new().await;
     site.conclude(&visit(0), 9, None);

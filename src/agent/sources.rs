@@ -198,7 +198,7 @@ async fn dictionaries_read(shared: &Shared, stream: &StreamConfig, stop: &Cancel
         EntityType::ExamItem | EntityType::CriticalValue => return,
         EntityType::ExamItemGroup => &[EntityType::ExamItem],
         EntityType::ExamPackage => &[EntityType::ExamItemGroup],
-        EntityType::ExamReport => &[EntityType::ExamItem, EntityType::ExamItemGroup],
+        EntityType::ExamReport => &[EntityType::ExamItem, EntityType::ExamItemGroup, EntityType::ExamPackage],
     };
     let unread = || {
         let pending = [StreamState::Starting, StreamState::Reading];

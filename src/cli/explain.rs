@@ -185,6 +185,10 @@ fn text(found: &Json) -> String {
                 field(entry, "mapping_version"),
                 short(&field(entry, "content_hash"))
             );
+            let changes: Vec<&str> = list(version, "changes").iter().filter_map(Json::as_str).collect();
+            if !changes.is_empty() {
+                let _ = writeln!(text, "    changed: {}", changes.join(", "));
+            }
             for attempt in list(version, "history") {
                 let _ = writeln!(
                     text,

@@ -17,6 +17,7 @@ use super::{Agent, Config, Expect, Look, Reconcile, SourceConfig, StoreConfig, S
 use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
 use crate::model::EntityType;
+use crate::model::dictionary::is_entry;
 use crate::registry::{Kind, schema_of};
 use crate::store::{Backlog, SnapshotPolicy};
 use crate::{delivery, ops};
@@ -335,7 +336,27 @@ impl Loader {
             self.report(list.at.problem("missing-key", "no source is configured"));
         }
         self.unique_ids(list.items(), "source");
-        list.items().iter().filter_map(|source| self.source(source)).collect()
+        let sources: Vec<SourceConfig> = list.items().iter().filter_map(|source| self.source(source)).collect();
+        if sources.len() == list.items().len() {
+            self.dictionaries(list, &sources);
+        }
+        sources
+    }
+
+    /// A mapping that names the dictionary of a source that reads none would be compared with nothing, silently.
+    fn dictionaries(&mut self, list: &Node, sources: &[SourceConfig]) {
+        let reads = |name: &str| {
+            let mut streams = sources.iter().filter(|source| source.id.as_str() == name).flat_map(|it| &it.streams);
+            streams.any(|stream| stream.mode == Mode::Snapshot && is_entry(stream.entity))
+        };
+        for stream in sources.iter().flat_map(|source| &source.streams) {
+            if let Some(name) = stream.mapping.dictionary().filter(|name| !reads(name)) {
+                let message =
+                    format!("the mapping of {} names the dictionary of \"{name}\", which reads none", stream.id);
+                let hint = "a dictionary is a stream of exam_item or exam_item_group with mode = \"snapshot\"";
+                self.report(list.at.problem("no-dictionary", message).hint(hint));
+            }
+        }
     }
 
     fn unique_ids(&mut self, tables: &[Node], what: &str) {

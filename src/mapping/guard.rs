@@ -71,13 +71,15 @@ impl Site {
         let any = |kind| self.dictionaries.iter().any(|(known, _)| *known == kind).then_some(None);
         match entity {
             EntityType::ExamPackage => Against {
-                items: None,
                 groups: reads(EntityType::ExamItemGroup).or_else(|| any(EntityType::ExamItemGroup)),
+                ..Against::default()
             },
-            EntityType::ExamItemGroup => Against { items: reads(EntityType::ExamItem), groups: None },
-            EntityType::ExamReport => {
-                Against { items: reads(EntityType::ExamItem), groups: reads(EntityType::ExamItemGroup) }
-            }
+            EntityType::ExamItemGroup => Against { items: reads(EntityType::ExamItem), ..Against::default() },
+            EntityType::ExamReport => Against {
+                items: reads(EntityType::ExamItem),
+                groups: reads(EntityType::ExamItemGroup),
+                packages: reads(EntityType::ExamPackage),
+            },
             EntityType::ExamItem | EntityType::CriticalValue => Against::default(),
         }
     }
@@ -116,7 +118,7 @@ impl Compose for Site {
 
     fn compares(&self, entity: EntityType, stream: &str) -> bool {
         let against = self.against(entity, stream);
-        against.items.is_some() || against.groups.is_some()
+        against.items.is_some() || against.groups.is_some() || against.packages.is_some()
     }
 
     fn compare(&self, key: &EntityKey, parts: &[(String, Vec<u8>)], dictionary: &dyn Dictionary) -> Compared {

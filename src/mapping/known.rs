@@ -21,6 +21,7 @@ use crate::model::{Entity, EntityKey, EntityType, ExamItem, ExamItemGroup, ExamP
 pub(super) struct Against<'s> {
     pub(super) items: Option<Option<&'s str>>,
     pub(super) groups: Option<Option<&'s str>>,
+    pub(super) packages: Option<Option<&'s str>>,
 }
 
 /// As much of a report as is compared.
@@ -41,6 +42,8 @@ struct Person {
 
 #[derive(Deserialize)]
 struct Visit<'d> {
+    #[serde(default, borrow)]
+    package_code: Option<Cow<'d, str>>,
     #[serde(default, borrow)]
     ordered_groups: Vec<Order<'d>>,
 }
@@ -158,6 +161,9 @@ impl Comparison<'_> {
     }
 
     fn package(&mut self, package: &ExamPackage) {
+        let always = |code: &str| {
+            package.items.iter().any(|item| item.group_code == code && rules::package::is_always_done(item))
+        };
         for (at, item) in package.items.iter().enumerate() {
             let code = item.group_code.as_str();
             let path = format!("items[{at}].group_code");
@@ -175,6 +181,20 @@ impl Comparison<'_> {
                     {
                         let message = "by the dictionary the group is for the other sex than the package";
                         self.tell(&rules::ITEM_SEX, path, message, code);
+                    } else if let Some(group) = groups.first()
+                        && always(code)
+                        && let Some(other) = group.excludes.iter().find(|other| always(other))
+                    {
+                        let message = format!("always done, and by the dictionary {other} excludes it");
+                        self.tell(&rules::CHOICE_IMPOSSIBLE, path, message, code);
+                    } else if let Some(group) = groups.first()
+                        && let Some(other) = group
+                            .requires
+                            .iter()
+                            .find(|other| !package.items.iter().any(|item| item.group_code == **other))
+                    {
+                        let message = format!("by the dictionary it needs {other}, which the package does not have");
+                        self.tell(&rules::CHOICE_IMPOSSIBLE, path, message, code);
                     }
                 }
             }
@@ -195,6 +215,7 @@ impl Comparison<'_> {
     }
 
     fn report(&mut self, report: &Report<'_>) {
+        self.package_of(report);
         let mut unknown: BTreeSet<&str> = BTreeSet::new();
         for (at, order) in report.visit.ordered_groups.iter().enumerate() {
             let counts = !matches!(order.state, OrderState::Refunded | OrderState::SwappedOut);
@@ -215,6 +236,25 @@ impl Comparison<'_> {
                 self.result(report.examinee.sex, (at, index), group, item, &members);
             }
             self.panel(at, group, &members);
+        }
+    }
+
+    /// The package that was booked is for this person. One that the dictionary does not have may be off sale for long.
+    fn package_of(&mut self, report: &Report<'_>) {
+        let (Some(source), Some(code)) = (self.against.packages, report.visit.package_code.as_deref()) else { return };
+        let entries = self.dictionary.look(source, EntityType::ExamPackage, code).unwrap_or_default();
+        let packages: Vec<ApplicableSex> = entries
+            .iter()
+            .filter_map(|entry| match &**entry {
+                Entity::ExamPackage(package) => Some(package.applicable_sex),
+                _ => None,
+            })
+            .collect();
+        if !packages.is_empty() && packages.iter().all(|sex| are_opposite(applicable(report.examinee.sex), Some(*sex)))
+        {
+            let message = "the package is for the other sex than the person";
+            self.tell(&rules::PACKAGE_SEX, "visit.package_code".to_owned(), message, code);
+            self.wait(EntityType::ExamPackage, code);
         }
     }
 
@@ -257,12 +297,7 @@ impl Comparison<'_> {
     }
 
     fn value(&mut self, sex: Sex, path: &impl Fn(&str) -> String, item: &Item<'_>, known: &ExamItem) {
-        let of_person = match sex {
-            Sex::Male => Some(ApplicableSex::Male),
-            Sex::Female => Some(ApplicableSex::Female),
-            _ => None,
-        };
-        if item.value_kind != ValueKind::Absent && are_opposite(of_person, Some(known.applicable_sex)) {
+        if item.value_kind != ValueKind::Absent && are_opposite(applicable(sex), Some(known.applicable_sex)) {
             let message = "by the dictionary the item is for the other sex";
             self.tell(&rules::ITEM_SEX, path("item_code"), message, &item.item_code);
         }
@@ -373,6 +408,15 @@ fn as_group(entity: &Entity) -> Option<&ExamItemGroup> {
     match entity {
         Entity::ExamItemGroup(group) => Some(group),
         _ => None,
+    }
+}
+
+/// For whom something must be meant that a person of this sex has.
+fn applicable(sex: Sex) -> Option<ApplicableSex> {
+    match sex {
+        Sex::Male => Some(ApplicableSex::Male),
+        Sex::Female => Some(ApplicableSex::Female),
+        Sex::Unknown | Sex::Undetermined => None,
     }
 }
 

@@ -150,6 +150,11 @@ impl Mapping {
         usage::of(&self.plan, path)
     }
 
+    /// The source whose dictionaries its codes are of, where it names one.
+    pub fn dictionary(&self) -> Option<&str> {
+        self.plan.dictionary.as_deref()
+    }
+
     /// Every file that it was compiled from, in the order of reading.
     pub fn files(&self) -> &[PathBuf] {
         &self.files

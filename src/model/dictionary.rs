@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Entity, EntityType, Finding};
 
-/// The entries of the dictionaries (detail items, group items) that the site has read.
+/// The entries of the dictionaries (detail items, group items, packages) that the site has read.
 pub trait Dictionary {
     /// What a source's dictionary (`None`: any source's) has under a code: `None` where it does not know the code.
     /// Empty where it knows it and the entry can't be read.
@@ -26,11 +26,12 @@ pub fn named(entity: &Entity) -> Option<&str> {
     match entity {
         Entity::ExamItem(item) => Some(&item.item_code),
         Entity::ExamItemGroup(group) => Some(&group.group_code),
-        Entity::ExamPackage(_) | Entity::ExamReport(_) | Entity::CriticalValue(_) => None,
+        Entity::ExamPackage(package) => Some(&package.package_code),
+        Entity::ExamReport(_) | Entity::CriticalValue(_) => None,
     }
 }
 
 /// Whether entities of this type are entries of a dictionary.
 pub fn is_entry(kind: EntityType) -> bool {
-    matches!(kind, EntityType::ExamItem | EntityType::ExamItemGroup)
+    matches!(kind, EntityType::ExamItem | EntityType::ExamItemGroup | EntityType::ExamPackage)
 }

@@ -4,6 +4,7 @@
 //! and no clock.
 //!
 //! - [`canonical`]: the JSON that is hashed;
+//! - [`changes`]: what two versions of an entity differ in;
 //! - [`dictionary`]: what the dictionaries say of the codes that other entities name;
 //! - [`digest`]: how two sides compare what they have;
 //! - [`entity`]: the entities that travel, and what they are made of;
@@ -15,6 +16,7 @@
 //! - [`schema`]: the JSON Schemas, made from these types.
 
 pub mod canonical;
+pub mod changes;
 pub mod dictionary;
 pub mod digest;
 pub mod entity;

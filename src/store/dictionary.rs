@@ -115,9 +115,10 @@ pub(super) fn compare(tx: &Tx<'_>, key: &EntityKey, ledger: &Ledger, whole: &Who
     }
     let mut parts = Vec::with_capacity(found.len());
     for (stream, content) in found {
-        // A damaged part is told of where the parts are joined.
-        if let Some(data) = ledger::data(tx, ledger::CONTENT, content)? {
-            parts.push((stream, data));
+        match ledger::data(tx, ledger::CONTENT, content) {
+            // A damaged part must not keep whole batches out of the store; it is told of where it is sent.
+            Err(Error::Unreadable(_)) => {}
+            data => parts.extend(data?.map(|data| (stream, data))),
         }
     }
     let shelf = Shelf { tx, failed: RefCell::new(None) };
@@ -161,7 +162,10 @@ pub(super) fn told_whole(
     if compared.findings.is_empty() || whole.absent.is_some() {
         return Ok(None);
     }
-    Ok(ledger::data(tx, ledger::CONTENT, whole.content)?.and_then(|data| told(tx, key, &data, compared)))
+    match ledger::data(tx, ledger::CONTENT, whole.content) {
+        Err(Error::Unreadable(_)) => Ok(None),
+        data => Ok(data?.and_then(|data| told(tx, key, &data, compared))),
+    }
 }
 
 /// Lets a held item wait for entries of the dictionaries.

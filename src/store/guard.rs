@@ -315,9 +315,11 @@ pub(super) fn follow(
         None => dictionary::told_whole(tx, &key, &whole, &compared)?,
     };
     let Some(event) = ledger::settle_told(tx, origin, &key, &known, &whole, told.as_deref())? else {
-        let sql = "UPDATE disposition SET fate = 'unchanged', held_id = NULL WHERE archive_id = ?1 AND held_id = ?2
-                     AND fate = 'held'";
-        let counted = tx.run("release a held item", sql, (archive, held))? > 0;
+        // Upstream has just this: the record says nothing new.
+        let sql = "UPDATE disposition SET fate = 'unchanged', held_id = NULL WHERE archive_id = ?1
+                   AND n = (SELECT min(n) FROM disposition WHERE archive_id = ?1 AND held_id = ?2
+                              AND (entity_id IS NULL OR entity_id = ?3))";
+        let counted = tx.run("release a held item", sql, (archive, held, entity))? > 0;
         tx.count(stream, key.entity.as_str(), counted.then_some("held"), counted.then_some("unchanged"));
         return Ok(Some(false));
     };

@@ -283,8 +283,34 @@ pub(super) fn promote(tx: &mut Tx<'_>, entities: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Why a version never goes upstream that was overtaken before its stream delivered.
+const OVERTAKEN: &str = "superseded";
+
+/// Sets versions aside that were overtaken while their stream was judged: what was wrong with its first sample is
+/// corrected in the newer ones, and upstream need never see it. An alarm is never set aside.
+fn set_aside(tx: &mut Tx<'_>, stream: i64) -> Result<(), Error> {
+    let sql = "UPDATE outbox SET state = 'held', done_at = ?2, last_code = ?3
+               WHERE stream_id = ?1 AND state = 'queued' AND ready_at IS NULL AND done_at IS NULL AND attempts = 0
+                 AND EXISTS (SELECT 1 FROM outbox o JOIN event e ON e.id = o.id
+                             WHERE o.entity_id = outbox.entity_id AND o.id > outbox.id AND e.kind = 'upserted')
+               RETURNING counts, (SELECT type FROM entity WHERE id = entity_id)";
+    let aside = tx.all("set overtaken versions aside", sql, (stream, tx.now, OVERTAKEN), |row| {
+        Ok((row.get::<_, i64>(0)? == 1, row.get::<_, String>(1)?))
+    })?;
+    for (counts, kind) in &aside {
+        if *counts {
+            tx.count(stream, ledger::kind(kind)?, Some("queued"), Some("held"));
+        }
+    }
+    if !aside.is_empty() {
+        tx.count_outbox(Some("queued"), "held", aside.len() as i64);
+    }
+    Ok(())
+}
+
 /// Makes the heads of a stream due that waited for its judgement alone.
 pub(super) fn start(tx: &mut Tx<'_>, stream: i64) -> Result<(), Error> {
+    set_aside(tx, stream)?;
     let sql = format!(
         "UPDATE outbox SET ready_at = {AT_ONCE} WHERE stream_id = ?1 AND state = 'queued' AND ready_at IS NULL
            AND done_at IS NULL AND NOT EXISTS

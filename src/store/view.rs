@@ -356,6 +356,9 @@ pub struct Version {
     pub raw_digest: Option<String>,
     /// The newest attempts that did not deliver, oldest first.
     pub history: Vec<Attempt>,
+    /// Where it differs from the version before, without values; the first of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
 }
 
 /// A local code that no table knows, counted over the records that hold it.

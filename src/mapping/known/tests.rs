@@ -274,6 +274,41 @@ fn a_package_is_held_for_groups_that_are_unknown_or_off_or_for_the_other_sex() {
 }
 
 #[test]
+fn a_package_of_the_other_sex_is_not_this_persons() {
+    let site = Site::default().reading([(EntityType::ExamPackage, "peis".to_owned())]);
+    let mut books = books();
+    books.0.insert((EntityType::ExamPackage, "T1".to_owned()), package(&["G1"]));
+    let mut data = report();
+    data["visit"]["package_code"] = json!("T1");
+    let found = |data: &Json| {
+        let findings = compare_as(&site, &books, EntityType::ExamReport, data).findings;
+        findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert!(found(&data).is_empty());
+    data["examinee"]["sex"] = json!("female");
+    assert_eq!(found(&data), ["package-sex"]);
+    data["visit"]["package_code"] = json!("T9");
+    assert!(found(&data).is_empty(), "off sale for long");
+}
+
+#[test]
+fn a_package_is_held_where_its_groups_exclude_or_need_others() {
+    let mut books = books();
+    let found = |books: &Books, data: &Json| {
+        let findings = compare_as(&site(), books, EntityType::ExamPackage, data).findings;
+        findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    books.0.get_mut(&(EntityType::ExamItemGroup, "G1".to_owned())).unwrap()["excludes"] = json!(["G2"]);
+    assert_eq!(found(&books, &package(&["G1", "G2"])), ["choice-impossible"]);
+    let mut optional = package(&["G1", "G2"]);
+    optional["items"][1]["role"] = json!("optional");
+    assert!(found(&books, &optional).is_empty(), "one need not have both");
+    books.0.get_mut(&(EntityType::ExamItemGroup, "G1".to_owned())).unwrap()["requires"] = json!(["G3"]);
+    assert_eq!(found(&books, &package(&["G1"])), ["choice-impossible"]);
+    assert!(found(&books, &package(&["G1", "G3"])).is_empty());
+}
+
+#[test]
 fn what_goes_upstream_all_the_same_says_what_contradicts_the_dictionary() {
     let key = EntityKey::new(EntityType::ExamPackage, "main:peis:T1");
     let data = package(&["G7"]);

@@ -204,6 +204,8 @@ rules! {
         "It follows by itself when the dictionary of items has it. See whether the stream of items is read and complete.";
     ORDER_UNKNOWN "order-unknown" Hold false "a report names a group that the dictionary does not have"
         "It follows by itself when the dictionary has it. Codes of another system's dictionary: [mapping] dictionary.";
+    PACKAGE_SEX "package-sex" Hold false "a person's package is for the other sex"
+        "The person, the sex or the booking may be another's; or the package's sex is wrong in its dictionary.";
     ITEM_UNKNOWN "item-unknown" Hold false "a result's item is not in the dictionary"
         "It follows by itself when the dictionary has it. Codes of another system's dictionary: [mapping] dictionary.";
     ITEM_UNLISTED "item-unlisted" Warn false "a result's item is none of its group's by the dictionary"

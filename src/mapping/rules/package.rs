@@ -125,7 +125,7 @@ fn prices(package: &ExamPackage, findings: &mut Findings<'_>) {
 }
 
 /// What nobody has to choose.
-fn is_always_done(item: &PackageItem) -> bool {
+pub(in crate::mapping) fn is_always_done(item: &PackageItem) -> bool {
     item.role == PackageRole::Mandatory && item.choice_group_id.is_none()
 }
 

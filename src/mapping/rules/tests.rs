@@ -12,7 +12,7 @@ use super::*;
 use crate::model::EntityType;
 
 /// Rules whose cases are tests of their own: code, where.
-const ELSEWHERE: [(&str, &str); 25] = [
+const ELSEWHERE: [(&str, &str); 26] = [
     ("parts-disagree", "parts_of_a_report_join_by_group_and_a_disagreement_is_held"),
     ("another-person", "a_report_may_be_corrected_and_not_become_another_persons"),
     ("part-header", "a_part_that_cannot_be_read_is_held"),
@@ -30,6 +30,7 @@ const ELSEWHERE: [(&str, &str); 25] = [
     ("group-off", "a_package_is_held_for_groups_that_are_unknown_or_off_or_for_the_other_sex"),
     ("member-unknown", "a_group_whose_members_no_dictionary_has_is_held"),
     ("order-unknown", "codes_that_the_dictionary_does_not_have_are_held_and_wait_for_it"),
+    ("package-sex", "a_package_of_the_other_sex_is_not_this_persons"),
     ("item-unknown", "codes_that_the_dictionary_does_not_have_are_held_and_wait_for_it"),
     ("item-unlisted", "a_panel_that_lacks_an_item_of_the_dictionary_is_held"),
     ("panel-incomplete", "a_panel_that_lacks_an_item_of_the_dictionary_is_held"),

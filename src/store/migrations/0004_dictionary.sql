@@ -10,7 +10,7 @@ CREATE TABLE dictionary (
 INSERT OR IGNORE INTO dictionary (type, code, source, entity_id)
   SELECT e.type, w.word, s.source, e.id FROM search w JOIN entity e ON e.id = w.entity_id
   JOIN part p ON p.entity_id = e.id JOIN stream s ON s.id = p.stream_id
-  WHERE e.type IN ('exam_item', 'exam_item_group');
+  WHERE e.type IN ('exam_item', 'exam_item_group', 'exam_package');
 
 -- By what the source orders the versions of an entity; NULL: it does not say.
 ALTER TABLE part ADD COLUMN revision TEXT;

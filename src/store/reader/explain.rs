@@ -4,11 +4,13 @@ use uuid::Uuid;
 
 use super::archive::rows;
 use super::{Reader, digest_text, time};
-use crate::model::EntityKey;
-use crate::store::{EntityLife, Error, Explained, PartView, Version};
+use crate::model::{EntityKey, changes};
+use crate::store::{EntityLife, Error, Explained, PartView, Version, codec};
 
 /// Entities that one word may name; more are not shown.
 const MOST: usize = 50;
+/// Differences between two versions that are shown.
+const CHANGES: usize = 20;
 
 impl Reader {
     /// Everything about what a person names: by key, by subject (`exam_report/main:peis:1`), by search
@@ -70,7 +72,13 @@ impl Reader {
         let sql = "SELECT type, opened('entity.key', NULL, key), state FROM entity WHERE id = ?1";
         let found = self.one("explain a record", sql, (id,), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let (entity, key, state) = found.ok_or(Error::NotFound { what: "entity", id })?;
+        let mut before = None;
         let versions = self.outbox_of(id)?.into_iter().map(|entry| {
+            let data = self.data_of(entry.id)?;
+            let changes = match (before.replace(data.clone()).flatten(), data) {
+                (Some(before), Some(data)) => changes::between(&before, &data, CHANGES),
+                _ => Vec::new(),
+            };
             let sql = "SELECT received_at, digest FROM archive WHERE id = ?1";
             let record = self.one("explain a record", sql, (entry.archive_id,), |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?))
@@ -79,6 +87,7 @@ impl Reader {
                 received_at: record.map(|(at, _)| time(at)),
                 raw_digest: record.map(|(_, digest)| digest_text(&digest)),
                 history: self.attempts(entry.id)?,
+                changes,
                 entry,
             })
         });
@@ -90,6 +99,17 @@ impl Reader {
             parts: self.parts(id)?,
             held: self.held_of(id)?,
         })
+    }
+
+    /// What an event says of its entity; `None` for a withdrawal, and where it can't be read any more.
+    fn data_of(&self, event: i64) -> Result<Option<serde_json::Value>, Error> {
+        let sql = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
+                   WHERE e.id = ?1 AND e.kind <> 'withdrawn'";
+        let found = self.one("explain a record", sql, (event,), |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
+        })?;
+        let data = found.and_then(|(codec, size, body)| codec::unpack(codec, size, body).ok());
+        Ok(data.and_then(|data| serde_json::from_slice(&data).ok()))
     }
 
     fn parts(&self, entity: i64) -> Result<Vec<PartView>, Error> {

@@ -143,8 +143,8 @@ impl Agent {
         };
         let composer = Arc::new(sources::site(&config));
         let keys = config.store.keys(&config.base_dir).map_err(StartError::Key)?;
-        let store = Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref())
-            .map_err(StartError::Store)?;
+        let store =
+            Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref()).map_err(StartError::Store)?;
         store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
         let listener = TcpListener::bind(config.admin.listen)
             .await

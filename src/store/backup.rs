@@ -19,7 +19,7 @@ const PAGES: i32 = 1024;
 /// A copy that was made, or put back.
 #[derive(Debug)]
 pub struct Copied {
-    /// What was found when it was verified; `None` where its layout is an older one, of which only the file was checked.
+    /// What was found when it was verified; `None` where its layout is an older one: then only the file was checked.
     pub verified: Option<Verified>,
     /// Where it is: its place, or one beside it where something is wrong with it.
     pub path: PathBuf,
@@ -56,13 +56,7 @@ fn sync_folder(of: &Path) -> Result<(), Error> {
 /// Copies the store of a folder into a file. The agent goes on meanwhile: it waits for nothing, only its log grows.
 ///
 /// A file that is there already is replaced with `force` alone ([`Error::Refused`]).
-pub fn backup(
-    dir: &Path,
-    keys: Option<&KeyRing>,
-    to: &Path,
-    force: bool,
-    told: Told<'_>,
-) -> Result<Copied, Error> {
+pub fn backup(dir: &Path, keys: Option<&KeyRing>, to: &Path, force: bool, told: Told<'_>) -> Result<Copied, Error> {
     if to.exists() && !force {
         return Err(Error::Refused("there is a file of this name already: name another one, or use --force"));
     }
@@ -110,8 +104,7 @@ fn check(path: &Path, keys: Option<&KeyRing>, told: Told<'_>) -> Result<Option<V
         return Reader::open_at(path, keys)?.verify(told).map(Some);
     }
     let failed = || Error::sqlite("verify the copy");
-    let said: String =
-        conn.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0)).map_err(failed())?;
+    let said: String = conn.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0)).map_err(failed())?;
     if said == "ok" { Ok(None) } else { Err(Error::Refused("the copy is damaged")) }
 }
 
@@ -120,13 +113,7 @@ fn check(path: &Path, keys: Option<&KeyRing>, told: Told<'_>) -> Result<Option<V
 /// Refused while an agent runs on it ([`Error::Locked`]), and, unless forced, where its store is newer than the copy or
 /// can't be read. Whatever the copy does not know is read again by the next rounds; versions that are made then follow
 /// all that were delivered before, because sequences come from the clock.
-pub fn restore(
-    from: &Path,
-    dir: &Path,
-    keys: Option<&KeyRing>,
-    force: bool,
-    told: Told<'_>,
-) -> Result<Copied, Error> {
+pub fn restore(from: &Path, dir: &Path, keys: Option<&KeyRing>, force: bool, told: Told<'_>) -> Result<Copied, Error> {
     let verified = check(from, keys, told)?;
     let path = schema::file(dir);
     let mut copied = Copied { verified, path: path.clone(), replaced: None };
@@ -193,7 +180,9 @@ fn newest(conn: &Connection) -> Result<i64, Error> {
 
 fn discard(path: &Path) -> Result<(), Error> {
     match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(file("remove what an earlier attempt left")(cause)),
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(file("remove what an earlier attempt left")(cause))
+        }
         _ => Ok(()),
     }
 }

@@ -171,7 +171,11 @@ fn hold(
     let findings = serde_json::to_string(&findings).map_err(|_| Error::Unreadable("a finding"))?;
     let held = match open {
         Some(held) => {
-            tx.run("update a held change set", "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1", (held, &findings))?;
+            tx.run(
+                "update a held change set",
+                "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1",
+                (held, &findings),
+            )?;
             held
         }
         None => held::open(
@@ -249,8 +253,12 @@ pub(super) fn holds(
 }
 
 fn findings_of(tx: &Tx<'_>, held: i64) -> Result<Vec<Finding>, Error> {
-    let text: Option<String> =
-        tx.one("read a held item", "SELECT opened('held.findings', id, findings) FROM held WHERE id = ?1", (held,), |row| row.get(0))?;
+    let text: Option<String> = tx.one(
+        "read a held item",
+        "SELECT opened('held.findings', id, findings) FROM held WHERE id = ?1",
+        (held,),
+        |row| row.get(0),
+    )?;
     serde_json::from_str(&text.unwrap_or_default()).map_err(|_| Error::Unreadable("a finding"))
 }
 

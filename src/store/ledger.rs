@@ -380,9 +380,12 @@ fn event(
 
 /// Reads an entity's key back.
 pub(super) fn key_of(tx: &Tx<'_>, entity: i64) -> Result<EntityKey, Error> {
-    let found = tx.one("read the ledger", "SELECT type, opened('entity.key', NULL, key) FROM entity WHERE id = ?1", (entity,), |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-    })?;
+    let found = tx.one(
+        "read the ledger",
+        "SELECT type, opened('entity.key', NULL, key) FROM entity WHERE id = ?1",
+        (entity,),
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+    )?;
     let (kind, key) = found.ok_or(Error::NotFound { what: "entity", id: entity })?;
     if key == DAMAGED {
         return Err(Error::Unreadable("an entity's key"));

@@ -147,7 +147,8 @@ impl Reader {
     /// The figures of what a stream's entities are now: the newest of them.
     fn sample(&self, stream: i64) -> Result<Figures, Error> {
         let mut figures = Figures::new();
-        let sql = "SELECT e.type, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body) FROM part p JOIN entity e ON e.id = p.entity_id
+        let sql = "SELECT e.type, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+                   FROM part p JOIN entity e ON e.id = p.entity_id
                    JOIN content c ON c.id = p.content_id WHERE p.stream_id = ?1 AND p.absent IS NULL
                    ORDER BY p.entity_id DESC LIMIT ?2";
         let parts = self.all("read a stream's first sample", sql, (stream, SAMPLE), |row| {
@@ -157,7 +158,8 @@ impl Reader {
             figures::of_entity(&mut figures, ledger::entity_type(&kind)?, &unpack(codec, size, body)?);
         }
         // What is held with its part stored is among the parts already.
-        let sql = "SELECT opened('held.findings', h.id, h.findings) FROM held h LEFT JOIN part p ON p.entity_id = h.entity_id
+        let sql =
+            "SELECT opened('held.findings', h.id, h.findings) FROM held h LEFT JOIN part p ON p.entity_id = h.entity_id
                      AND p.stream_id = h.stream_id AND p.archive_id = h.archive_id
                    WHERE h.state = 'open' AND h.leg = 'record' AND h.stream_id = ?1 AND p.entity_id IS NULL
                    ORDER BY h.id DESC LIMIT ?2";
@@ -244,7 +246,11 @@ fn hold(tx: &mut Tx<'_>, stream: i64, findings: &[Finding], figures: &Figures) -
     let open: Option<i64> = tx.one("look for a held item", sql, (stream,), |row| row.get(0))?;
     let held = match open {
         Some(held) => {
-            tx.run("update a held item", "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1", (held, &text))?;
+            tx.run(
+                "update a held item",
+                "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1",
+                (held, &text),
+            )?;
             held
         }
         None => {

@@ -49,11 +49,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, Error> {
 
 /// Opens the writer's connection, brings the layout up to date, and seals what is to be sealed. A store that this
 /// program or these keys can't open is not touched.
-pub(super) fn open_writer(
-    path: &Path,
-    keys: Option<&KeyRing>,
-    now: i64,
-) -> Result<(Connection, Arc<Vault>), Error> {
+pub(super) fn open_writer(path: &Path, keys: Option<&KeyRing>, now: i64) -> Result<(Connection, Arc<Vault>), Error> {
     if path.exists() {
         let conn = look(path)?;
         known(layout(&conn)?)?;

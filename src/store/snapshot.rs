@@ -90,7 +90,11 @@ fn hold(tx: &mut Tx<'_>, stream: i64, open: Option<i64>, entities: &[i64], activ
     let findings = serde_json::to_string(&findings).map_err(|_| Error::Unreadable("a finding"))?;
     let id = match open {
         Some(id) => {
-            tx.run("update a bulk withdrawal", "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1", (id, &findings))?;
+            tx.run(
+                "update a bulk withdrawal",
+                "UPDATE held SET findings = seal('held.findings', id, ?2) WHERE id = ?1",
+                (id, &findings),
+            )?;
             tx.run("update a bulk withdrawal", "DELETE FROM held_member WHERE held_id = ?1", (id,))?;
             id
         }

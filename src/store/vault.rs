@@ -10,7 +10,7 @@
 //! | `same(domain, value)` | seals equal values alike: for what is found by equality, or unique |
 //! | `opened(domain, id, value)` | the plain value; [`DAMAGED`] where it can't be opened. `id` is NULL after `same` |
 //! | `seal_codec(codec)`, `seal_body(domain, id, body)` | a packed body |
-//! | `opened_body(codec, domain, id, body)` | a packed body, for [`unpack`](super::codec::unpack), which refuses what could not be opened |
+//! | `opened_body(codec, domain, id, body)` | a packed body, for [`unpack`](super::codec::unpack) |
 //!
 //! The domain (a column) and the row's id are bound to the value: one that is moved to another place does not open.
 

@@ -39,7 +39,8 @@ pub struct Verified {
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// A stable word for what was looked at: `file`, `references`, `sums`, `sealing`, `record`, `content`, `attachment`.
+    /// A stable word for what was looked at: `file`, `references`, `sums`, `sealing`, `record`, `content` or
+    /// `attachment`.
     pub check: &'static str,
     /// The table, and the row's id where there is one.
     pub place: String,
@@ -75,8 +76,16 @@ const REFERENCES: &[(&str, &str, &str)] = &[
            WHERE y.entity_id = o.entity_id AND y.done_at IS NULL AND y.id > o.id
              AND (y.ready_at IS NOT NULL OR y.claimed_at IS NOT NULL))",
     ),
-    ("its data are gone", "part of entity", "SELECT entity_id FROM part WHERE content_id NOT IN (SELECT id FROM content)"),
-    ("its record is gone", "part of entity", "SELECT entity_id FROM part WHERE archive_id NOT IN (SELECT id FROM archive)"),
+    (
+        "its data are gone",
+        "part of entity",
+        "SELECT entity_id FROM part WHERE content_id NOT IN (SELECT id FROM content)",
+    ),
+    (
+        "its record is gone",
+        "part of entity",
+        "SELECT entity_id FROM part WHERE archive_id NOT IN (SELECT id FROM archive)",
+    ),
     (
         "its record is gone",
         "held",
@@ -97,7 +106,8 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     (
         "an event of it is newer than the ledger",
         "entity",
-        "SELECT n.id FROM entity n JOIN event e ON e.entity_id = n.id GROUP BY n.id HAVING max(e.sequence) > n.sequence",
+        "SELECT n.id FROM entity n JOIN event e ON e.entity_id = n.id GROUP BY n.id
+         HAVING max(e.sequence) > n.sequence",
     ),
     (
         "a file that it waits for is gone",

@@ -150,7 +150,8 @@ async fn a_sealed_secret_stands_in_the_configuration_and_its_key_elsewhere() {
     let plain = std::fs::read_to_string(site.folder.path().join("upstream.secret")).unwrap();
     let seal = |arguments: &[&str], text: &str| {
         let arguments = [&["secret", "seal", "-c", &config], arguments].concat();
-        let mut child = command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -109,8 +109,7 @@ impl Reader {
     }
 
     pub(super) fn record(&self, id: i64, cursor: i64) -> Result<ArchivedRecord, Error> {
-        let sql =
-            "SELECT s.name, a.received_at, opened('archive.source_ref', a.id, a.source_ref),
+        let sql = "SELECT s.name, a.received_at, opened('archive.source_ref', a.id, a.source_ref),
                      opened('archive.resend_key', NULL, a.resend_key), a.format, a.charset, a.codec, a.size,
                      opened_body(a.codec, 'archive', a.id, a.body)
                    FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";

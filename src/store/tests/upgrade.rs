@@ -51,6 +51,10 @@ fn dump(path: &Path) -> String {
     let mut tables = rows(&format!("SELECT name FROM sqlite_schema WHERE type = 'table' AND {own} ORDER BY rowid"));
     tables.push("sqlite_sequence".to_owned());
     for table in tables {
+        if table == "sqlite_sequence" {
+            // The rows before have made some by themselves.
+            text.push_str("DELETE FROM sqlite_sequence;\n");
+        }
         let columns = rows(&format!("SELECT name FROM pragma_table_info('{table}')"));
         let quoted: Vec<String> = columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
         for values in rows(&format!("SELECT {} FROM \"{table}\" ORDER BY 1", quoted.join(" || ', ' || "))) {
@@ -111,7 +115,9 @@ async fn make_the_fixtures() {
                  JOIN pragma_table_info('{table}', 'new') n ON n.name = o.name"
             ));
             let columns = columns.join(", ");
-            let copy = format!("DELETE FROM main.{table}; INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}");
+            let copy = format!(
+                "DELETE FROM main.{table}; INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}"
+            );
             conn.execute_batch(&copy).unwrap();
         }
         let unknown = "DELETE FROM main.sqlite_sequence WHERE name NOT IN (SELECT name FROM main.sqlite_schema)";
@@ -155,7 +161,11 @@ async fn a_store_of_each_older_layout_opens_keeps_what_it_holds_and_goes_on() {
             assert_eq!(world.deliver().await.len(), 1);
         }
         let refused = world.store.read(|reader| reader.held_list(&HeldFilter::default(), 10, 0)).await.unwrap();
-        world.store.held_retry_outbox(refused.iter().find(|item| item.leg == "outbox").unwrap().id, "op").await.unwrap();
+        world
+            .store
+            .held_retry_outbox(refused.iter().find(|item| item.leg == "outbox").unwrap().id, "op")
+            .await
+            .unwrap();
         assert_eq!(world.deliver().await.len(), 1);
         assert!(super::acts::totals(&world).await.adds_up);
     }
@@ -168,10 +178,10 @@ fn a_newer_store_is_refused_in_words_and_not_touched() {
     Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = schema::open_writer(&path, None, 0).err().unwrap();
-    assert_eq!(error.to_string(), format!(
-        "the store has layout 99, this hisync knows up to {}: use the newer hisync",
-        schema::MIGRATIONS.len()
-    ));
+    assert_eq!(
+        error.to_string(),
+        format!("the store has layout 99, this hisync knows up to {}: use the newer hisync", schema::MIGRATIONS.len())
+    );
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 

@@ -43,7 +43,7 @@ Keep a copy of each key where the machine's end is not the key's end.")]
   hisync secret seal -c hisync.toml < password.txt
   echo 'v1.…' | hisync secret seal --again       seals a sealed one under the newest key")]
     Seal(SealArgs),
-    /// Lists every secret that the configuration names, where it comes from and whether it can be read. Never its value.
+    /// Lists every secret that the configuration names, where it is and whether it can be read. Never its value.
     #[command(after_help = "Examples:
   hisync secret show-names -c hisync.toml
   hisync secret show-names -c hisync.toml --json")]

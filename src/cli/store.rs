@@ -170,7 +170,8 @@ fn text(verified: &Verified) -> String {
     let Verified { encrypted, records, contents, files, sums, faults, more } = verified;
     let sealed = if *encrypted { "encrypted" } else { "not encrypted" };
     let mut text = format!(
-        "{records} records, {contents} versions and parts, {files} files agree with their digests; {sums} sums; {sealed}\n"
+        "{records} records, {contents} versions and parts, {files} files agree with their digests; \
+         {sums} sums; {sealed}\n"
     );
     for fault in faults {
         let _ = writeln!(text, "{}: {}: {}", fault.check, fault.place, fault.message);

@@ -51,7 +51,7 @@ pub(super) fn keep(tx: &Tx<'_>, entity: i64, stream: i64, files: &[Prepared]) ->
         // What was given up is there again: it may be asked for.
         tx.run(
             "store a file",
-            "INSERT INTO attachment (digest, media_type, codec, size, body, stored_at) 
+            "INSERT INTO attachment (digest, media_type, codec, size, body, stored_at)
                VALUES (?1, ?2, seal_codec(?3), ?4, seal_body('attachment', ?1, ?5), ?6)
              ON CONFLICT DO UPDATE SET codec = excluded.codec, body = excluded.body WHERE body IS NULL",
             (file.digest, &file.media_type, codec, size, bytes, tx.now),

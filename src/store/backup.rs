@@ -19,7 +19,7 @@ const PAGES: i32 = 1024;
 /// A copy that was made, or put back.
 #[derive(Debug)]
 pub struct Copied {
-    /// What was found when it was verified; `None` where its layout is an older one, of which only the file was checked.
+    /// What was found when it was verified; `None` where its layout is an older one: then only the file was checked.
     pub verified: Option<Verified>,
     /// Where it is: its place, or one beside it where something is wrong with it.
     pub path: PathBuf,

@@ -158,7 +158,8 @@ impl Reader {
     /// The figures of what a stream's entities are now: the newest of them.
     fn sample(&self, stream: i64) -> Result<Figures, Error> {
         let mut figures = Figures::new();
-        let sql = "SELECT e.type, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body) FROM part p JOIN entity e ON e.id = p.entity_id
+        let sql = "SELECT e.type, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+                   FROM part p JOIN entity e ON e.id = p.entity_id
                    JOIN content c ON c.id = p.content_id WHERE p.stream_id = ?1 AND p.absent IS NULL
                    ORDER BY p.entity_id DESC LIMIT ?2";
         let parts = self.all("read a stream's first sample", sql, (stream, SAMPLE), |row| {

@@ -104,7 +104,8 @@ impl Reader {
 
     /// How far each stream is, by name.
     pub fn stream_progress(&self) -> Result<Vec<StreamProgress>, Error> {
-        let sql = "SELECT id, name, opened('stream.watermark', id, watermark), watermark_at, records, resent, reread, scan, last_received_at,
+        let sql = "SELECT id, name, opened('stream.watermark', id, watermark), watermark_at,
+                     records, resent, reread, scan, last_received_at,
                      last_commit_at FROM stream ORDER BY name";
         let at = |micros: Option<i64>| micros.map(time);
         let streams = self.all("read the streams", sql, (), |row| {

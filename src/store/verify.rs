@@ -39,7 +39,8 @@ pub struct Verified {
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// A stable word for what was looked at: `file`, `references`, `sums`, `sealing`, `record`, `content`, `attachment`.
+    /// A stable word for what was looked at: `file`, `references`, `sums`, `sealing`, `record`, `content` or
+    /// `attachment`.
     pub check: &'static str,
     /// The table, and the row's id where there is one.
     pub place: String,
@@ -105,7 +106,8 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     (
         "an event of it is newer than the ledger",
         "entity",
-        "SELECT n.id FROM entity n JOIN event e ON e.entity_id = n.id GROUP BY n.id HAVING max(e.sequence) > n.sequence",
+        "SELECT n.id FROM entity n JOIN event e ON e.entity_id = n.id GROUP BY n.id
+         HAVING max(e.sequence) > n.sequence",
     ),
     (
         "a file that it waits for is gone",

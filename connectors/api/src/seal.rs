@@ -2,8 +2,8 @@
 //! the agent's store holds.
 //!
 //! AES-256-GCM-SIV throughout: it bears a nonce that repeats, so random nonces need no counting, and equal texts can be
-//! sealed to equal texts where something must be found by them. Keys are derived from 32 random bytes with HKDF-SHA-256,
-//! one for each purpose, and wiped from memory when they go.
+//! sealed to equal texts where something must be found by them. Keys are derived from 32 random bytes with
+//! HKDF-SHA-256, one for each purpose, and wiped from memory when they go.
 
 use std::fmt;
 

@@ -86,8 +86,8 @@ impl Secret {
             }
             Secret::Sealed(sealed) => {
                 let (keys, place) = sealing_keys(base_dir)?;
-                let opened = keys.open_secret(sealed).map_err(|cause| SecretError::Sealed { place, cause })?;
-                opened.to_string()
+                let mut opened = keys.open_secret(sealed).map_err(|cause| SecretError::Sealed { place, cause })?;
+                std::mem::take(&mut *opened)
             }
         };
         if text.is_empty() { Err(SecretError::Empty) } else { Ok(SecretText(text)) }
@@ -115,8 +115,10 @@ pub fn sealing_keys(base_dir: &Path) -> Result<(KeyRing, String), SecretError> {
 }
 
 fn read_file(path: PathBuf) -> Result<String, SecretError> {
-    let text = std::fs::read_to_string(&path).map_err(|cause| SecretError::File { path, cause })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    let mut text = std::fs::read_to_string(&path).map_err(|cause| SecretError::File { path, cause })?;
+    // In place: a copy would stay in memory.
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    Ok(text)
 }
 
 /// A secret in memory. Neither `Debug` nor `Display` shows it.

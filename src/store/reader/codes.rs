@@ -9,7 +9,8 @@ use crate::store::{ArchivedRecord, Error, UnknownCode, ledger};
 impl Reader {
     /// The local codes that no table knows, in held and in flagged entities alike; the most frequent first.
     pub fn unknown_codes(&self) -> Result<Vec<UnknownCode>, Error> {
-        let sql = "SELECT u.id, s.name, u.type, u.path, opened('unknown_code.value', NULL, u.value), u.first_seen_at, u.last_seen_at,
+        let sql = "SELECT u.id, s.name, u.type, u.path, opened('unknown_code.value', NULL, u.value),
+                     u.first_seen_at, u.last_seen_at,
                      count(DISTINCT o.archive_id), max(o.archive_id), count(DISTINCT h.archive_id), max(h.id)
                    FROM unknown_code u JOIN stream s ON s.id = u.stream_id JOIN unknown_code_of o ON o.code_id = u.id
                    LEFT JOIN held h ON h.archive_id = o.archive_id AND h.leg = 'record' AND h.state = 'open'

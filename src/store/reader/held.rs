@@ -7,7 +7,8 @@ use super::{Reader, time};
 use crate::store::{AuditEntry, Error, HeldDetail, HeldFilter, HeldSummary};
 
 const COLUMNS: &str = "h.id, h.leg, h.state, h.reason, s.name, h.type, opened('entity.key', NULL, n.key),
-    h.archive_id, h.event_id, m.version, h.opened_at, h.closed_at, h.closed_by, opened('held.note', h.id, h.note), h.until
+    h.archive_id, h.event_id, m.version, h.opened_at, h.closed_at, h.closed_by,
+    opened('held.note', h.id, h.note), h.until
     FROM held h JOIN stream s ON s.id = h.stream_id LEFT JOIN entity n ON n.id = h.entity_id
     LEFT JOIN mapping m ON m.id = h.mapping_id";
 
@@ -76,7 +77,8 @@ impl Reader {
 
     /// What people did to a thing of the store (`held/7`), oldest first.
     pub fn audit_of(&self, subject: &str) -> Result<Vec<AuditEntry>, Error> {
-        let sql = "SELECT at, who, act, subject, opened('audit.detail', at, detail) FROM audit WHERE subject = ?1 ORDER BY id";
+        let sql = "SELECT at, who, act, subject, opened('audit.detail', at, detail) FROM audit
+                   WHERE subject = ?1 ORDER BY id";
         self.all("read the audit log", sql, (subject,), |row| {
             Ok(AuditEntry {
                 at: time(row.get(0)?),

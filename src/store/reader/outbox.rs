@@ -8,7 +8,9 @@ use super::{Reader, digest_text, time};
 use crate::model::Sequence;
 use crate::store::{Attempt, Error, OutboxDetail, OutboxSummary, codec, event_body};
 
-const COLUMNS: &str = "o.id, e.event_id, n.type, opened('entity.key', NULL, n.key), e.kind, e.sequence, s.name, o.state, o.attempts, o.ambiguous,
+const COLUMNS: &str =
+    "o.id, e.event_id, n.type, opened('entity.key', NULL, n.key), e.kind, e.sequence, s.name, o.state,
+    o.attempts, o.ambiguous,
     o.size, o.created_at, o.ready_at, o.done_at, o.last_code,
     opened('outbox.last_message', o.id, o.last_message), e.hash, m.version, e.archive_id
     FROM outbox o JOIN event e ON e.id = o.id JOIN entity n ON n.id = o.entity_id JOIN stream s ON s.id = o.stream_id

@@ -143,7 +143,7 @@ async fn damage_is_found_and_named_without_what_is_in_it() {
         verified.faults.into_iter().map(|fault| format!("{} {}", fault.check, fault.place)).collect::<Vec<_>>()
     };
     assert!(faults().is_empty());
-    set("UPDATE archive SET body = x'00' || substr(body, 2) WHERE id = 1");
+    set("UPDATE archive SET body = cast(x'00' || substr(body, 2) AS BLOB) WHERE id = 1");
     assert_eq!(faults(), ["record archive 1"]);
     set("DELETE FROM archive WHERE id = 2");
     assert!(faults().contains(&"references part of entity 2".to_owned()));

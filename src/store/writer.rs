@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -38,6 +38,18 @@ pub(super) struct Shared {
     pub(super) urgent: Signal,
     /// Rung when a file is to be sent.
     pub(super) files: Signal,
+    /// The latest time at which something was claimed, in microseconds.
+    pub(super) latest: AtomicI64,
+}
+
+/// A clock that is set back by less is being adjusted: what that puts off comes soon enough.
+const SET_BACK: i64 = 60 * 1_000_000;
+
+impl Shared {
+    /// True where the clock was set back since this was asked before.
+    pub(super) fn clock_went_back(&self, now: i64) -> bool {
+        self.latest.swap(now, Ordering::Relaxed) > now.saturating_add(SET_BACK)
+    }
 }
 
 /// Raised inside a transaction, rung once it stands.
@@ -500,6 +512,7 @@ pub(super) fn recover(conn: &Connection, shared: &Shared) -> Result<(), Error> {
     let none = Names::new();
     let mut tx = Tx::new(conn, shared, [&none, &none]);
     outbox::unclaim(&mut tx, i64::MAX)?;
+    outbox::clock_went_back(&mut tx)?;
     tx.sums.tally.write(conn)?;
     step("COMMIT")
 }

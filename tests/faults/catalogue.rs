@@ -25,6 +25,8 @@ pub(crate) enum Act {
     KillIn(Signal, Rule),
     /// Operations fail or are slow.
     Disk(Rule),
+    /// The same, in what a signal makes it do.
+    DiskIn(Signal, Rule),
     /// The wall clock is off by so many seconds.
     Clock(i64),
     /// What is between the agent and upstream does something.
@@ -96,7 +98,9 @@ pub(crate) const DISK: &[Fault] = &[
     ("the disk is read-only", Act::Disk(Rule::fail(WRITE | CUT | SYNC | UNLINK, STORE, EROFS))),
     ("the disk is slow to sync", Act::Disk(Rule::slow(SYNC, STORE, 250))),
     ("the disk is slow to read", Act::Disk(Rule::slow(READ, STORE, 20))),
-    ("there are no file descriptors", Act::Disk(Rule::fail(OPEN, STORE, EMFILE))),
+    ("there are no file descriptors for the store", Act::DiskIn(Signal::HUP, Rule::fail(OPEN, STORE, EMFILE))),
+    ("the disk is full when the store opens", Act::DiskIn(Signal::HUP, Rule::fail(WRITE, STORE, ENOSPC))),
+    ("the disk fails in a checkpoint", Act::DiskIn(Signal::HUP, Rule::fail(WRITE | SYNC, DB, EIO))),
 ];
 
 /// The sources.

@@ -26,7 +26,8 @@ pub(crate) struct Site {
     pub(crate) agent: Option<Process>,
     pub(crate) starts: usize,
     hospital: Arc<Mutex<Hospital>>,
-    sandbox: Process,
+    /// `None` while it is away.
+    sandbox: Option<Process>,
     sender: Process,
     /// The one that lets things happen, and the sender of requests.
     threads: Vec<JoinHandle<()>>,
@@ -58,7 +59,7 @@ impl Site {
             agent: None,
             starts: 0,
             hospital,
-            sandbox: stage.sandbox(),
+            sandbox: Some(stage.sandbox()),
             sender: stage.sender(),
             threads: vec![life, requests],
             quiet,
@@ -134,16 +135,13 @@ impl Site {
     }
 
     /// Nothing is wrong any more: everything arrives, and adds up. Answers how many events were applied.
-    pub(crate) fn settle(mut self) -> usize {
+    pub(crate) fn settle(&mut self) -> usize {
         self.hush();
         assert!(self.stage.put_faults(&json!([])));
         if self.agent.is_none() {
             self.start();
         }
-        assert_eq!(self.sender.code(), Some(0), "the sender has sent everything: {}", self.last("sender.log"));
-        let requests = self.threads.remove(0);
-        until("the requests", || requests.is_finished().then_some(()));
-        requests.join().expect("no request is refused");
+        self.all_sent();
         let (mllp, requested, dropped) = {
             let hospital = self.hospital.lock().unwrap();
             let offered = |way| hospital.offered(way).to_vec();
@@ -155,8 +153,40 @@ impl Site {
         self.arrived()
     }
 
+    /// Upstream, the senders and the agent go on with what is in the folder. Nothing happens any more.
+    pub(crate) fn revive(&mut self) {
+        self.sandbox = Some(self.stage.sandbox());
+        self.sender = self.stage.sender();
+        let (stage, over) = (self.stage.clone(), self.over.clone());
+        self.threads.push(spawn(move || web::send_all(&stage, &over)));
+        self.agent = Some(self.stage.agent());
+        self.starts += 1;
+        self.all_sent();
+    }
+
+    /// Upstream and the agent go on with what is in the folder; nobody sends anything.
+    pub(crate) fn revive_alone(&mut self) {
+        self.sandbox = Some(self.stage.sandbox());
+        self.agent = Some(self.stage.agent());
+        self.starts += 1;
+    }
+
+    /// Upstream and the agent end; what they wrote stays.
+    pub(crate) fn leave(&mut self) {
+        self.agent = None;
+        self.sandbox = None;
+    }
+
+    /// The senders end when they have sent everything.
+    fn all_sent(&mut self) {
+        assert_eq!(self.sender.code(), Some(0), "the sender has sent everything: {}", self.last("sender.log"));
+        let requests = self.threads.remove(0);
+        until("the requests", || requests.is_finished().then_some(()));
+        requests.join().expect("no request is refused");
+    }
+
     /// Everything that the sources have is upstream, once.
-    pub(crate) fn arrived(mut self) -> usize {
+    pub(crate) fn arrived(&mut self) -> usize {
         let wanted = self.wanted();
         let since = Instant::now();
         loop {
@@ -186,7 +216,7 @@ impl Site {
         for log in ["agent.log", "sandbox.log"] {
             assert!(!self.stage.said(log).contains("panicked"), "a panic is a bug:\n{}", self.stage.said(log));
         }
-        assert!(self.sandbox.ended().is_none());
+        assert!(self.sandbox.as_mut().is_some_and(|sandbox| sandbox.ended().is_none()));
         applied
     }
 }

@@ -45,8 +45,9 @@ pub(crate) fn strike(site: &mut Site, act: Act, rng: &mut Rng) -> Played {
     let rule = |site: &mut Site, rule: Rule, deadly| Played::Rule(site.board.set(rule), deadly);
     match act {
         Act::Kill(kill) => rule(site, kill.after(kill.skip + rng.u32(0..4)), Deadly::Yes),
-        Act::KillIn(signal, kill) => {
-            let played = rule(site, kill, Deadly::Yes);
+        Act::KillIn(signal, fault) | Act::DiskIn(signal, fault) => {
+            let deadly = if matches!(act, Act::KillIn(..)) { Deadly::Yes } else { Deadly::No };
+            let played = rule(site, fault, deadly);
             if let Some(agent) = &site.agent {
                 agent.signal(signal);
             }

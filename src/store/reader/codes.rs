@@ -40,7 +40,7 @@ impl Reader {
         let sql = "SELECT DISTINCT archive_id FROM unknown_code_of WHERE code_id = ?1 AND archive_id > ?2
                    ORDER BY archive_id LIMIT ?3";
         let ids: Vec<i64> = self.all("read records with a code", sql, (code, after, rows(limit)), |row| row.get(0))?;
-        ids.into_iter().map(|id| self.record(id, id)).collect()
+        self.readable(ids.into_iter().map(|id| (id, id)))
     }
 
     /// Whether what a version of a mapping knows was noted.

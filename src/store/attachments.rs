@@ -214,6 +214,14 @@ pub(super) fn later(tx: &Tx<'_>, digest: &Hash, at: i64, code: &str) -> Result<(
     Ok(())
 }
 
+/// Tries at once what was put off: the clock by which that was reckoned may have been ahead.
+pub(super) fn clock_went_back(tx: &Tx<'_>) -> Result<(), Error> {
+    if tx.run("follow the clock", "UPDATE attachment SET due_at = ?1 WHERE due_at > ?1", (tx.now.max(1),))? > 0 {
+        tx.shared.files.raise();
+    }
+    Ok(())
+}
+
 /// Upstream will never take a file: the events that name it are held.
 pub(super) fn refuse(tx: &mut Tx<'_>, digest: &Hash, code: &str, message: &str) -> Result<(), Error> {
     let sql = "UPDATE attachment SET due_at = NULL, attempts = attempts + 1, last_code = ?2 WHERE digest = ?1";

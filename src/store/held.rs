@@ -81,6 +81,14 @@ pub(super) fn wait(tx: &Tx<'_>, entity: i64, micros: i64) -> Result<(&'static st
     })
 }
 
+/// Parts that were held by a clock that was ahead are waited for no longer than others.
+pub(super) fn clock_went_back(tx: &Tx<'_>) -> Result<(), Error> {
+    let sql = "UPDATE held SET until = until - (opened_at - ?1)
+               WHERE until IS NOT NULL AND state = 'open' AND opened_at > ?1 AND until > opened_at";
+    tx.run("follow the clock", sql, (tx.now,))?;
+    Ok(())
+}
+
 /// Calls a person for the parts that were waited for long enough.
 pub(super) fn overdue(tx: &mut Tx<'_>) -> Result<(), Error> {
     let sql = "SELECT id FROM held WHERE until IS NOT NULL AND state = 'open' AND until <= ?1 LIMIT 100";

@@ -98,6 +98,7 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
         stream: String,
         wish: Wish,
         data: Vec<u8>,
+        hash: Hash,
         assembly: Option<Assembly>,
     }
     let failed = || Error::sqlite("read an entity's parts");
@@ -124,13 +125,16 @@ pub(super) fn compose(tx: &Tx<'_>, key: &EntityKey, entity: i64) -> Result<Resul
         let Ok(data) = unpack(codec, whole.size, body) else { return unreadable(key, PART).map(Err) };
         let assembly = assembly.map(|text| serde_json::from_str(&text)).transpose();
         let Ok(assembly) = assembly else { return unreadable(key, PART).map(Err) };
-        parts.push(Stored { stream, wish, data, assembly });
+        parts.push(Stored { stream, wish, data, hash: whole.hash, assembly });
         only = Some(whole);
     }
     if let [Stored { assembly: None, .. }] = parts.as_slice()
         && let Some(whole) = only
     {
         return Ok(Ok(whole));
+    }
+    if parts.iter().any(|part| Hash::from(Sha256::digest(&part.data)) != part.hash) {
+        return unreadable(key, PART).map(Err);
     }
     // The header's wait counts, where it is there.
     let hours = |part: &Stored| part.assembly.as_ref().map(|it| (it.part == HEADER, i64::from(it.wait_hours)));
@@ -282,6 +286,40 @@ struct Head<'a> {
     traceparent: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     lane: Option<&'a str>,
+}
+
+/// True where an event is the one that was made: its data has the hash that was noted, and its attributes say what the
+/// ledger says.
+pub(super) fn is_as_made(
+    head: &str,
+    data: &[u8],
+    hash: &Hash,
+    id: uuid::Uuid,
+    key: &EntityKey,
+    sequence: Sequence,
+) -> bool {
+    /// What decides what becomes of an event.
+    #[derive(serde::Deserialize)]
+    struct Said<'a> {
+        #[serde(borrow)]
+        id: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        subject: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        sequence: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        partitionkey: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        contenthash: std::borrow::Cow<'a, str>,
+    }
+    let whole = format!("{head}null}}");
+    let Ok(said) = serde_json::from_str::<Said<'_>>(&whole) else { return false };
+    Hash::from(Sha256::digest(data)) == *hash
+        && said.contenthash.strip_prefix("sha256-") == Some(hex::encode(hash).as_str())
+        && said.id == id.to_string()
+        && said.subject == key.subject()
+        && said.sequence == sequence.to_string()
+        && said.partitionkey == key.key
 }
 
 /// Makes the next version of an entity and queues it; answers the event's row.

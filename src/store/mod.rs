@@ -264,6 +264,7 @@ impl Store {
             backlog: writer::Backlog::default(),
             starts: Mutex::default(),
             floor: std::sync::atomic::AtomicI64::new(0),
+            latest: std::sync::atomic::AtomicI64::new(i64::MIN),
         });
         writer::recover(&conn, &shared)?;
         upstream::load_floor(&conn, &shared)?;
@@ -545,13 +546,15 @@ fn entry(claimed: outbox::Claimed) -> Result<Entry, Error> {
     if !claimed.head.starts_with('{') || claimed.key == vault::DAMAGED {
         return Err(Error::Unreadable("an event"));
     }
-    Ok(Entry {
-        id: claimed.id,
-        event_id: Uuid::from_bytes(claimed.event_id),
-        key: EntityKey { entity: ledger::entity_type(&claimed.entity)?, key: claimed.key },
-        body: event_body(claimed.head, codec::unpack(claimed.codec, claimed.size, claimed.body)?),
-        attempts: claimed.attempts,
-    })
+    let event_id = Uuid::from_bytes(claimed.event_id);
+    let key = EntityKey { entity: ledger::entity_type(&claimed.entity)?, key: claimed.key };
+    let data = codec::unpack(claimed.codec, claimed.size, claimed.body)?;
+    let sequence = crate::model::Sequence(claimed.sequence.unsigned_abs());
+    // A disk that changes bytes says nothing: an event that is not what was made is never sent.
+    if !ledger::is_as_made(&claimed.head, &data, &claimed.hash, event_id, &key, sequence) {
+        return Err(Error::Unreadable("an event"));
+    }
+    Ok(Entry { id: claimed.id, event_id, key, body: event_body(claimed.head, data), attempts: claimed.attempts })
 }
 
 /// The event as it is sent: its attributes, then its data byte for byte.

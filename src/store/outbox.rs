@@ -38,6 +38,8 @@ pub(super) struct Claimed {
     pub(super) key: String,
     pub(super) attempts: u32,
     pub(super) head: String,
+    pub(super) hash: super::prepare::Hash,
+    pub(super) sequence: i64,
     pub(super) codec: i64,
     pub(super) size: i64,
     pub(super) body: Vec<u8>,
@@ -50,6 +52,9 @@ pub(super) const DUE: &str =
 /// Takes due entries; `state` is `claimed`, or `inflight` where they leave at once.
 pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit, state: &'static str) -> Result<Vec<Claimed>, Error> {
     unclaim(tx, tx.now - LEASE)?;
+    if tx.shared.clock_went_back(tx.now) {
+        clock_went_back(tx)?;
+    }
     held::overdue(tx)?;
     super::dictionary::reconsider(tx)?;
     let events = i64::try_from(limit.events).unwrap_or(i64::MAX);
@@ -95,7 +100,8 @@ fn take(
     tx.run("claim", sql, (&ids, tx.now, state))?;
     // CROSS JOIN keeps the list's order.
     let sql = "SELECT o.id, e.event_id, n.type, opened('entity.key', NULL, n.key), o.attempts,
-                 opened('event.head', e.id, e.head), c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+                 opened('event.head', e.id, e.head), c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body),
+                 e.hash, e.sequence
                FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value CROSS JOIN event e ON e.id = o.id
                CROSS JOIN entity n ON n.id = o.entity_id CROSS JOIN content c ON c.id = e.content_id";
     let claimed = tx.all("claim", sql, (&ids,), |row| {
@@ -109,6 +115,8 @@ fn take(
             codec: row.get(6)?,
             size: row.get(7)?,
             body: row.get(8)?,
+            hash: row.get(9)?,
+            sequence: row.get(10)?,
         })
     })?;
     if claimed.len() == taken.len() { Ok(claimed) } else { Err(Error::Unreadable("an event")) }
@@ -351,6 +359,17 @@ pub(super) fn unclaim(tx: &mut Tx<'_>, before: i64) -> Result<(), Error> {
         tx.wake = true;
     }
     Ok(())
+}
+
+/// Tries at once what a clock that was ahead has put off: it would wait for as long as the clock was wrong.
+pub(super) fn clock_went_back(tx: &mut Tx<'_>) -> Result<(), Error> {
+    let sql = "UPDATE outbox SET ready_at = ?1 WHERE state = 'waiting' AND ready_at > ?1
+               AND EXISTS (SELECT 1 FROM attempt a WHERE a.outbox_id = outbox.id AND a.at > ?1)";
+    if tx.run("follow the clock", sql, (tx.now.max(1),))? > 0 {
+        tx.wake = true;
+    }
+    attachments::clock_went_back(tx)?;
+    held::clock_went_back(tx)
 }
 
 /// Holds an event that has not been sent; `false` where it is on its way, or done.

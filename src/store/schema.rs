@@ -41,6 +41,12 @@ pub(super) fn file(dir: &Path) -> PathBuf {
 pub(super) fn lock(dir: &Path) -> Result<File, Error> {
     let failed = |cause| Error::File { operation: "lock the store", cause };
     std::fs::create_dir_all(dir).map_err(|cause| Error::File { operation: "create the store's folder", cause })?;
+    // The folder may be new: a power cut must not take it away with all that will be acknowledged. SQLite sees to the
+    // names in it. What can't sync folders keeps them by itself.
+    for above in dir.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        let _ = File::open(above).and_then(|folder| folder.sync_all());
+    }
     let path = dir.join(LOCK_NAME);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
     match file.try_lock() {

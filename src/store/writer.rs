@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) backlog: Backlog,
     /// The highest sequence that upstream is known to have: no event is made at or below it.
     pub(super) floor: AtomicI64,
+    /// The latest time at which something was claimed, in microseconds.
+    pub(super) latest: AtomicI64,
 }
 
 /// The sums of undelivered events, as of the last commit: read where a look into the file would cost too much.
@@ -81,6 +83,16 @@ impl Backlog {
     fn add(&self, (entries, bytes): (i64, i64)) {
         self.entries.fetch_add(entries, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A clock that is set back by less is being adjusted: what that puts off comes soon enough.
+const SET_BACK: i64 = 60 * 1_000_000;
+
+impl Shared {
+    /// True where the clock was set back since this was asked before.
+    pub(super) fn clock_went_back(&self, now: i64) -> bool {
+        self.latest.swap(now, Ordering::Relaxed) > now.saturating_add(SET_BACK)
     }
 }
 
@@ -743,6 +755,7 @@ pub(super) fn recover(conn: &Connection, shared: &Shared) -> Result<(), Error> {
     let none = Known::default();
     let mut tx = Tx::new(conn, shared, [&none, &none]);
     outbox::unclaim(&mut tx, i64::MAX)?;
+    outbox::clock_went_back(&mut tx)?;
     tx.sums.tally.write(conn)?;
     step("COMMIT")?;
     shared.backlog.load(conn)

@@ -11,8 +11,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+#[path = "../support/hospital.rs"]
 mod hospital;
 mod kills;
+#[path = "../support/machine.rs"]
+#[allow(dead_code, reason = "shared with the test of faults")]
 mod machine;
 mod stops;
+#[path = "../support/verify.rs"]
 mod verify;

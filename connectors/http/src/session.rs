@@ -166,7 +166,8 @@ impl Session {
             return Err(error);
         }
         if reply.is_web_page() {
-            return Err(SourceError::stop(FaultClass::Protocol, format!("{}: a web page was answered", call.what))
+            // As a rule a gateway's maintenance page, which goes by itself: the stream must not wait for a person.
+            return Err(SourceError::retry(FaultClass::Protocol, format!("{}: a web page was answered", call.what))
                 .hint("a login page, a proxy or an error page (HTML): check url, open it in a browser"));
         }
         let decoded = decode(reply, self.charset).map_err(|failure| unreadable(&call.what, failure))?;

@@ -50,7 +50,7 @@ impl Reader {
             (after, filter.id, &filter.stream, &filter.reason, rows(limit)),
             |row| row.get(0),
         )?;
-        ids.into_iter().map(|id| self.record(id, id)).collect()
+        self.readable(ids.into_iter().map(|id| (id, id)))
     }
 
     /// Like [`held_records`](Reader::held_records): those of a stream that were held under another
@@ -72,7 +72,7 @@ impl Reader {
             (after, stream.as_str(), list(&self.alike(mapping_version)?), rows(limit), DUPLICATE_KEY),
             |row| row.get(0),
         )?;
-        ids.into_iter().map(|id| self.record(id, id)).collect()
+        self.readable(ids.into_iter().map(|id| (id, id)))
     }
 
     /// The records behind entities of a stream that were mapped under another mapping than this
@@ -113,8 +113,7 @@ impl Reader {
         let last = found.last().map(|(entity, _)| *entity);
         let mut seen = BTreeSet::new();
         found.retain(|(_, archive)| seen.insert(*archive));
-        let mut records: Vec<ArchivedRecord> =
-            found.into_iter().map(|(entity, archive)| self.record(archive, entity)).collect::<Result<_, _>>()?;
+        let mut records = self.readable(found.into_iter().map(|(entity, archive)| (archive, entity)))?;
         // Records that were left out must not make the next page begin too early.
         if let (Some(record), Some(last)) = (records.last_mut(), last) {
             record.cursor = last;
@@ -122,10 +121,26 @@ impl Reader {
         Ok(records)
     }
 
+    /// Records with their cursors. One that is damaged is told of and left as it is: it must not keep the others from
+    /// being mapped again.
+    pub(super) fn readable(&self, ids: impl Iterator<Item = (i64, i64)>) -> Result<Vec<ArchivedRecord>, Error> {
+        let mut records = Vec::new();
+        for (id, cursor) in ids {
+            match self.record(id, cursor) {
+                Ok(record) => records.push(record),
+                Err(Error::Unreadable(what)) => {
+                    tracing::error!(record = id, "{what} in the store can't be read: it is not mapped again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
+    }
+
     pub(in crate::store) fn record(&self, id: i64, cursor: i64) -> Result<ArchivedRecord, Error> {
         let sql = "SELECT s.name, a.received_at, opened('archive.source_ref', a.id, a.source_ref),
                      opened('archive.resend_key', NULL, a.resend_key), a.format, a.charset, a.codec, a.size,
-                     opened_body(a.codec, 'archive', a.id, a.body)
+                     opened_body(a.codec, 'archive', a.id, a.body), a.digest
                    FROM archive a JOIN stream s ON s.id = a.stream_id WHERE a.id = ?1";
         let found = self.one("read the archive", sql, (id,), |row| {
             Ok((
@@ -135,15 +150,20 @@ impl Reader {
                 row.get::<_, Option<String>>(3)?,
                 row.get::<_, String>(4)?,
                 row.get::<_, Option<String>>(5)?,
-                (row.get::<_, i64>(6)?, row.get::<_, i64>(7)?, row.get::<_, Vec<u8>>(8)?),
+                (row.get::<_, i64>(6)?, row.get::<_, i64>(7)?, row.get::<_, Vec<u8>>(8)?, row.get::<_, Vec<u8>>(9)?),
             ))
         })?;
-        let (stream, received_at, source_ref, resend_key, format, charset, (codec, size, body)) =
+        let (stream, received_at, source_ref, resend_key, format, charset, (codec, size, body, digest)) =
             found.ok_or(Error::NotFound { what: "archived record", id })?;
+        let raw = Raw { format, charset, body: Bytes::from(unpack(codec, size, body)?) };
+        // What has changed on the disk would be mapped without a word.
+        if raw.digest().as_slice() != digest {
+            return Err(Error::Unreadable("an archived record"));
+        }
         Ok(ArchivedRecord {
             archive_id: id,
             stream: StreamId::parse(&stream).ok_or(Error::Unreadable("a stream's name"))?,
-            raw: Raw { format, charset, body: Bytes::from(unpack(codec, size, body)?) },
+            raw,
             source_ref,
             resend_key,
             received_at: time(received_at),

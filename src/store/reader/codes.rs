@@ -42,7 +42,7 @@ impl Reader {
                      AND EXISTS (SELECT 1 FROM archive a WHERE a.id = archive_id AND a.given_up_at IS NULL)
                    ORDER BY archive_id LIMIT ?3";
         let ids: Vec<i64> = self.all("read records with a code", sql, (code, after, rows(limit)), |row| row.get(0))?;
-        ids.into_iter().map(|id| self.record(id, id)).collect()
+        self.readable(ids.into_iter().map(|id| (id, id)))
     }
 
     /// Whether what a version of a mapping knows was noted.

@@ -42,6 +42,27 @@ async fn a_retry_waits_for_its_time_and_goes_out_under_the_same_id() {
 }
 
 #[tokio::test]
+async fn a_retry_that_a_clock_ahead_of_time_has_put_off_is_tried_once_the_clock_is_right() {
+    for restarts in [false, true] {
+        let mut world = World::new();
+        let right = world.clock.now();
+        world.give(vec![says("1", "a"), says("2", "a")]).await;
+        world.wait(8 * 3600);
+        let entries = world.claim().await;
+        world.verdict(entries[0].id, retry(&world, 30)).await;
+        world.verdict(entries[1].id, retry(&world, 30)).await;
+        world.clock.set(right);
+        if restarts {
+            world = world.reopen();
+        }
+        assert_eq!(keys(&world.claim().await), ["1", "2"], "it restarts: {restarts}");
+        // What is put off by the right clock stays so.
+        world.verdict(entries[0].id, retry(&world, 30)).await;
+        assert!(world.claim().await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn entries_that_waited_go_before_fresh_ones_but_do_not_starve_them() {
     let world = World::new();
     world.give(["1", "2", "3", "4"].map(|name| says(name, "a")).into()).await;
@@ -65,6 +86,27 @@ async fn a_refused_event_blocks_nobody_and_is_held_with_upstreams_words() {
     assert_eq!((detail.item.leg.as_str(), detail.item.reason.as_str()), ("outbox", "schema"));
     assert_eq!(detail.findings[0].message, "no such field");
     assert!(detail.event.unwrap().get().contains(&first.event_id.to_string()));
+}
+
+#[tokio::test]
+async fn an_event_that_has_changed_on_the_disk_is_held_and_never_sent() {
+    let damages = [
+        "UPDATE content SET body = replace(body, 'a', 'b') WHERE codec = 0",
+        "UPDATE event SET head = replace(head, 'main:peis:1', 'main:peis:3')",
+        "UPDATE event SET head = replace(head, 'exam_report/', 'exam_repart/')",
+        "UPDATE event SET head = replace(head, '\"sequence\":\"0', '\"sequence\":\"1')",
+        "UPDATE event SET head = replace(head, '{', '[')",
+    ];
+    for damage in damages {
+        let world = World::new();
+        world.give(vec![says("1", "a")]).await;
+        let conn = rusqlite::Connection::open(world.dir.path().join(schema::FILE_NAME)).unwrap();
+        conn.execute(damage, ()).unwrap();
+        world.give(vec![says("2", "c")]).await;
+        assert_eq!(keys(&world.claim().await), ["2"], "{damage}");
+        let detail = world.store.read(|reader| reader.held_show(1)).await.unwrap();
+        assert_eq!((detail.item.leg.as_str(), detail.item.reason.as_str()), ("outbox", "unreadable-event"));
+    }
 }
 
 #[tokio::test]

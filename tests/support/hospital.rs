@@ -1,4 +1,4 @@
-//! A checkup system that changes all the time, a laboratory that reports, and what upstream must
+//! A checkup system that changes all the time, laboratories that report, and what upstream must
 //! have in the end. Told by the hospital's own rows, not by the agent's mappings.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use hisync::sandbox::hospital::people::Sex;
 use hisync::sandbox::hospital::{LabMessage, Peis, Visit};
 use rusqlite::Connection;
 
-use crate::machine::Stage;
+use crate::machine::{Stage, Way};
 
 /// Blood counts are in every package.
 const BLOOD_COUNT: &str = "002001";
@@ -40,7 +40,7 @@ enum Stand {
     Reversed,
 }
 
-/// The checkup system and the laboratory.
+/// The checkup system and the laboratories.
 pub(crate) struct Hospital {
     rng: Rng,
     seed: u64,
@@ -48,18 +48,20 @@ pub(crate) struct Hospital {
     /// For what the checkup system's own people have no form for.
     console: Connection,
     visits: Vec<(Visit, Stand)>,
-    lab: Laboratory,
+    /// One for each way in which messages are sent.
+    labs: Vec<Laboratory>,
 }
 
 impl Hospital {
     /// Opens with its whole catalogue.
     pub(crate) fn open(stage: &Stage, seed: u64) -> Hospital {
+        let labs: Vec<Laboratory> = stage.ways().iter().map(|way| Laboratory::new(*way)).collect();
         let mut peis = Peis::create(&stage.database()).unwrap();
         peis.change(|desk| desk.publish_catalogue()).unwrap();
         let console = Connection::open(stage.database()).unwrap();
         console.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         console.execute_batch("CREATE TABLE 下架 AS SELECT * FROM 套餐 WHERE 0").unwrap();
-        Hospital { rng: Rng::with_seed(seed ^ 1), seed, peis, console, visits: Vec::new(), lab: Laboratory::default() }
+        Hospital { rng: Rng::with_seed(seed ^ 1), seed, peis, console, visits: Vec::new(), labs }
     }
 
     /// One thing happens.
@@ -68,32 +70,41 @@ impl Hospital {
             0..2 => self.register(),
             2..6 => self.examine(),
             6..8 => self.trade(),
-            _ => self.lab.report(stage, &mut self.rng, self.seed),
+            _ => {
+                let lab = self.rng.choice(&mut self.labs).unwrap();
+                lab.report(stage, &mut self.rng, self.seed);
+            }
         }
     }
 
-    /// The laboratory sends so many messages with nothing odd about them.
+    /// Each laboratory sends so many messages with nothing odd about them.
     pub(crate) fn report(&mut self, stage: &Stage, messages: usize) {
-        for _ in 0..messages {
-            let message = self.lab.first(&mut self.rng, self.seed, None, false);
-            self.lab.post(stage, message);
+        for lab in &mut self.labs {
+            for _ in 0..messages {
+                let message = lab.first(&mut self.rng, self.seed, None, false);
+                lab.post(stage, message);
+            }
         }
     }
 
-    /// The control ids of all messages that were offered to the sender, in order.
-    pub(crate) fn offered(&self) -> &[String] {
-        &self.lab.offered
+    fn lab(&self, way: Way) -> &Laboratory {
+        self.labs.iter().find(|lab| lab.way == way).expect("the stage has this way")
     }
 
-    /// The subjects of the reports in the first so many of the offered messages.
+    /// The control ids of all messages that were offered to a sender, in order.
+    pub(crate) fn offered(&self, way: Way) -> &[String] {
+        &self.lab(way).offered
+    }
+
+    /// The subjects of the reports in the first so many of the messages that were offered over MLLP.
     pub(crate) fn subjects_of(&self, messages: usize) -> Vec<String> {
-        let offered = &self.lab.letters[..messages];
-        offered.iter().flat_map(|message| &message.report_nos).map(|no| lab_subject(no)).collect()
+        let offered = &self.lab(Way::Mllp).letters[..messages];
+        offered.iter().flat_map(|message| &message.report_nos).map(|no| lab_subject(Way::Mllp, no)).collect()
     }
 
-    /// How many records a person has to look at, once the laboratory's flags are all known.
+    /// How many records a person has to look at, once the laboratories' flags are all known.
     pub(crate) fn held(&self) -> i64 {
-        self.lab.held
+        self.labs.iter().map(|lab| lab.held).sum()
     }
 
     fn register(&mut self) {
@@ -174,8 +185,9 @@ impl Hospital {
 
     /// What upstream must have once everything is read and delivered.
     pub(crate) fn wanted(&self) -> Wanted {
+        let reports = self.labs.iter().flat_map(|lab| lab.reports.iter().map(|(no, facts)| (lab.way, no, facts)));
         let mut wanted: Wanted =
-            self.lab.reports.iter().map(|(no, facts)| (lab_subject(no), Some(facts.clone()))).collect();
+            reports.map(|(way, no, facts)| (lab_subject(way, no), Some(facts.clone()))).collect();
         wanted.extend(self.catalogue("exam_item", "SELECT 明细编码, 明细名称, '', 停用标志 IS NULL FROM 明细项目"));
         wanted
             .extend(self.catalogue("exam_item_group", "SELECT 组合编码, 组合名称, '', 停用标志 IS NULL FROM 组合项目"));
@@ -243,8 +255,8 @@ pub(crate) fn plain(text: &str) -> String {
     text.split_whitespace().collect()
 }
 
-fn lab_subject(report_no: &str) -> String {
-    format!("exam_report/main:lab:{report_no}")
+fn lab_subject(way: Way, report_no: &str) -> String {
+    format!("exam_report/main:{}:{report_no}", way.source())
 }
 
 fn day() -> NaiveDate {
@@ -261,9 +273,9 @@ fn correct_blood_count(visit: &mut Visit, rng: &mut Rng) {
     visit.order_mut(BLOOD_COUNT).expect("blood counts are in every package").results[0].correct(&value, sex);
 }
 
-/// The laboratory's side.
-#[derive(Default)]
+/// A laboratory's side.
 struct Laboratory {
+    way: Way,
     /// People whose reports can be corrected, with the number that their reports begin with.
     visits: Vec<(Visit, String)>,
     /// Those without reports can't be read.
@@ -276,12 +288,24 @@ struct Laboratory {
 }
 
 impl Laboratory {
+    fn new(way: Way) -> Laboratory {
+        Laboratory {
+            way,
+            visits: Vec::new(),
+            letters: Vec::new(),
+            offered: Vec::new(),
+            reports: BTreeMap::new(),
+            held: 0,
+        }
+    }
+
     fn report(&mut self, stage: &Stage, rng: &mut Rng, seed: u64) {
-        if self.offered.len() >= LETTERS || self.offered.len() >= stage.acks().len() + BACKLOG {
+        if self.offered.len() >= LETTERS || self.offered.len() >= stage.acked(self.way) + BACKLOG {
             return;
         }
         let message = match rng.u8(0..20) {
-            0..3 if !self.letters.is_empty() => {
+            // A file that is written again is a new file: an old one of it would be an older version.
+            0..3 if !self.letters.is_empty() && self.way != Way::Drop => {
                 // Hours later, the same bytes: nothing may come of it, least of all an older version.
                 let again = rng.choice(&self.letters).unwrap().clone();
                 return self.offer(stage, &again);
@@ -300,13 +324,13 @@ impl Laboratory {
     }
 
     fn offer(&mut self, stage: &Stage, message: &LabMessage) {
-        stage.post(self.offered.len(), &message.bytes);
+        stage.post(self.way, self.offered.len(), &message.bytes);
         self.offered.push(message.control_id.clone());
     }
 
     fn first(&mut self, rng: &mut Rng, seed: u64, strange_flag: Option<&str>, damaged: bool) -> LabMessage {
         let number = self.letters.len();
-        let visit = Visit::draw(seed ^ 2, number, LETTERS, day());
+        let visit = Visit::draw(seed ^ (2 + self.way as u64), number, LETTERS, day());
         let report_no = format!("JY{number:06}");
         let letter = self.letter(&report_no, Verified::Final, rng, strange_flag);
         let orders: Vec<_> = visit.laboratory().take(3).collect();
@@ -349,7 +373,7 @@ impl Laboratory {
         strange_flag: Option<&'a str>,
     ) -> Letter<'a> {
         Letter {
-            control_id: format!("C{:06}", self.letters.len()),
+            control_id: format!("{}{:06}", self.way.initial(), self.letters.len()),
             report_no: report_no.to_owned(),
             sent_at: now(),
             verified,

@@ -35,24 +35,88 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// How a laboratory's messages reach the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Way {
+    /// Over MLLP, answered by an acknowledgement.
+    Mllp,
+    /// As the body of an HTTP request, answered by a status.
+    Web,
+    /// As a file in a folder, moved away once it is stored.
+    Drop,
+}
+
+impl Way {
+    /// The source's id.
+    pub(crate) fn source(self) -> &'static str {
+        match self {
+            Way::Mllp => "lab",
+            Way::Web => "web",
+            Way::Drop => "drop",
+        }
+    }
+
+    /// What control ids begin with.
+    pub(crate) fn initial(self) -> char {
+        match self {
+            Way::Mllp => 'C',
+            Way::Web => 'W',
+            Way::Drop => 'D',
+        }
+    }
+}
+
 /// A folder with a hospital, an agent's configuration, and the addresses that all keep over restarts.
 pub(crate) struct Stage {
     folder: tempfile::TempDir,
     upstream: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) mllp: SocketAddr,
+    /// Where the agent sends to: upstream, or somebody in between.
+    pub(crate) route: SocketAddr,
+    /// Where the agent receives HTTP requests.
+    pub(crate) web: SocketAddr,
+    /// Where a source with an HTTP interface is.
+    pub(crate) cloud: SocketAddr,
+    ways: &'static [Way],
 }
 
 impl Stage {
+    /// With a checkup system and a laboratory that speaks MLLP.
     pub(crate) fn new(rng: &mut Rng) -> Stage {
+        let upstream = free(rng);
+        Stage::with(rng, upstream, upstream, &[Way::Mllp])
+    }
+
+    /// With a source for each way of the laboratory, one with an HTTP interface, and room for somebody between the
+    /// agent and upstream.
+    pub(crate) fn whole(rng: &mut Rng) -> Stage {
+        let (upstream, route) = (free(rng), free(rng));
+        let stage = Stage::with(rng, upstream, route, &[Way::Mllp, Way::Web, Way::Drop]);
+        std::fs::create_dir_all(stage.path("inbox")).unwrap();
+        std::fs::create_dir_all(stage.path("web-letters")).unwrap();
+        let mapping = include_str!("cloud_item.toml");
+        std::fs::write(stage.path("mappings/cloud_item.toml"), mapping).unwrap();
+        let more = include_str!("more.toml")
+            .replace("@web@", &stage.web.to_string())
+            .replace("@cloud@", &stage.cloud.to_string());
+        // What is sent is looked at; what hangs is given up soon.
+        let quick = "heartbeat_secs = 5\ncompression = \"none\"\ntimeout_secs = 3\nconnect_timeout_secs = 2";
+        stage.edit(|text| text.replace("heartbeat_secs = 5", quick) + &more);
+        stage
+    }
+
+    fn with(rng: &mut Rng, upstream: SocketAddr, route: SocketAddr, ways: &'static [Way]) -> Stage {
         let mut folder = tempfile::Builder::new().prefix("hisync-crash-").tempdir().unwrap();
         if std::env::var_os("HISYNC_CRASH_KEEP").is_some() {
             folder.disable_cleanup(true);
             println!("kept: {}", folder.path().display());
         }
-        let stage = Stage { folder, upstream: free(rng), admin: free(rng), mllp: free(rng) };
+        let [admin, mllp, web, cloud] = std::array::from_fn(|_| free(rng));
+        let stage = Stage { folder, upstream, admin, mllp, route, web, cloud, ways };
         let demo = DemoConfig {
-            upstream_url: format!("http://{}", stage.upstream),
+            upstream_url: format!("http://{}", stage.route),
             secret: SECRET.to_owned(),
             admin_listen: stage.admin,
             mllp_listen: stage.mllp,
@@ -81,6 +145,17 @@ impl Stage {
         stage
     }
 
+    /// Changes the agent's configuration.
+    pub(crate) fn edit(&self, change: impl FnOnce(String) -> String) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), change(text)).unwrap();
+    }
+
+    /// How messages can be sent.
+    pub(crate) fn ways(&self) -> &'static [Way] {
+        self.ways
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -102,6 +177,24 @@ impl Stage {
         std::fs::read_to_string(self.acks_path()).unwrap().lines().map(str::to_owned).collect()
     }
 
+    /// The control ids that were answered with success over HTTP, in order.
+    pub(crate) fn web_acks(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.path("web-acks.log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// How many messages that were sent in a way are acknowledged.
+    pub(crate) fn acked(&self, way: Way) -> usize {
+        match way {
+            Way::Mllp => self.acks().len(),
+            Way::Web => self.web_acks().len(),
+            Way::Drop => {
+                let count = |name: &str| std::fs::read_dir(self.path(name)).map_or(0, Iterator::count);
+                count("inbox/done") + count("inbox/failed")
+            }
+        }
+    }
+
     /// What grows with each acknowledgement to the sender and each event at upstream.
     pub(crate) fn progress(&self) -> (u64, u64) {
         let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
@@ -109,10 +202,15 @@ impl Stage {
     }
 
     /// Hands a message to the laboratory's sender.
-    pub(crate) fn post(&self, place: usize, message: &[u8]) {
-        let hidden = self.path("letters/.next");
+    pub(crate) fn post(&self, way: Way, place: usize, message: &[u8]) {
+        let (folder, name) = match way {
+            Way::Mllp => ("letters", format!("{place:06}")),
+            Way::Web => ("web-letters", format!("{place:06}")),
+            Way::Drop => ("inbox", format!("report_{place:06}.hl7")),
+        };
+        let hidden = self.path(&format!("{folder}/.next"));
         std::fs::write(&hidden, message).unwrap();
-        std::fs::rename(hidden, self.path(&format!("letters/{place:06}"))).unwrap();
+        std::fs::rename(hidden, self.path(folder).join(name)).unwrap();
     }
 
     /// Lets the sender end when it has sent everything.
@@ -121,8 +219,14 @@ impl Stage {
     }
 
     pub(crate) fn agent(&self) -> Process {
+        self.agent_with(&[])
+    }
+
+    /// An agent with more variables in its environment.
+    pub(crate) fn agent_with(&self, variables: &[(&str, PathBuf)]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hisync"));
         command.args(["run", "-c"]).arg(self.config()).env("HISYNC_LOG", "info").env("NO_COLOR", "1");
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         Process::start("agent", command.stdout(Stdio::null()).stderr(self.log("agent.log")))
     }
 
@@ -174,6 +278,11 @@ impl Stage {
     /// Whether the agent's receiver takes connections.
     pub(crate) fn receives(&self) -> bool {
         TcpStream::connect(self.mllp).is_ok()
+    }
+
+    /// Where upstream is, without anybody in between.
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        self.upstream
     }
 
     /// Makes the sandbox fail. False where it is not there.

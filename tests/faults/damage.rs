@@ -1,0 +1,142 @@
+//! A store whose file is damaged: the agent refuses it with a clear message, or holds what is damaged. What it sends
+//! is what it would have sent.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use fastrand::Rng;
+use rusqlite::Connection;
+use rustix::process::Signal;
+use serde_json::Value as Json;
+
+use crate::machine::{Process, Way, until};
+use crate::route::Mood;
+use crate::site::{Site, seed};
+
+/// So many damaged stores are opened, unless more is asked for.
+const TRIES: usize = 10;
+const PAGE: usize = 8192;
+/// So long an agent may be at work on a damaged store.
+const AT_WORK: Duration = Duration::from_secs(6);
+
+/// What happens to a file.
+fn damage(bytes: &mut Vec<u8>, kind: usize, rng: &mut Rng) -> String {
+    let pages = bytes.len() / PAGE;
+    match kind % 7 {
+        0 => {
+            let at = rng.usize(PAGE..bytes.len());
+            bytes[at] ^= 1 << rng.u8(0..8);
+            format!("a bit of byte {at} is another one")
+        }
+        1 => {
+            (0..40).for_each(|_| bytes[rng.usize(PAGE..)..][0] ^= rng.u8(1..));
+            "forty bytes are others".to_owned()
+        }
+        2 => {
+            let page = rng.usize(1..pages);
+            bytes[page * PAGE..][..PAGE].fill(0);
+            format!("page {page} is empty")
+        }
+        3 => {
+            let (from, to) = (rng.usize(1..pages), rng.usize(1..pages));
+            let page = bytes[from * PAGE..][..PAGE].to_vec();
+            bytes[to * PAGE..][..PAGE].copy_from_slice(&page);
+            format!("page {to} is page {from}")
+        }
+        4 => {
+            bytes.truncate(rng.usize(PAGE..bytes.len()));
+            format!("it is cut off after {} bytes", bytes.len())
+        }
+        5 => {
+            bytes[..16].fill(b'x');
+            "its first bytes are others".to_owned()
+        }
+        _ => {
+            let at = rng.usize(16..200);
+            bytes[at] ^= rng.u8(1..);
+            format!("byte {at} of its header is another one")
+        }
+    }
+}
+
+/// What an event says, and of what.
+fn content(event: &Json) -> (String, String) {
+    let kind = event["type"].as_str().unwrap_or_default();
+    // A withdrawal names the version before it, which a damaged store may count anew.
+    let data = if kind.ends_with(".withdrawn") { String::new() } else { event["data"].to_string() };
+    (format!("{kind} {}", event["subject"]), data)
+}
+
+#[test]
+fn a_damaged_store_is_refused_or_what_is_damaged_is_held() {
+    let seed = seed();
+    let mut rng = Rng::with_seed(seed);
+    let mut site = Site::open(seed);
+    site.route.set(Mood::Refuse);
+    site.start_well();
+    let stage = site.stage.clone();
+    until("messages", || [Way::Mllp, Way::Web, Way::Drop].iter().all(|way| stage.acked(*way) >= 5).then_some(()));
+    until("the catalogue", || {
+        let status = stage.live_status()?;
+        (status["store"]["outbox_depth"].as_i64()? > 60).then_some(())
+    });
+    site.agent.take().unwrap().kill();
+    let store = stage.path("data/hisync.db");
+    Connection::open(&store).unwrap().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let sound = std::fs::read(&store).unwrap();
+
+    site.route.set(Mood::Pass);
+    site.start();
+    site.settle();
+    let told: BTreeSet<_> = stage.received("").iter().map(|line| content(&line["event"])).collect();
+    site.leave();
+
+    let tries = std::env::var("HISYNC_FAULT_MINUTES").map_or(TRIES, |_| 10 * TRIES);
+    let (mut refused, mut held, mut whole) = (0, 0, 0);
+    for number in 0..tries {
+        let mut bytes = sound.clone();
+        let what = damage(&mut bytes, number, &mut rng);
+        clear(&stage.path("data"), &store, &bytes);
+        let _ = std::fs::remove_dir_all(stage.path("upstream"));
+        let before = stage.said("agent.log").len();
+        site.revive_alone();
+        let mut depth = None;
+        let ended = site.comes(AT_WORK, |site| {
+            depth = stage.live_status().and_then(|status| status["store"]["outbox_depth"].as_i64()).or(depth);
+            depth == Some(0) || site.agent.as_mut().is_some_and(|agent| agent.ended().is_some())
+        });
+        let applied = stage.received("");
+        let code = site.agent.as_mut().and_then(|agent| {
+            agent.signal(Signal::TERM);
+            agent.signal(Signal::TERM);
+            Process::code(agent)
+        });
+        let said = stage.said("agent.log").split_off(before);
+        let context = format!("{what}; HISYNC_FAULT_SEED={seed}\n{said}");
+        assert!(!said.contains("panicked"), "{context}");
+        for line in &applied {
+            let content = content(&line["event"]);
+            assert!(told.contains(&content), "what was never so was sent: {}\n{context}", content.0);
+        }
+        let clear_words = ["damaged", "not a hisync store", "can't be read", "the store has layout"];
+        let clear = clear_words.iter().any(|words| said.contains(words));
+        match depth {
+            None => {
+                assert!(code == Some(3) && clear, "it ended with {code:?}\n{context}");
+                refused += 1;
+            }
+            Some(0) if ended && !clear => whole += 1,
+            _ => held += 1,
+        }
+        println!("{what}: {} events sent, {}", applied.len(), if clear { "told" } else { "of no consequence" });
+        site.leave();
+    }
+    println!("survived {tries} damaged stores: {refused} refused, {held} in part, {whole} of no consequence");
+}
+
+fn clear(folder: &Path, store: &Path, bytes: &[u8]) {
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(store, bytes).unwrap();
+}

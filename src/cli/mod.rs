@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 mod access;
+mod audit;
 mod check;
 mod client;
 mod codes;
@@ -22,6 +23,7 @@ mod init;
 mod logging;
 mod mapping;
 pub mod openapi;
+mod operator;
 mod outbox;
 mod panics;
 mod preview;
@@ -121,6 +123,8 @@ enum Command {
     Codes(codes::Args),
     Outbox(outbox::Args),
     Explain(explain::Args),
+    Audit(audit::Args),
+    Operator(operator::Args),
     Connectors(connectors::Args),
     Schema(schema::Args),
     #[command(after_help = "Examples:
@@ -152,6 +156,8 @@ impl Command {
             | Command::Codes(_)
             | Command::Outbox(_)
             | Command::Explain(_)
+            | Command::Audit(_)
+            | Command::Operator(_)
             | Command::Connectors(_)
             | Command::Schema(_)
             | Command::Openapi(_)
@@ -180,6 +186,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
+        Command::Audit(args) => audit::run(args, &terminal).await.into(),
+        Command::Operator(args) => operator::run(&args, &terminal).into(),
         Command::Connectors(args) => connectors::run(&args, &terminal).into(),
         Command::Schema(args) => schema::run(&args, &terminal).into(),
         Command::Openapi(args) => openapi::run(args).await,

@@ -11,6 +11,7 @@
 //! ```
 
 mod attachments;
+mod audit;
 mod canary;
 mod codec;
 mod codes;
@@ -48,6 +49,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use audit::{AuditCheck, AuditLine};
 pub use canary::CanaryDay;
 pub use codes::Codes;
 pub use error::Error;

@@ -183,9 +183,8 @@ async fn the_address_is_encrypted_where_the_configuration_says_so() {
     let (site, agent) = guarded(true).await;
     let authority = site.folder.path().join("admin.pem");
     let curl = |arguments: &[&str]| {
-        let done = Command::new("curl")
-            .args(["-sS", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code}"])
-            .args(arguments);
+        let mut command = Command::new("curl");
+        let done = command.args(["-sS", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code}"]).args(arguments);
         String::from_utf8(done.output().unwrap().stdout).unwrap()
     };
     let address = agent.admin_address();

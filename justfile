@@ -29,6 +29,14 @@ bench *ARGS:
     cargo build --release
     cargo run --release --example bench -- {{ARGS}}
 
+# The Debian packages, into target/debian.
+package:
+    scripts/package
+
+# Installs, upgrades, fails to upgrade and removes the package in an image of this machine; needs root.
+package-test:
+    packaging/test
+
 # The pictures of the status page again; needs chromium.
 pictures:
     scripts/pictures

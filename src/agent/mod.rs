@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use connector_api::StreamId;
+use connector_listen::Opened;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -64,8 +64,11 @@ pub enum StartError {
         address: SocketAddr,
         /// The cause.
         #[source]
-        cause: std::io::Error,
+        cause: connector_api::SourceError,
     },
+    /// The operators can't be taken on.
+    #[error("take on the operators (admin.operators)")]
+    Operators(#[source] ops::access::Error),
     /// Delivery can't be set up.
     #[error("set up delivery")]
     Delivery(#[source] delivery::Error),
@@ -81,6 +84,12 @@ pub struct AgentFile {
     /// A random word of this run, which its admin API answers at `/live`: another agent that listens at a
     /// reused address has another one. It protects nothing.
     pub run: String,
+    /// The token of this run: who can read this file may do everything, as who can read the store beside it could.
+    #[serde(default)]
+    pub token: String,
+    /// Whether the admin address is encrypted.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 impl AgentFile {
@@ -90,7 +99,12 @@ impl AgentFile {
     }
 
     fn write(&self, data_dir: &Path) -> std::io::Result<()> {
-        std::fs::write(data_dir.join(AGENT_FILE), serde_json::to_vec(self)?)
+        // A new file, so that nobody who had the old one open reads this run's token.
+        let path = data_dir.join(AGENT_FILE);
+        let _ = std::fs::remove_file(&path);
+        let mut options = std::fs::OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o640);
+        std::io::Write::write_all(&mut options.open(&path)?, &serde_json::to_vec(self)?)
     }
 }
 
@@ -149,10 +163,17 @@ impl Agent {
             Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref()).map_err(StartError::Store)?;
         store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
         store.reconcile_recover().await.map_err(StartError::Store)?;
-        let listener = TcpListener::bind(config.admin.listen)
+        let token = ops::access::random_word();
+        let tls = config.admin.tls.is_some();
+        let keeper =
+            ops::access::Doorkeeper::new(&config.admin.operators, &config.base_dir, &token, tls, clock.clone())
+                .map_err(StartError::Operators)?;
+        let opened = config
+            .admin
+            .open(&config.base_dir, None)
             .await
             .map_err(|cause| StartError::Admin { address: config.admin.listen, cause })?;
-        let admin = listener.local_addr().unwrap_or(config.admin.listen);
+        let admin = opened.address;
 
         let supervisor = Supervisor::new(clock.clone());
         let board = Board::default();
@@ -206,6 +227,7 @@ impl Agent {
                 timezone: config.agent.timezone.to_string(),
                 started_at,
             },
+            keeper,
             run: run.clone(),
             zone: config.agent.timezone,
             watched: watched(&config),
@@ -229,8 +251,8 @@ impl Agent {
             clock: clock.clone(),
         };
         let deliverers = deliver(&config, &store, &clock, &supervisor, &stop_delivery, &slot, first, &state);
-        let servers = vec![serve(&supervisor, &stop_ops, listener, state)];
-        let file = AgentFile { pid: std::process::id(), admin, run };
+        let servers = vec![serve(&supervisor, &stop_ops, &config, opened, state)];
+        let file = AgentFile { pid: std::process::id(), admin, run, token, tls };
         if let Err(error) = file.write(&data_dir) {
             tracing::warn!(%error, "could not write {AGENT_FILE}; commands will look at the store directly");
         }
@@ -436,19 +458,28 @@ fn deliver(
     vec![sender, heart]
 }
 
-fn serve(supervisor: &Supervisor, stop: &CancellationToken, listener: TcpListener, state: ops::State) -> Task {
-    let address = listener.local_addr().ok();
-    let mut first = Some(listener);
-    let stop_task = stop.clone();
+fn serve(
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+    config: &Arc<Config>,
+    opened: Opened,
+    state: ops::State,
+) -> Task {
+    let address = opened.address;
+    let mut first = Some(opened);
+    let (stop_task, config) = (stop.clone(), config.clone());
     supervisor.spawn("admin", stop.clone(), move || {
-        let (listener, state, stop) = (first.take(), state.clone(), stop_task.clone());
+        let (opened, state, stop, config) = (first.take(), state.clone(), stop_task.clone(), config.clone());
         async move {
-            let listener = match (listener, address) {
-                (Some(listener), _) => listener,
-                (None, Some(address)) => TcpListener::bind(address).await.map_err(|error| error.to_string())?,
-                (None, None) => return Err("the admin address is not known".to_owned()),
+            let opened = match opened {
+                Some(opened) => opened,
+                None => config
+                    .admin
+                    .open(&config.base_dir, Some(address))
+                    .await
+                    .map_err(|error| connector_api::chain(&error))?,
             };
-            ops::serve(listener, state, stop).await.map_err(|error| error.to_string())
+            ops::serve(opened, state, stop).await.map_err(|error| error.to_string())
         }
     })
 }

@@ -1,5 +1,6 @@
 //! Asks a running agent over its admin address.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::ops::http::{ACT_HEADER, RUN_HEADER};
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
+    token: String,
 }
 
 /// Why the agent did not do what it was asked.
@@ -31,8 +33,15 @@ impl Client {
     /// not speak for its data folder.
     pub(super) async fn connect(file: &AgentFile) -> Option<Client> {
         // An address on the same machine; no proxy stands in between, whatever the environment says.
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120)).build().ok()?;
-        let client = Client { http, base: format!("http://{}", file.admin) };
+        // Who it is, its run's word says; its certificate may bear names that lead here from elsewhere only.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(120))
+            .tls_danger_accept_invalid_certs(file.tls)
+            .build()
+            .ok()?;
+        let scheme = if file.tls { "https" } else { "http" };
+        let client = Client { http, base: format!("{scheme}://{}", reachable(file.admin)), token: file.token.clone() };
         let asked = client.http.get(format!("{}/live", client.base)).timeout(Duration::from_secs(3));
         let answer = asked.send().await.ok()?;
         let run = answer.headers().get(RUN_HEADER)?;
@@ -50,14 +59,24 @@ impl Client {
                 other => drop(url.query_pairs_mut().append_pair(name, &other.to_string())),
             }
         }
-        answer(self.http.get(url).send().await).await
+        answer(self.http.get(url).bearer_auth(&self.token).send().await).await
     }
 
     pub(super) async fn post<B: Serialize>(&self, path: &str, body: &B) -> Result<Json, Error> {
         let body = serde_json::to_vec(body).map_err(|error| Error::Refused(error.to_string()))?;
-        let request = self.http.post(format!("{}{path}", self.base)).header(ACT_HEADER, "1");
+        let request = self.http.post(format!("{}{path}", self.base)).header(ACT_HEADER, "1").bearer_auth(&self.token);
         answer(request.header("content-type", "application/json").body(body).send().await).await
     }
+}
+
+/// An agent that listens at every address is asked at this machine's own.
+fn reachable(mut admin: SocketAddr) -> SocketAddr {
+    match admin.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => admin.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => admin.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    admin
 }
 
 async fn answer(sent: reqwest::Result<reqwest::Response>) -> Result<Json, Error> {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 mod access;
+mod audit;
 mod check;
 mod client;
 mod codes;
@@ -22,6 +23,7 @@ mod init;
 mod logging;
 mod mapping;
 pub mod openapi;
+mod operator;
 mod outbox;
 mod panics;
 mod preview;
@@ -129,6 +131,8 @@ enum Command {
     Explain(explain::Args),
     Store(store::Args),
     Secret(secret::Args),
+    Audit(audit::Args),
+    Operator(operator::Args),
     Connectors(connectors::Args),
     Schema(schema::Args),
     #[command(after_help = "Examples:
@@ -164,6 +168,8 @@ impl Command {
             | Command::Explain(_)
             | Command::Store(_)
             | Command::Secret(_)
+            | Command::Audit(_)
+            | Command::Operator(_)
             | Command::Connectors(_)
             | Command::Schema(_)
             | Command::Openapi(_)
@@ -196,6 +202,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Store(args) => store::run(args, &terminal).await.into(),
         Command::Secret(args) => secret::run(&args, &terminal).into(),
+        Command::Audit(args) => audit::run(args, &terminal).await.into(),
+        Command::Operator(args) => operator::run(&args, &terminal).into(),
         Command::Connectors(args) => connectors::run(&args, &terminal).into(),
         Command::Schema(args) => schema::run(&args, &terminal).into(),
         Command::Openapi(args) => openapi::run(args).await,

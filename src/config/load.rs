@@ -265,7 +265,7 @@ impl Loader {
     fn admin(&mut self, node: &Node) -> Option<ops::Settings> {
         let settings = self.typed::<ops::Settings>(node)?;
         for (key, message) in settings.problems() {
-            self.report(node.locate(key).problem("admin-settings", message));
+            self.report(node.locate(&key).problem("admin-settings", message));
         }
         Some(settings)
     }

@@ -1,24 +1,33 @@
 //! The admin address: health for machines, an API for commands, a page for people.
 //!
-//! It listens on loopback and trusts whoever may connect. Two doors stay shut all the same: a
+//! Who comes in, and what for, is [`access`](super::access)'s business. Two doors stay shut in any case: a
 //! foreign web page can't act through a browser (a header is asked for that only same-origin
 //! scripts can set), nor read through a name that it points here (the Host must be an address or
-//! `localhost`).
+//! `localhost` where no session is needed).
 
-use std::future::IntoFuture as _;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State as Extract};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::{Extension, Path, Query, State as Extract};
+use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use connector_api::{Decoder, StreamId};
+use connector_listen::{Door, Opened};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+
+use super::access::{self, Caller, Peer};
 
 use super::codes::{self, MapCode, MapError, Mapped};
 use super::health::Level;
@@ -32,6 +41,7 @@ const PAGE: &str = include_str!("web/page.html");
 const STYLE: &str = include_str!("web/page.css");
 const WORDS: &str = include_str!("web/page.words.js");
 const TOOLS: &str = include_str!("web/page.tools.js");
+const ACCESS: &str = include_str!("web/page.access.js");
 const HELD: &str = include_str!("web/page.held.js");
 const SCRIPT: &str = include_str!("web/page.js");
 
@@ -41,14 +51,22 @@ pub const ACT_HEADER: &str = "x-hisync";
 /// The header of `/live` with the word of [`AgentFile::run`](crate::agent::AgentFile).
 pub const RUN_HEADER: &str = "x-hisync-run";
 
+/// How long a peer may take for the head of a request, or for a TLS handshake.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long an answer may still take after a stop.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Serves until `stop`.
-pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(opened: Opened, state: State, stop: CancellationToken) -> std::io::Result<()> {
     metrics::recorder();
+    let keeper = state.keeper.clone();
     let router = Router::new()
+        .merge(access::routes())
         .route("/", get(|| asset("text/html; charset=utf-8", PAGE)))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", STYLE)))
         .route("/page.words.js", get(|| asset("text/javascript; charset=utf-8", WORDS)))
         .route("/page.tools.js", get(|| asset("text/javascript; charset=utf-8", TOOLS)))
+        .route("/page.access.js", get(|| asset("text/javascript; charset=utf-8", ACCESS)))
         .route("/page.held.js", get(|| asset("text/javascript; charset=utf-8", HELD)))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/live", get(live))
@@ -72,46 +90,60 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/api/sources/{id}/reset", post(reset_source))
         .route("/api/reconcile", get(super::reconcile::list).post(super::reconcile::ask))
         .route("/api/reconcile/{id}", get(super::reconcile::show))
-        .layer(middleware::from_fn(doors))
+        .route("/api/audit", get(audit_list))
+        .route("/api/audit/verify", get(audit_verify))
+        .layer(middleware::from_fn_with_state(keeper, access::doors))
         .with_state(Arc::new(state));
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    let serve = |door: Arc<Door>, stream, peer| {
+        let connection = Connection { router: router.clone(), peer, stop: stop.clone() };
+        connection.serve(door, stream)
+    };
     tokio::select! {
-        ended = server.into_future() => ended,
+        () = opened.serve(&stop, serve) => Ok(()),
         // The server ends by itself once it is told to; this only keeps the recorder small.
         never = metrics::upkeep() => match never {},
     }
 }
 
+struct Connection {
+    router: Router,
+    peer: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    async fn serve(self, door: Arc<Door>, stream: TcpStream) {
+        if !door.is_encrypted() {
+            return self.converse(stream).await;
+        }
+        if let Some(stream) = door.encrypted(stream, self.peer, HEAD_WITHIN, &self.stop).await {
+            self.converse(stream).await;
+        }
+    }
+
+    async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = TowerToHyperService::new(self.router.layer(Extension(Peer(self.peer))));
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(FAREWELL, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %self.peer, %error, "a connection to the admin address broke off");
+        }
+    }
+}
+
 async fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache")], text)
-}
-
-async fn doors(request: Request, next: Next) -> Response {
-    let refuse = |text: &str| (StatusCode::FORBIDDEN, Json(json!({ "error": text }))).into_response();
-    if !host_is_local(request.headers()) {
-        return refuse("ask for this page by its address or as localhost");
-    }
-    if !request.method().is_safe() && !request.headers().contains_key(ACT_HEADER) {
-        return refuse("the header x-hisync is missing");
-    }
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    headers.insert(header::X_FRAME_OPTIONS, header::HeaderValue::from_static("DENY"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        header::HeaderValue::from_static("default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"),
-    );
-    response
-}
-
-fn host_is_local(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// A failure as the API answers it.
@@ -243,9 +275,9 @@ pub struct Look {
 
 impl Look {
     /// Who wants to see personal data and why; `None` where nobody does.
-    fn audited(&self) -> Result<Option<(&str, &str)>, Failure> {
+    fn audited<'a>(&'a self, caller: &'a Caller) -> Result<Option<(&'a str, &'a str)>, Failure> {
         let Some(reason) = self.personal.as_deref() else { return Ok(None) };
-        let who = self.who.as_deref().unwrap_or_default();
+        let who = caller.who(self.who.as_deref().unwrap_or_default());
         if reason.trim().is_empty() || who.trim().is_empty() {
             return Err(Failure::Incomplete("personal data needs a name (who) and a reason (personal)"));
         }
@@ -265,11 +297,12 @@ pub struct HeldView {
 
 async fn held_show(
     Extract(state): Shared,
+    caller: Caller,
     Path(id): Path<i64>,
     Query(look): Query<Look>,
 ) -> Result<Json<HeldView>, Failure> {
     let detail = state.store.read(move |reader| reader.held_show(id)).await?;
-    if let Some((who, reason)) = look.audited()? {
+    if let Some((who, reason)) = look.audited(&caller)? {
         state.store.audit(who, "show-personal", &format!("held/{id}"), reason).await?;
     }
     let decoder = |stream: &StreamId| state.again.of(stream).map(|(_, decoder)| decoder.clone());
@@ -325,6 +358,12 @@ pub fn view(
 }
 
 impl Act {
+    /// Under the name of who asks, whatever the request says.
+    fn by(mut self, caller: &Caller) -> Act {
+        self.who = caller.who(&self.who).to_owned();
+        self
+    }
+
     /// An act on the items that `on` selects, which has to say something: an empty body never means "all".
     fn group(self) -> Result<Act, Failure> {
         let on = &self.on;
@@ -368,28 +407,43 @@ async fn do_dismiss(state: &State, act: Act) -> Answer<acts::Done> {
     Ok(Json(acts::dismiss(&state.store, act.on.filter(), &act.who, &act.because).await?))
 }
 
-async fn retry(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
-    do_retry(&state, act.group()?).await
+async fn retry(Extract(state): Shared, caller: Caller, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_retry(&state, act.by(&caller).group()?).await
 }
 
-async fn release(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
-    do_release(&state, act.group()?).await
+async fn release(Extract(state): Shared, caller: Caller, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_release(&state, act.by(&caller).group()?).await
 }
 
-async fn dismiss(Extract(state): Shared, Json(act): Json<Act>) -> Answer<acts::Done> {
-    do_dismiss(&state, act.group()?).await
+async fn dismiss(Extract(state): Shared, caller: Caller, Json(act): Json<Act>) -> Answer<acts::Done> {
+    do_dismiss(&state, act.by(&caller).group()?).await
 }
 
-async fn retry_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    do_retry(&state, act.one(id)?).await
+async fn retry_one(
+    Extract(state): Shared,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Json(act): Json<Act>,
+) -> Answer<acts::Done> {
+    do_retry(&state, act.by(&caller).one(id)?).await
 }
 
-async fn release_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    do_release(&state, act.one(id)?).await
+async fn release_one(
+    Extract(state): Shared,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Json(act): Json<Act>,
+) -> Answer<acts::Done> {
+    do_release(&state, act.by(&caller).one(id)?).await
 }
 
-async fn dismiss_one(Extract(state): Shared, Path(id): Path<i64>, Json(act): Json<Act>) -> Answer<acts::Done> {
-    do_dismiss(&state, act.one(id)?).await
+async fn dismiss_one(
+    Extract(state): Shared,
+    caller: Caller,
+    Path(id): Path<i64>,
+    Json(act): Json<Act>,
+) -> Answer<acts::Done> {
+    do_dismiss(&state, act.by(&caller).one(id)?).await
 }
 
 /// Which outbox entries.
@@ -412,12 +466,13 @@ async fn outbox_list(Extract(state): Shared, Query(asked): Query<Waiting>) -> An
 
 async fn outbox_show(
     Extract(state): Shared,
+    caller: Caller,
     Path(id): Path<i64>,
     Query(look): Query<Look>,
 ) -> Answer<serde_json::Value> {
     let detail = state.store.read(move |reader| reader.outbox_show(id)).await?;
     let mut json = serde_json::to_value(&detail).unwrap_or_default();
-    match look.audited()? {
+    match look.audited(&caller)? {
         Some((who, reason)) => state.store.audit(who, "show-personal", &format!("outbox/{id}"), reason).await?,
         None => mask_event(&mut json),
     }
@@ -445,7 +500,8 @@ async fn codes_list(Extract(state): Shared) -> Answer<Vec<Unmapped>> {
     Ok(Json(unmapped(state.again.readers(), codes)))
 }
 
-async fn codes_map(Extract(state): Shared, Json(asked): Json<MapCode>) -> Answer<Mapped> {
+async fn codes_map(Extract(state): Shared, caller: Caller, Json(mut asked): Json<MapCode>) -> Answer<Mapped> {
+    asked.who = caller.who(&asked.who).to_owned();
     if asked.who.trim().is_empty() {
         return Err(Failure::Incomplete("say who acts: the audit log keeps it"));
     }
@@ -459,9 +515,29 @@ async fn codes_map(Extract(state): Shared, Json(asked): Json<MapCode>) -> Answer
     Ok(Json(Mapped { applied, ..mapped }))
 }
 
-async fn reset(Extract(state): Shared) -> Json<serde_json::Value> {
+async fn reset(Extract(state): Shared, caller: Caller) -> Answer<serde_json::Value> {
+    state.store.audit(caller.who("local"), "upstream-reset", "upstream", "").await?;
     (state.delivery)().reset_breaker();
-    Json(json!({ "reset": true }))
+    Ok(Json(json!({ "reset": true })))
+}
+
+/// Which lines of the audit log.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lines {
+    /// Only those with smaller numbers.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+async fn audit_list(Extract(state): Shared, Query(asked): Query<Lines>) -> Answer<Vec<store::AuditLine>> {
+    let (before, limit) = (asked.before, asked.limit.unwrap_or(100));
+    Ok(Json(state.store.read(move |reader| reader.audit_list(before, limit)).await?))
+}
+
+async fn audit_verify(Extract(state): Shared) -> Answer<store::AuditCheck> {
+    Ok(Json(state.store.read(Reader::audit_verify).await?))
 }
 
 /// Who acts.
@@ -472,9 +548,11 @@ struct Who {
 
 async fn reset_source(
     Extract(state): Shared,
+    caller: Caller,
     Path(id): Path<String>,
     Json(Who { who }): Json<Who>,
 ) -> Result<Response, Failure> {
+    let who = caller.who(&who);
     if who.trim().is_empty() {
         return Err(Failure::Incomplete("say who acts: the audit log keeps it"));
     }
@@ -482,7 +560,7 @@ async fn reset_source(
         let error = json!({ "error": "no source of this id is asked; `hisync sources list` shows those that are" });
         return Ok((StatusCode::NOT_FOUND, Json(error)).into_response());
     }
-    state.store.audit(&who, "source-reset", &format!("source/{id}"), "").await?;
+    state.store.audit(who, "source-reset", &format!("source/{id}"), "").await?;
     Ok(Json(json!({ "reset": true })).into_response())
 }
 
@@ -522,24 +600,14 @@ mod tests {
 
     #[test]
     fn personal_data_is_shown_for_a_name_and_a_reason_alone() {
+        let trusted = Caller { name: None, roles: Vec::new(), proof: None };
         let look = |personal: Option<&str>, who: Option<&str>| Look {
             personal: personal.map(str::to_owned),
             who: who.map(str::to_owned),
         };
-        assert_eq!(look(None, Some("wang")).audited().ok(), Some(None));
-        assert_eq!(look(Some("compare"), Some("wang")).audited().ok(), Some(Some(("wang", "compare"))));
-        assert!(look(Some("compare"), None).audited().is_err());
-        assert!(look(Some(" "), Some("wang")).audited().is_err());
-    }
-
-    #[test]
-    fn names_that_somebody_else_points_here_are_refused() {
-        let local = |host: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, header::HeaderValue::from_static(host));
-            host_is_local(&headers)
-        };
-        assert!(local("127.0.0.1:8686") && local("localhost:8686") && local("[::1]:8686") && local("localhost"));
-        assert!(!local("evil.example:8686") && !local("evil.example"));
+        assert_eq!(look(None, Some("wang")).audited(&trusted).ok(), Some(None));
+        assert_eq!(look(Some("compare"), Some("wang")).audited(&trusted).ok(), Some(Some(("wang", "compare"))));
+        assert!(look(Some("compare"), None).audited(&trusted).is_err());
+        assert!(look(Some(" "), Some("wang")).audited(&trusted).is_err());
     }
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Query};
 use serde::{Deserialize, Serialize};
 
+use super::access::Caller;
 use super::health::{Level, Reason};
 use super::http::{Answer, Failure, Shared};
 use crate::intake::reconcile::{Refusal, read_time};
@@ -50,7 +51,8 @@ pub(super) async fn show(state: Shared, Path(id): Path<i64>) -> Answer<Reconcile
     Ok(Json(state.store.read(move |reader| reader.reconcile_show(id)).await?))
 }
 
-pub(super) async fn ask(state: Shared, Json(ask): Json<Ask>) -> Answer<Asked> {
+pub(super) async fn ask(state: Shared, caller: Caller, Json(mut ask): Json<Ask>) -> Answer<Asked> {
+    ask.who = caller.who(&ask.who).to_owned();
     if ask.who.trim().is_empty() {
         return Err(Failure::Incomplete("say who asks: the report keeps it"));
     }

@@ -47,6 +47,8 @@ pub struct About {
 pub struct State {
     /// Who this agent is.
     pub about: About,
+    /// Who may come in, and what for.
+    pub keeper: super::access::Doorkeeper,
     /// The random word of this run, by which commands know the agent of their data folder.
     pub run: String,
     /// The hospital's time zone.

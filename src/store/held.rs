@@ -263,10 +263,7 @@ pub(super) fn open_of_archive(tx: &Tx<'_>, archive: i64) -> Result<Vec<i64>, Err
 
 /// Writes down what a person did.
 pub(super) fn audit(tx: &Tx<'_>, who: &str, act: &str, subject: &str, detail: &str) -> Result<(), Error> {
-    let sql = "INSERT INTO audit (at, who, act, subject, detail)
-               VALUES (?1, ?2, ?3, ?4, seal('audit.detail', ?1, ?5))";
-    tx.run("write the audit log", sql, (tx.now, who, act, subject, detail))?;
-    Ok(())
+    super::audit::append(tx, who, act, subject, detail)
 }
 
 struct Item {

@@ -11,6 +11,7 @@
 //! ```
 
 mod attachments;
+mod audit;
 mod backup;
 mod canary;
 mod codec;
@@ -59,6 +60,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use audit::{AuditCheck, AuditLine};
 pub use backup::{Copied, backup, restore};
 pub use canary::CanaryDay;
 pub use codes::Codes;

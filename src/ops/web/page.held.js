@@ -287,6 +287,7 @@
       label;
     name.type = why.type = "text";
     name.value = now.who;
+    name.disabled = !!(now.me && now.me.name);
     name.maxLength = 60;
     why.maxLength = 200;
     node.appendChild(el("p", t(act.verb + "Means")));

@@ -429,6 +429,10 @@
   }
   function refresh() {
     request("GET", "/api/status", null, function (status, report) {
+      if (status === 401) {
+        H.access.ask(refresh);
+        return;
+      }
       if (status !== 200 || !report) {
         lost();
         return;
@@ -458,6 +462,8 @@
   H.refresh = refresh;
   id("body").hidden = true;
   drawWords();
-  refresh();
-  window.setInterval(refresh, EVERY);
+  H.access.begin(function () {
+    refresh();
+    window.setInterval(refresh, EVERY);
+  });
 })();

@@ -5,7 +5,7 @@
   "use strict";
   var WORDS = window.HISYNC_WORDS;
   /* The language, the newest report, and who acts (kept for the session). */
-  var now = { lang: "", report: null, who: "" };
+  var now = { lang: "", report: null, who: "", me: null, proof: "1", touched: 0 };
 
   try {
     now.lang =
@@ -157,7 +157,10 @@
     var xhr = new XMLHttpRequest();
     xhr.open(method, path, true);
     xhr.timeout = 10000;
-    xhr.setRequestHeader("X-Hisync", "1");
+    xhr.setRequestHeader("X-Hisync", now.proof || "1");
+    if (now.touched && new Date().getTime() - now.touched > 60000) {
+      xhr.setRequestHeader("X-Hisync-Idle", "1");
+    }
     if (body) {
       xhr.setRequestHeader("Content-Type", "application/json");
     }

@@ -1,6 +1,14 @@
 /* What the page says, in Chinese and English. Codes that have no words here are shown as they are. */
 window.HISYNC_WORDS = {
   zh: {
+    logIn: "登录",
+    logOut: "退出",
+    logInHead: "请登录",
+    logInHint: "用户名和密码由信息科在配置文件 [[admin.operators]] 中设定。",
+    logInWrong: "用户名或密码不对。",
+    logInWait: "尝试次数过多，请稍后再试。",
+    name: "用户名",
+    password: "密码",
     ok: "同步正常",
     attention: "需要关注",
     failing: "同步故障",
@@ -305,6 +313,14 @@ window.HISYNC_WORDS = {
     }
   },
   en: {
+    logIn: "Log in",
+    logOut: "Log out",
+    logInHead: "Please log in",
+    logInHint: "Names and passwords are set in the configuration, [[admin.operators]].",
+    logInWrong: "The name or the password is wrong.",
+    logInWait: "Too many attempts. Try again in a while.",
+    name: "Name",
+    password: "Password",
     ok: "The sync is healthy",
     attention: "Needs attention",
     failing: "The sync is failing",

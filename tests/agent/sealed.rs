@@ -23,16 +23,20 @@ fn encrypt(site: &Site) {
     site.edit("hisync.toml", "[upstream]", "[store]\nencryption = { key = { file = \"store.key\" } }\n\n[upstream]");
 }
 
+/// Bytes as a text with one character for each: searching in texts is fast also in a test's build.
+fn text(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
 /// What no file of the data folder may hold: neither as UTF-8 nor as the laboratory sends it.
 fn assert_tells_nothing(site: &Site, visits: &[Visit]) {
     let mut looked_at = Vec::new();
     for entry in std::fs::read_dir(site.data_dir()).unwrap() {
         let path = entry.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = text(&std::fs::read(&path).unwrap());
         for word in visits.iter().flat_map(words) {
             for form in [word.as_bytes(), &encoding_rs::GB18030.encode(&word).0] {
-                let found = bytes.windows(form.len()).any(|window| window == form);
-                assert!(!found, "{} holds {word:?}", path.display());
+                assert!(!bytes.contains(&text(form)), "{} holds {word:?}", path.display());
             }
         }
         looked_at.push(path.file_name().unwrap().to_string_lossy().into_owned());

@@ -219,3 +219,29 @@ async fn values_that_change_places_do_not_open() {
     let held = sealed.store.read(|reader| reader.held_list(&HeldFilter::default(), 10, 0)).await.unwrap();
     assert!(held.len() == 2 && held.iter().all(|item| item.reason == UNREADABLE_EVENT), "{held:?}");
 }
+
+/// `cargo nextest run -p hisync --lib --run-ignored only what_encryption_costs --no-capture`
+#[tokio::test]
+#[ignore = "a measurement, not a check"]
+async fn what_encryption_costs() {
+    let keys = ring(&[&Key::generate().unwrap()]);
+    let text: String = (0..60).map(|n| format!("项目{n}:{};", n * 7919 % 1000)).collect();
+    let mut best = [f64::MAX; 2];
+    for round in 0..5 {
+        for (at, keys) in [None, Some(&keys)].into_iter().enumerate() {
+            let world = world(keys);
+            let began = std::time::Instant::now();
+            for page in 0..10 {
+                let names = (0..200).map(|n| format!("{round}-{page}-{n}"));
+                world.give(names.map(|name| says(&name, &text)).collect()).await;
+            }
+            assert_eq!(world.deliver().await.len(), 2000);
+            best[at] = best[at].min(began.elapsed().as_secs_f64());
+        }
+    }
+    let [plain, sealed] = best;
+    println!(
+        "2000 reports committed and delivered: plain {plain:.2} s, encrypted {sealed:.2} s, {:.2}",
+        sealed / plain
+    );
+}

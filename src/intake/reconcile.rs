@@ -24,8 +24,8 @@ use crate::store::{self, Agreement, Compared, Finished, Incoming, IncomingBatch,
 const PAGE: usize = 200;
 
 /// The note where the source does not tell when a record was changed.
-const UNTIMED: &str = "this source does not tell the time of each record: those newer than the period are compared too, \
-                       and extra ones are not told";
+const UNTIMED: &str = "this source does not tell the time of each record: those newer than the period are compared \
+                       too, and extra ones are not told";
 
 /// A record may be received so much before the time that the source writes into it: clocks differ.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::days(1);

@@ -24,6 +24,9 @@ use crate::store::{self, Finished, Healed, Scope, Store};
 /// How often a long wait looks at the clock again, so that a clock set forward or back is noticed.
 const CLOCK_CHECK: Duration = Duration::from_secs(20);
 
+/// A scheduled comparison with upstream that failed is made again so much later.
+const RETRY: chrono::TimeDelta = chrono::TimeDelta::minutes(30);
+
 /// So long polled streams of a new store wait to be told what upstream has.
 const LEARNING: Duration = Duration::from_secs(10 * 60);
 
@@ -148,9 +151,16 @@ impl WithUpstream {
                         () = stop.cancelled() => return Ok(()),
                         done = compare(digests, &self.store, run, |entity| self.read(entity)) => done,
                     };
-                    // An upstream without digests has no comparisons that could fail.
-                    if !done.map_err(|error| error.to_string())? {
-                        self.store.reconcile_cancel(run).await.map_err(|error| error.to_string())?;
+                    match done.map_err(|error| error.to_string())? {
+                        Ended::Done => {}
+                        Ended::Failed => {
+                            let soon = self.clock.now() + RETRY;
+                            due = Some(due.map_or(soon, |regular| regular.min(soon)));
+                        }
+                        // It has no comparisons that could fail.
+                        Ended::Unsupported => {
+                            self.store.reconcile_cancel(run).await.map_err(|error| error.to_string())?;
+                        }
                     }
                 }
             }
@@ -165,19 +175,31 @@ impl WithUpstream {
     }
 }
 
-/// Compares with upstream, and notes what came of it; `false` where upstream has no digests.
+/// How a comparison with upstream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was made.
+    Done,
+    /// It could not be made this time: the report says why.
+    Failed,
+    /// Upstream has no digests.
+    Unsupported,
+}
+
+/// Compares with upstream, and notes what came of it.
 pub async fn compare(
     digests: &Digests,
     store: &Store,
     run: i64,
     read: impl Fn(EntityType) -> Option<Vec<String>>,
-) -> Result<bool, store::Error> {
+) -> Result<Ended, store::Error> {
     store.reconcile_begin(run).await?;
     let found = match digests.compare(run).await {
         Ok(found) => found,
         Err(error) => {
             store.reconcile_fail(run, &connector_api::chain(&error)).await?;
-            return Ok(!matches!(error, Error::Unsupported { .. }));
+            let unsupported = matches!(error, Error::Unsupported { .. });
+            return Ok(if unsupported { Ended::Unsupported } else { Ended::Failed });
         }
     };
     let (mut extra, mut unread) = (0, Vec::new());
@@ -207,7 +229,7 @@ pub async fn compare(
         tracing::warn!(run, lost, differing, extra, resent, revised, pending, "upstream and the ledger differed");
     }
     store.reconcile_end(run, finished, None).await?;
-    Ok(true)
+    Ok(Ended::Done)
 }
 
 async fn wait(clock: &Clock, due: Option<DateTime<Utc>>) {

@@ -24,8 +24,8 @@ use crate::store::{self, Agreement, Compared, Finished, Incoming, IncomingBatch,
 const PAGE: usize = 200;
 
 /// The note where the source does not tell when a record was changed.
-const UNTIMED: &str = "this source does not tell the time of each record: those newer than the period are compared too, \
-                       and extra ones are not told";
+const UNTIMED: &str = "this source does not tell the time of each record: those newer than the period are compared \
+                       too, and extra ones are not told";
 
 /// A record may be received so much before the time that the source writes into it: clocks differ.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::days(1);
@@ -337,9 +337,13 @@ impl PollStream {
                 }
             }
             if !again.is_empty() {
+                // Their entities may be new to the ledger: they are there, and not extra.
+                let there: Vec<Compared> = again.iter().map(|record| Compared::of(record).only_seen()).collect();
                 let batch = IncomingBatch { stream: self.id.clone(), records: again, advance: None, snapshot: None };
                 let committed = self.store.commit(batch).await.map_err(RoundError::Store)?;
                 let new = new_records(&committed.receipts);
+                let noted = self.store.reconcile_compare(run, &self.id, there).await;
+                noted.map_err(RoundError::Store)?;
                 finished.repaired += new;
                 report.new += new;
                 self.store.judge(&self.id, Moment::Batch).await.map_err(RoundError::Store)?;

@@ -463,7 +463,9 @@ pub(super) fn list_held(
 pub(super) fn release_excess(tx: &mut Tx<'_>, held: i64, stream: i64, source: &str) -> Result<u32, Error> {
     let sql = "SELECT m.entity_id FROM held_member m JOIN entity n ON n.id = m.entity_id
                WHERE m.held_id = ?1 AND n.state = 'present'
-                 AND NOT EXISTS (SELECT 1 FROM part p WHERE p.entity_id = m.entity_id)";
+                 AND NOT EXISTS (SELECT 1 FROM part p WHERE p.entity_id = m.entity_id)
+                 AND NOT EXISTS (SELECT 1 FROM held h WHERE h.entity_id = m.entity_id AND h.leg = 'record'
+                                   AND h.state IN ('open', 'dismissed'))";
     let members: Vec<i64> = tx.all("read what upstream has in excess", sql, (held,), |row| row.get(0))?;
     if members.is_empty() {
         return Ok(0);
@@ -593,11 +595,16 @@ impl Reader {
     }
 
     /// Entities of a type that upstream has and of which no source has said anything, unless a person has refused to
-    /// withdraw them. Right once every stream of the type has been read to its end.
+    /// withdraw them. None while a record of the type is held without a key: it could be any of them. Right once every
+    /// stream of the type has been read to its end.
     pub fn excess(&self, entity: EntityType) -> Result<Vec<i64>, Error> {
         let sql = "SELECT a.entity_id FROM acknowledged a JOIN entity n ON n.id = a.entity_id
                    WHERE a.type = ?1 AND a.withdrawn = 0 AND n.state = 'present'
                      AND NOT EXISTS (SELECT 1 FROM part p WHERE p.entity_id = a.entity_id)
+                     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.entity_id = a.entity_id AND h.leg = 'record'
+                                       AND h.state IN ('open', 'dismissed'))
+                     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.entity_id IS NULL AND h.leg = 'record'
+                                       AND h.state = 'open' AND h.type = ?1)
                      AND NOT EXISTS (SELECT 1 FROM held_member m JOIN held h ON h.id = m.held_id
                                      WHERE m.entity_id = a.entity_id AND h.state = 'dismissed' AND h.reason = ?2)";
         self.all("read what upstream has in excess", sql, (entity.as_str(), EXCESS), |row| row.get(0))

@@ -5,6 +5,8 @@ use chrono_tz::Asia::Shanghai;
 use hisync::agent::Agent;
 use hisync::clock::Clock;
 use hisync::sandbox::hospital::Visit;
+use hisync::sandbox::hospital::peis::ReportState;
+use hisync::sandbox::hospital::people::Sex;
 use hisync::sandbox::upstream::{Line, Upstream};
 use hisync::store::Reader;
 use serde_json::{Value as Json, json};
@@ -18,9 +20,16 @@ fn noon() -> NaiveDateTime {
 }
 
 impl Site {
-    /// Says when a report was last changed.
-    fn touch(&mut self, visit: &Visit, at: NaiveDateTime) {
-        self.peis.change(|desk| desk.touch(visit, at)).unwrap();
+    /// Writes a final report of a new visit, with the time at which it says that it was changed.
+    fn report(&mut self, visit: &Visit, at: NaiveDateTime) {
+        let sex = if visit.person.sex == Sex::Male { "1" } else { "2" };
+        let write = self.peis.change(|desk| {
+            desk.register(visit, sex)?;
+            visit.orders.iter().try_for_each(|order| desk.enter(visit, order, None))?;
+            desk.conclude(visit, ReportState::Concluded, at)?;
+            desk.touch(visit, at)
+        });
+        write.unwrap();
     }
 
     /// Changes the hospital's database behind its applications.
@@ -54,8 +63,7 @@ fn state(upstream: &Upstream) -> Vec<[String; 3]> {
 async fn three() -> (Site, Agent) {
     let mut site = Site::new().await;
     for index in 0..3 {
-        site.conclude(&visit(index), 9, None);
-        site.touch(&visit(index), noon() + TimeDelta::hours(9 + index as i64));
+        site.report(&visit(index), noon() + TimeDelta::hours(9 + index as i64));
     }
     let agent = site.start().await;
     delivered(&agent).await;
@@ -70,8 +78,7 @@ async fn what_a_poll_can_not_see_is_found_and_pulled() {
     assert_eq!((&report["scope"], &report["asked_by"]), (&json!("source"), &json!("wang")));
 
     // A row that was committed long after its time, and one that was edited without touching its time.
-    site.conclude(&visit(3), 9, None);
-    site.touch(&visit(3), noon() - TimeDelta::hours(3));
+    site.report(&visit(3), noon() - TimeDelta::hours(3));
     site.repair("UPDATE 体检报告 SET 总检医生 = '测试医生' WHERE 体检号 = ?1", &visit(1));
     assert_eq!(read(&agent, REPORTS).await.new, 0, "no poll sees them");
     let (code, report) = site.reconcile();
@@ -123,8 +130,7 @@ async fn a_scheduled_comparison_is_made_and_shown() {
     let mut site = Site::new().await;
     let schedule = "lag_secs = 60 } }\nreconcile = { schedule = \"* * * * * *\", window = \"3d\" }";
     site.edit("hisync.toml", "lag_secs = 60 } }", schedule);
-    site.conclude(&visit(0), 9, None);
-    site.touch(&visit(0), noon());
+    site.report(&visit(0), noon());
     let agent = site.start().await;
     let runs = async || agent.store().read(|reader| reader.reconcile_runs(Some(REPORTS), 10)).await.unwrap();
     eventually("a comparison", async || runs().await.iter().any(|run| run.state == "done")).await;
@@ -154,7 +160,7 @@ async fn a_listeners_stream_is_compared_with_the_receipts_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_lost_begins_with_what_upstream_has() {
-    let (mut site, agent) = three().await;
+    let (site, agent) = three().await;
     let before = state(&site.upstream);
     let attempts = site.upstream.attempts().len();
     agent.stop().await;

@@ -84,11 +84,13 @@ fn kept(number: u64, at: DateTime<Utc>) -> Line {
 }
 
 #[tokio::test]
-async fn ten_of_twenty_thousand_are_found_with_a_handful_of_requests() {
+async fn ten_of_very_many_are_found_with_a_handful_of_requests() {
+    // Hashing is slow without optimisation; the number of requests is the same.
+    let many: u64 = if cfg!(debug_assertions) { 3_000 } else { 20_000 };
     let folder = tempfile::TempDir::new().unwrap();
     let at = "2026-03-01T08:00:00Z".parse().unwrap();
     let mut file = std::io::BufWriter::new(std::fs::File::create(folder.path().join("received.jsonl")).unwrap());
-    for number in 1..=20_000 {
+    for number in 1..=many {
         serde_json::to_writer(&mut file, &kept(number, at)).unwrap();
         file.write_all(b"\n").unwrap();
     }
@@ -96,22 +98,22 @@ async fn ten_of_twenty_thousand_are_found_with_a_handful_of_requests() {
     let upstream = sandbox(Some(folder.path())).await;
     let agent = Agent::new(&upstream.url());
 
-    assert_eq!(agent.delivery().digests("demo-001", "main").learn().await.unwrap(), Some(20_000));
+    assert_eq!(agent.delivery().digests("demo-001", "main").learn().await.unwrap(), Some(many));
     assert_eq!(agent.delivery().digests("demo-001", "main").learn().await.unwrap(), None, "only a new store learns");
     let same = compare(&agent).await;
-    assert_eq!((same.agreed, same.requests), (20_000, 1));
+    assert_eq!((same.agreed, same.requests), (many, 1));
 
-    let codes: Vec<String> = (1..=10).map(|n| format!("exam_item/main:peis:I{:05}", n * 1_987)).collect();
+    let codes: Vec<String> = (1..=10).map(|n| format!("exam_item/main:peis:I{:05}", n * (many / 11))).collect();
     assert_eq!(upstream.lose(&codes).unwrap().len(), 10);
     let found = compare(&agent).await;
-    assert_eq!((found.agreed, found.lost), (19_990, 10));
+    assert_eq!((found.agreed, found.lost), (many - 10, 10));
     assert!(found.requests <= 3, "one for the types, one for the day, one for the groups: {}", found.requests);
     // Nothing is known of them but that upstream had them: there is nothing to send.
     assert_eq!(found.healed.pending, 10);
     // A restart of the sandbox forgets no loss.
     drop(upstream);
     let upstream = sandbox(Some(folder.path())).await;
-    assert_eq!(upstream.latest().len(), 19_990);
+    assert_eq!(upstream.latest().len() as u64, many - 10);
 }
 
 #[tokio::test]

@@ -188,13 +188,18 @@ impl Site {
     /// Everything that the sources have is upstream, once.
     pub(crate) fn arrived(&mut self) -> usize {
         let wanted = self.wanted();
-        let since = Instant::now();
+        let (mut since, mut last) = (Instant::now(), (0, None));
         loop {
             self.assert_alive();
             let store = self.stage.live_status().map(|mut status| status["store"].take());
             let differences = verify::differences(&self.stage.received(""), &wanted);
             if store.as_ref().is_some_and(|store| store["outbox_depth"] == 0) && differences.is_empty() {
                 break;
+            }
+            // As long as something arrives, the rest may.
+            let now = (differences.len(), store.as_ref().map(|store| store["outbox_depth"].clone()));
+            if now != last {
+                (since, last) = (Instant::now(), now);
             }
             assert!(
                 since.elapsed() < PATIENCE,

@@ -18,7 +18,8 @@ const ENOSPC: i32 = 28;
 fn first_layout(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     let conn = Connection::open(folder.join("hisync.db")).unwrap();
-    conn.execute_batch("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;").unwrap();
+    conn.execute_batch("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;")
+        .unwrap();
     conn.execute_batch(include_str!("../../src/store/migrations/0001_initial.sql")).unwrap();
     conn.execute_batch(
         "INSERT INTO stream (name, source, records) VALUES ('gone/reports', 'gone', 7);

@@ -256,7 +256,8 @@ fn live(stage: &Stage, hospital: &Mutex<Hospital>, cloud: &Cloud, quiet: &Atomic
 /// The seed of a test: the one that is asked for, or any. Printed, so that a failure can be played again.
 pub(crate) fn seed() -> u64 {
     let asked = std::env::var("HISYNC_FAULT_SEED").ok();
-    let seed = asked.map_or_else(|| fastrand::u64(..) >> 32, |text| text.parse().expect("HISYNC_FAULT_SEED is a number"));
+    let seed =
+        asked.map_or_else(|| fastrand::u64(..) >> 32, |text| text.parse().expect("HISYNC_FAULT_SEED is a number"));
     println!("HISYNC_FAULT_SEED={seed}");
     seed
 }

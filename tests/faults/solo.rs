@@ -109,7 +109,8 @@ fn met(site: &Site, played: &Played) -> Option<u32> {
 fn endure(site: &mut Site, played: &Played, patience: Duration) -> bool {
     let deadly = matches!(played, Played::Rule(_, Deadly::Yes));
     let met_once = site.comes(patience, |site| {
-        met(site, played).is_none_or(|times| times > 0) || site.agent.as_mut().is_some_and(|agent| agent.ended().is_some())
+        met(site, played).is_none_or(|times| times > 0)
+            || site.agent.as_mut().is_some_and(|agent| agent.ended().is_some())
     });
     if !met_once {
         return false;

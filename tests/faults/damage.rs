@@ -102,9 +102,13 @@ fn a_damaged_store_is_refused_or_what_is_damaged_is_held() {
         let before = stage.said("agent.log").len();
         site.revive_alone();
         let mut depth = None;
+        let gone = |site: &mut Site| site.agent.as_mut().is_some_and(|agent| agent.ended().is_some());
+        until("an agent that answers, or has ended", || {
+            (gone(&mut site) || stage.live_status().is_some()).then_some(())
+        });
         let ended = site.comes(AT_WORK, |site| {
             depth = stage.live_status().and_then(|status| status["store"]["outbox_depth"].as_i64()).or(depth);
-            depth == Some(0) || site.agent.as_mut().is_some_and(|agent| agent.ended().is_some())
+            depth == Some(0) || gone(site)
         });
         let applied = stage.received("");
         let code = site.agent.as_mut().and_then(|agent| {

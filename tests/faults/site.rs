@@ -106,7 +106,8 @@ impl Site {
             if look(self) {
                 return true;
             }
-            assert!(self.sender.ended().is_none(), "the sender ended: {}", self.last("sender.log"));
+            let failed = self.sender.ended().is_some_and(|status| !status.success());
+            assert!(!failed, "the sender ended: {}", self.last("sender.log"));
             sleep(Duration::from_millis(5));
         }
         false

@@ -20,6 +20,12 @@ const PAGE: usize = 8192;
 /// So long an agent may be at work on a damaged store.
 const AT_WORK: Duration = Duration::from_secs(6);
 
+/// A byte behind a place is another one.
+fn flip(bytes: &mut [u8], behind: usize, rng: &mut Rng) {
+    let at = rng.usize(behind..bytes.len());
+    bytes[at] ^= rng.u8(1..);
+}
+
 /// What happens to a file.
 fn damage(bytes: &mut Vec<u8>, kind: usize, rng: &mut Rng) -> String {
     let pages = bytes.len() / PAGE;
@@ -30,7 +36,7 @@ fn damage(bytes: &mut Vec<u8>, kind: usize, rng: &mut Rng) -> String {
             format!("a bit of byte {at} is another one")
         }
         1 => {
-            (0..40).for_each(|_| bytes[rng.usize(PAGE..)..][0] ^= rng.u8(1..));
+            (0..40).for_each(|_| flip(bytes, PAGE, rng));
             "forty bytes are others".to_owned()
         }
         2 => {

@@ -16,6 +16,10 @@ test *ARGS:
 case CONNECTOR:
     cargo test -p connector-{{CONNECTOR}} every_case
 
+# Faults of disk, power, clock, network and sources on the real agent: --minutes N, --cuts all, --seed N.
+faults *ARGS:
+    scripts/faults {{ARGS}}
+
 # Writes new expectations of fixture cases; look at the difference before you commit it.
 bless:
     HISYNC_BLESS=1 scripts/test

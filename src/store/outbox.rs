@@ -52,8 +52,9 @@ pub(super) const DUE: &str =
 /// Takes due entries; `state` is `claimed`, or `inflight` where they leave at once.
 pub(super) fn claim(tx: &mut Tx<'_>, limit: ClaimLimit, state: &'static str) -> Result<Vec<Claimed>, Error> {
     unclaim(tx, tx.now - LEASE)?;
-    if tx.shared.clock_went_back(tx.now) {
-        clock_went_back(tx)?;
+    // As long as there is something to do about it: what is done here may be rolled back with its group.
+    if tx.shared.clock_went_back(tx.now) && !clock_went_back(tx)? {
+        tx.shared.follow_clock(tx.now);
     }
     held::overdue(tx)?;
     super::dictionary::reconsider(tx)?;
@@ -361,15 +362,16 @@ pub(super) fn unclaim(tx: &mut Tx<'_>, before: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tries at once what a clock that was ahead has put off: it would wait for as long as the clock was wrong.
-pub(super) fn clock_went_back(tx: &mut Tx<'_>) -> Result<(), Error> {
+/// Tries at once what a clock that was ahead has put off: it would wait for as long as the clock was wrong. Answers
+/// whether there was such an event.
+pub(super) fn clock_went_back(tx: &mut Tx<'_>) -> Result<bool, Error> {
     let sql = "UPDATE outbox SET ready_at = ?1 WHERE state = 'waiting' AND ready_at > ?1
                AND EXISTS (SELECT 1 FROM attempt a WHERE a.outbox_id = outbox.id AND a.at > ?1)";
-    if tx.run("follow the clock", sql, (tx.now.max(1),))? > 0 {
-        tx.wake = true;
-    }
+    let found = tx.run("follow the clock", sql, (tx.now.max(1),))? > 0;
+    tx.wake |= found;
     attachments::clock_went_back(tx)?;
-    held::clock_went_back(tx)
+    held::clock_went_back(tx)?;
+    Ok(found)
 }
 
 /// Holds an event that has not been sent; `false` where it is on its way, or done.

@@ -90,9 +90,14 @@ impl Backlog {
 const SET_BACK: i64 = 60 * 1_000_000;
 
 impl Shared {
-    /// True where the clock was set back since this was asked before.
+    /// True from the moment at which the clock was set back until [`Shared::follow_clock`].
     pub(super) fn clock_went_back(&self, now: i64) -> bool {
-        self.latest.swap(now, Ordering::Relaxed) > now.saturating_add(SET_BACK)
+        self.latest.fetch_max(now, Ordering::Relaxed) > now.saturating_add(SET_BACK)
+    }
+
+    /// What the clock said before is forgotten.
+    pub(super) fn follow_clock(&self, now: i64) {
+        self.latest.store(now, Ordering::Relaxed);
     }
 }
 

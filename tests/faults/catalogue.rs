@@ -90,7 +90,10 @@ pub(crate) const KILLS: &[Fault] = &[
 /// The store's disk.
 pub(crate) const DISK: &[Fault] = &[
     ("the disk is full", Act::Disk(Rule::fail(WRITE, WAL, ENOSPC))),
-    ("the disk is full in the middle of a write", Act::Disk(Rule { deed: Deed::Half, ..Rule::fail(WRITE, WAL, 0) }.times(3))),
+    (
+        "the disk is full in the middle of a write",
+        Act::Disk(Rule { deed: Deed::Half, ..Rule::fail(WRITE, WAL, 0) }.times(3)),
+    ),
     ("the disk fails to write", Act::Disk(Rule::fail(WRITE, STORE, EIO))),
     ("the disk fails to sync", Act::Disk(Rule::fail(SYNC, WAL, EIO))),
     ("the disk fails to sync once", Act::Disk(Rule::fail(SYNC, WAL, EIO).times(1))),
@@ -114,7 +117,10 @@ pub(crate) const SOURCES: &[Fault] = &[
     ("a file can't be moved", Act::Disk(Rule::fail(RENAME, "/inbox/", EACCES))),
     ("a file can't be put away", Act::Disk(Rule::fail(RENAME, "/inbox/done/", EROFS))),
     ("the folder of files is away", Act::FolderAway),
-    ("a sender stops in the middle of a message", Act::HalfSender(b"\x0bMSH|^~\\&|LIS|JYK|HISYNC|TJZX|2026", Door::Mllp)),
+    (
+        "a sender stops in the middle of a message",
+        Act::HalfSender(b"\x0bMSH|^~\\&|LIS|JYK|HISYNC|TJZX|2026", Door::Mllp),
+    ),
     (
         "a sender stops in the middle of a request",
         Act::HalfSender(b"POST /reports HTTP/1.1\r\nhost: a\r\ncontent-length: 500\r\n\r\nMSH|^~\\&|LIS", Door::Web),
@@ -149,8 +155,14 @@ pub(crate) const NETWORK: &[Fault] = &[
     ("receipts do not reach the agent", Act::Disk(Rule::fail(RECV, RECEIPTS, ECONNRESET).times(3))),
     ("a batch can't be sent", Act::Disk(Rule::fail(SEND, REQUEST, EPIPE).times(3))),
     ("upstream is in maintenance", Act::Upstream(|_| json!({ "status": 503 }))),
-    ("upstream asks for quiet", Act::Upstream(|_| json!({ "status": 429, "headers": { "retry-after": "1" }, "count": 1 }))),
-    ("upstream fails after it applied the batch", Act::Upstream(|_| json!({ "status": 500, "when": "after", "count": 3 }))),
+    (
+        "upstream asks for quiet",
+        Act::Upstream(|_| json!({ "status": 429, "headers": { "retry-after": "1" }, "count": 1 })),
+    ),
+    (
+        "upstream fails after it applied the batch",
+        Act::Upstream(|_| json!({ "status": 500, "when": "after", "count": 3 })),
+    ),
     ("upstream breaks off", Act::Upstream(|_| json!({ "cut": true, "count": 3 }))),
     ("upstream refuses the credentials", Act::Upstream(|_| json!({ "status": 401, "count": 3 }))),
     (

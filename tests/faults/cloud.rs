@@ -62,8 +62,7 @@ impl Cloud {
         };
         let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let (mood, items, met, over) =
-            (cloud.mood.clone(), cloud.items.clone(), cloud.met.clone(), cloud.over.clone());
+        let (mood, items, met, over) = (cloud.mood.clone(), cloud.items.clone(), cloud.met.clone(), cloud.over.clone());
         cloud.thread = Some(spawn(move || {
             while !over.load(Ordering::SeqCst) {
                 let Ok((client, _)) = listener.accept() else {

@@ -20,6 +20,12 @@ const PAGE: usize = 8192;
 /// So long an agent may be at work on a damaged store.
 const AT_WORK: Duration = Duration::from_secs(6);
 
+/// A byte behind a place is another one.
+fn flip(bytes: &mut [u8], behind: usize, rng: &mut Rng) {
+    let at = rng.usize(behind..bytes.len());
+    bytes[at] ^= rng.u8(1..);
+}
+
 /// What happens to a file.
 fn damage(bytes: &mut Vec<u8>, kind: usize, rng: &mut Rng) -> String {
     let pages = bytes.len() / PAGE;
@@ -30,7 +36,7 @@ fn damage(bytes: &mut Vec<u8>, kind: usize, rng: &mut Rng) -> String {
             format!("a bit of byte {at} is another one")
         }
         1 => {
-            (0..40).for_each(|_| bytes[rng.usize(PAGE..)..][0] ^= rng.u8(1..));
+            (0..40).for_each(|_| flip(bytes, PAGE, rng));
             "forty bytes are others".to_owned()
         }
         2 => {
@@ -102,9 +108,13 @@ fn a_damaged_store_is_refused_or_what_is_damaged_is_held() {
         let before = stage.said("agent.log").len();
         site.revive_alone();
         let mut depth = None;
+        let gone = |site: &mut Site| site.agent.as_mut().is_some_and(|agent| agent.ended().is_some());
+        until("an agent that answers, or has ended", || {
+            (gone(&mut site) || stage.live_status().is_some()).then_some(())
+        });
         let ended = site.comes(AT_WORK, |site| {
             depth = stage.live_status().and_then(|status| status["store"]["outbox_depth"].as_i64()).or(depth);
-            depth == Some(0) || site.agent.as_mut().is_some_and(|agent| agent.ended().is_some())
+            depth == Some(0) || gone(site)
         });
         let applied = stage.received("");
         let code = site.agent.as_mut().and_then(|agent| {

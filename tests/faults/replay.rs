@@ -209,8 +209,7 @@ impl<'a> World<'a> {
             WRITE | CUT => {
                 if let Some(Handle::File(inode)) = self.handles.get(&note.fd) {
                     let at = usize::try_from(note.at).unwrap();
-                    let change =
-                        if note.op == WRITE { Change::Write(at, note.data.clone()) } else { Change::Cut(at) };
+                    let change = if note.op == WRITE { Change::Write(at, note.data.clone()) } else { Change::Cut(at) };
                     self.inodes[*inode].since.push((place, change));
                 }
             }

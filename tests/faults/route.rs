@@ -58,13 +58,10 @@ pub(crate) struct Route {
 
 impl Route {
     pub(crate) fn open(address: SocketAddr, upstream: SocketAddr) -> Route {
-        let shared = Shared {
-            mood: Arc::new(Mutex::new(Mood::Pass)),
-            met: Arc::default(),
-            over: Arc::default(),
-            upstream,
-        };
-        let mut route = Route { mood: shared.mood.clone(), met: shared.met.clone(), over: shared.over.clone(), thread: None };
+        let shared =
+            Shared { mood: Arc::new(Mutex::new(Mood::Pass)), met: Arc::default(), over: Arc::default(), upstream };
+        let mut route =
+            Route { mood: shared.mood.clone(), met: shared.met.clone(), over: shared.over.clone(), thread: None };
         let first = TcpListener::bind(address).unwrap();
         first.set_nonblocking(true).unwrap();
         route.thread = Some(spawn(move || shared.listen(address, first)));
@@ -217,7 +214,9 @@ fn rewritten(mood: Mood, reply: &[u8]) -> Vec<u8> {
     let mut more = results.clone();
     match mood {
         Mood::Contradict => more.iter_mut().for_each(|receipt| receipt["status"] = Json::from("retry")),
-        Mood::Strange => more = vec![serde_json::json!({ "id": "00000000-0000-5000-8000-000000000000", "status": "rejected" })],
+        Mood::Strange => {
+            more = vec![serde_json::json!({ "id": "00000000-0000-5000-8000-000000000000", "status": "rejected" })]
+        }
         _ => {}
     }
     results.extend(more);

@@ -127,7 +127,8 @@ impl Board {
         let path = root.join("board");
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         file.set_len((CLOCK + RULES * RULE) as u64).unwrap();
-        Board { file, path, root: root.to_owned(), trace: None, taken: [false; RULES] }
+        let root = root.components().collect();
+        Board { file, path, root, trace: None, taken: [false; RULES] }
     }
 
     /// From the next start on, what the agent does is noted in a file.
@@ -140,7 +141,7 @@ impl Board {
         let mut variables = vec![
             ("LD_PRELOAD", library().to_owned()),
             ("HISYNC_FAULT_BOARD", self.path.clone()),
-            ("HISYNC_FAULT_ROOT", self.root.join("")),
+            ("HISYNC_FAULT_ROOT", self.root.clone()),
         ];
         variables.extend(self.trace.clone().map(|path| ("HISYNC_FAULT_TRACE", path)));
         variables

@@ -106,7 +106,8 @@ impl Site {
             if look(self) {
                 return true;
             }
-            assert!(self.sender.ended().is_none(), "the sender ended: {}", self.last("sender.log"));
+            let failed = self.sender.ended().is_some_and(|status| !status.success());
+            assert!(!failed, "the sender ended: {}", self.last("sender.log"));
             sleep(Duration::from_millis(5));
         }
         false
@@ -188,13 +189,18 @@ impl Site {
     /// Everything that the sources have is upstream, once.
     pub(crate) fn arrived(&mut self) -> usize {
         let wanted = self.wanted();
-        let since = Instant::now();
+        let (mut since, mut last) = (Instant::now(), (0, None));
         loop {
             self.assert_alive();
             let store = self.stage.live_status().map(|mut status| status["store"].take());
             let differences = verify::differences(&self.stage.received(""), &wanted);
             if store.as_ref().is_some_and(|store| store["outbox_depth"] == 0) && differences.is_empty() {
                 break;
+            }
+            // As long as something arrives, the rest may.
+            let now = (differences.len(), store.as_ref().map(|store| store["outbox_depth"].clone()));
+            if now != last {
+                (since, last) = (Instant::now(), now);
             }
             assert!(
                 since.elapsed() < PATIENCE,
@@ -251,7 +257,8 @@ fn live(stage: &Stage, hospital: &Mutex<Hospital>, cloud: &Cloud, quiet: &Atomic
 /// The seed of a test: the one that is asked for, or any. Printed, so that a failure can be played again.
 pub(crate) fn seed() -> u64 {
     let asked = std::env::var("HISYNC_FAULT_SEED").ok();
-    let seed = asked.map_or_else(|| fastrand::u64(..) >> 32, |text| text.parse().expect("HISYNC_FAULT_SEED is a number"));
+    let seed =
+        asked.map_or_else(|| fastrand::u64(..) >> 32, |text| text.parse().expect("HISYNC_FAULT_SEED is a number"));
     println!("HISYNC_FAULT_SEED={seed}");
     seed
 }

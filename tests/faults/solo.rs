@@ -109,7 +109,8 @@ fn met(site: &Site, played: &Played) -> Option<u32> {
 fn endure(site: &mut Site, played: &Played, patience: Duration) -> bool {
     let deadly = matches!(played, Played::Rule(_, Deadly::Yes));
     let met_once = site.comes(patience, |site| {
-        met(site, played).is_none_or(|times| times > 0) || site.agent.as_mut().is_some_and(|agent| agent.ended().is_some())
+        met(site, played).is_none_or(|times| times > 0)
+            || site.agent.as_mut().is_some_and(|agent| agent.ended().is_some())
     });
     if !met_once {
         return false;
@@ -157,15 +158,14 @@ pub(crate) fn play(site: &mut Site, faults: &[Fault], patience: Duration, rng: &
         site.agent.as_mut().map(Process::code);
         site.agent = None;
     }
-    if site.died(true) {
-        site.start_well();
-    } else {
-        // It works again by itself.
-        until("the agent to answer", || {
-            site.assert_alive();
-            site.stage.live_status().map(drop)
-        });
-    }
+    // It works again by itself; but for what was killed, and what could not open its store.
+    let may_end = faults.iter().any(|(_, act)| matches!(act, Act::Disk(_) | Act::DiskIn(..)));
+    until("the agent to answer", || {
+        if site.died(may_end) {
+            site.start();
+        }
+        site.stage.live_status().map(drop)
+    });
     let said = site.stage.said("agent.log");
     let said = said.get(before..).unwrap_or_default();
     assert!(!said.contains("panicked"), "{:?}: a panic is a bug:\n{said}", names(faults));

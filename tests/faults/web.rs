@@ -58,7 +58,6 @@ fn attempt(address: SocketAddr, key: &str, message: &[u8]) -> Option<u16> {
 /// which were. Ends at a file named END, and when told to.
 pub(crate) fn send_all(stage: &Stage, over: &AtomicBool) {
     let log = |key: &str| {
-        use std::io::Write as _;
         let path = stage.path("web-acks.log");
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         writeln!(file, "{key}").unwrap();

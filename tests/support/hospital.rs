@@ -186,8 +186,7 @@ impl Hospital {
     /// What upstream must have once everything is read and delivered.
     pub(crate) fn wanted(&self) -> Wanted {
         let reports = self.labs.iter().flat_map(|lab| lab.reports.iter().map(|(no, facts)| (lab.way, no, facts)));
-        let mut wanted: Wanted =
-            reports.map(|(way, no, facts)| (lab_subject(way, no), Some(facts.clone()))).collect();
+        let mut wanted: Wanted = reports.map(|(way, no, facts)| (lab_subject(way, no), Some(facts.clone()))).collect();
         wanted.extend(self.catalogue("exam_item", "SELECT 明细编码, 明细名称, '', 停用标志 IS NULL FROM 明细项目"));
         wanted
             .extend(self.catalogue("exam_item_group", "SELECT 组合编码, 组合名称, '', 停用标志 IS NULL FROM 组合项目"));

@@ -101,8 +101,8 @@ impl Stage {
         let more = include_str!("more.toml")
             .replace("@web@", &stage.web.to_string())
             .replace("@cloud@", &stage.cloud.to_string());
-        // What is sent is looked at; what hangs is given up soon.
-        let quick = "heartbeat_secs = 5\ncompression = \"none\"\ntimeout_secs = 3\nconnect_timeout_secs = 2";
+        // What is sent is looked at.
+        let quick = "heartbeat_secs = 5\ncompression = \"none\"\ntimeout_secs = 15\nconnect_timeout_secs = 5";
         stage.edit(|text| text.replace("heartbeat_secs = 5", quick) + &more);
         stage
     }
@@ -208,9 +208,11 @@ impl Stage {
             Way::Web => ("web-letters", format!("{place:06}")),
             Way::Drop => ("inbox", format!("report_{place:06}.hl7")),
         };
-        let hidden = self.path(&format!("{folder}/.next"));
-        std::fs::write(&hidden, message).unwrap();
-        std::fs::rename(hidden, self.path(folder).join(name)).unwrap();
+        let (hidden, target) = (self.path(&format!("{folder}/.next")), self.path(folder).join(name));
+        // The folder may be away for a while.
+        until("the folder of messages", || {
+            std::fs::write(&hidden, message).and_then(|()| std::fs::rename(&hidden, &target)).ok()
+        });
     }
 
     /// Lets the sender end when it has sent everything.

@@ -91,7 +91,7 @@ async fn a_refused_event_blocks_nobody_and_is_held_with_upstreams_words() {
 #[tokio::test]
 async fn an_event_that_has_changed_on_the_disk_is_held_and_never_sent() {
     let damages = [
-        "UPDATE content SET body = replace(body, 'a', 'b') WHERE codec = 0",
+        "UPDATE content SET body = CAST(replace(CAST(body AS TEXT), '\"a\"', '\"b\"') AS BLOB)",
         "UPDATE event SET head = replace(head, 'main:peis:1', 'main:peis:3')",
         "UPDATE event SET head = replace(head, 'exam_report/', 'exam_repart/')",
         "UPDATE event SET head = replace(head, '\"sequence\":\"0', '\"sequence\":\"1')",

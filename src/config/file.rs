@@ -34,7 +34,7 @@ pub(crate) struct AgentTable {
     pub(crate) disk_floor_bytes: u64,
     /// At so many undelivered events intake stops, and goes on by itself when a fifth of them is delivered.
     #[serde(default = "half_a_million")]
-    #[schemars(range(min = 1_000))]
+    #[schemars(range(min = 1))]
     pub(crate) outbox_max_entries: u64,
     /// At so many bytes of undelivered events (before compression) intake stops in the same way.
     #[serde(default = "four_gib")]

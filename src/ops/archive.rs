@@ -75,6 +75,7 @@ impl Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Backlog;
 
     const GIB: u64 = 1 << 30;
 
@@ -89,7 +90,7 @@ mod tests {
             growth_bytes_per_day: per_day,
             ..ArchiveStatus::default()
         };
-        let disk = Disk { free_bytes: Some(free), floor_bytes: GIB };
+        let disk = Disk { free_bytes: Some(free), floor_bytes: GIB, outbox_limit: Backlog::default() };
         let policy = RetentionPolicy { archive_max_bytes: most, ..RetentionPolicy::default() };
         let archive = Archive::of(status, &policy, &disk, now);
         assert_eq!((archive.configured_days, archive.possible_days), (400, possible));

@@ -196,7 +196,7 @@ impl Reader {
 
     /// Before which time (microseconds) the bytes of records go: the age, or the size where that says more.
     fn archive_cut(&self, policy: &RetentionPolicy, now: i64) -> Result<i64, Error> {
-        let by_age = now.saturating_sub(micros(policy.archive));
+        let by_age = now.saturating_sub(micros(policy.archive.max(RetentionPolicy::SHORTEST)));
         let Some(most) = policy.archive_max_bytes.map(|most| i64::try_from(most).unwrap_or(i64::MAX)) else {
             return Ok(by_age);
         };

@@ -21,6 +21,7 @@ mod deliver;
 mod guards;
 mod machine;
 mod parts;
+mod retention;
 mod snapshots;
 
 /// Joins the parts' data; doubts a change to `"stranger"`; doubts an entity of which a part says `"doubt"`.

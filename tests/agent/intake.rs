@@ -7,13 +7,15 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use connector_api::{
     Advance, Batch, CancellationToken, Cursor, FaultClass, Flow, Mode, Poller, Probe, Record, Request, SourceError,
-    StreamId, Value, Watermark, async_trait,
+    SourceId, StreamId, Value, Watermark, async_trait,
 };
 use hisync::agent::sources::normaliser;
 use hisync::agent::supervisor::Supervisor;
 use hisync::clock::Clock;
 use hisync::intake::poll::NeedsRebuild;
-use hisync::intake::{Board, Gate, Normaliser, PollStream, RoundReport, RoundRequest, Schedule, StreamStatus};
+use hisync::intake::{
+    Board, Gate, Normaliser, PollStream, RoundReport, RoundRequest, Schedule, SourceBreaker, StreamStatus,
+};
 use hisync::mapping::Composer;
 use hisync::sandbox::hospital::report_rows;
 use hisync::store::{Options, Reader, SnapshotPolicy, Store};
@@ -125,6 +127,7 @@ impl Stage {
             normaliser,
             store,
             gate: Arc::new(Gate::measured(1_000, move || Some(measured.load(Ordering::SeqCst)))),
+            breaker: SourceBreaker::new(SourceId::new("peis"), clock.clone()),
             board,
             clock: clock.clone(),
         };

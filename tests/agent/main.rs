@@ -5,6 +5,7 @@
 
 mod admin;
 mod again;
+mod backpressure;
 mod cli;
 mod custody;
 mod files;

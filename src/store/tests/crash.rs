@@ -3,7 +3,7 @@
 use super::*;
 
 /// Copies the files as they are at this moment, like a machine that loses power now.
-fn power_cut(world: &World) -> World {
+pub(super) fn power_cut(world: &World) -> World {
     let dir = TempDir::new().unwrap();
     for name in [schema::FILE_NAME, "hisync.db-wal"] {
         std::fs::copy(world.dir.path().join(name), dir.path().join(name)).unwrap();

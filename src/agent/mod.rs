@@ -153,7 +153,8 @@ impl Agent {
         let gate = Gate::new(&data_dir, config.agent.disk_floor_bytes)
             .limited(config.agent.outbox_limit, move || watched_store.backlog());
         let gate = Arc::new(gate);
-        let polled = config.sources.iter().filter(|source| source.streams.iter().all(|stream| stream.schedule.is_some()));
+        let polled =
+            config.sources.iter().filter(|source| source.streams.iter().all(|stream| stream.schedule.is_some()));
         let breakers = Sources::new(polled.map(|source| (source.id.clone(), source.kind.name.to_owned())), &clock);
         let started_at = clock.now();
         let run = uuid::Uuid::new_v4().to_string();

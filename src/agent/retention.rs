@@ -137,7 +137,10 @@ mod tests {
             store.commit(batch((from..from + 200).map(|n| report(n, &mut rng)).collect())).await.unwrap();
             let entries = store.take(ClaimLimit { events: 1_000, bytes: usize::MAX }).await.unwrap();
             let verdict = || Verdict::Delivered { status: "accepted" };
-            store.settle(entries.iter().map(|entry| Settlement { id: entry.id, verdict: verdict() }).collect()).await.unwrap();
+            store
+                .settle(entries.iter().map(|entry| Settlement { id: entry.id, verdict: verdict() }).collect())
+                .await
+                .unwrap();
         }
         while store.count_figures(chrono_tz::UTC).await.unwrap() {}
         clock.set(clock.now() + 500 * DAY);
@@ -208,12 +211,11 @@ mod tests {
             let with = {
                 let (running, stop) = (store.clone(), CancellationToken::new());
                 let stopped = stop.clone();
-                #[expect(clippy::disallowed_methods, reason = "a test measures beside it")]
-                let task =
-                    tokio::spawn(async move { pass(&running, RetentionPolicy::default(), &stopped).await.unwrap() });
+                let mut beside = tokio::task::JoinSet::new();
+                beside.spawn(async move { pass(&running, RetentionPolicy::default(), &stopped).await.unwrap() });
                 let with = line("with", &mut commits(&store, &mut rng, from + 5_000, 1_000).await);
                 stop.cancel();
-                task.await.unwrap();
+                beside.join_next().await.unwrap().unwrap();
                 with
             };
             ratios.push(with / without);

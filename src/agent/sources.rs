@@ -12,8 +12,8 @@ use super::supervisor::{Supervisor, Task};
 use crate::clock::Clock;
 use crate::config::{Config, SourceConfig, StreamConfig};
 use crate::intake::{
-    Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, Sources,
-    StreamFailure, StreamState,
+    Board, Custody, Gate, Normaliser, PollStream, Readers, RoundReport, RoundRequest, Schedule, Sources, StreamFailure,
+    StreamState,
 };
 use crate::mapping::{Context, Site};
 use crate::model::EntityType;

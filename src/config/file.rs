@@ -48,8 +48,8 @@ pub(crate) struct AgentTable {
     pub(crate) lane: Option<Id>,
 }
 
-/// How long what is kept. Nothing that is undelivered or held is given up, however old it is, and nothing that is younger
-/// than 30 days.
+/// How long what is kept. Nothing that is undelivered or held is given up, however old it is, and nothing that is
+/// younger than 30 days.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RetentionTable {

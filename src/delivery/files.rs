@@ -13,12 +13,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::breaker::{Breaker, Permit};
 use super::classify::{Answer, Reply, classify, words_of};
 use super::client::{Client, Outgoing};
 use super::settings::Compression;
 use super::status::{LastFailure, Status, explain};
 use super::{Resets, Stored};
+use crate::breaker::{Breaker, Permit};
 use crate::retry::Policy;
 use crate::store::{DueFile, FileVerdict, Store};
 

@@ -20,11 +20,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Resets;
-use crate::breaker::{Breaker, Permit};
 use super::classify::{Answer, EventReceipt, Failure, Reply, classify};
 use super::client::{BATCH_MEDIA_TYPE, Client, Outgoing, join_events};
 use super::signature::batch_id;
 use super::status::{LastFailure, Status, explain};
+use crate::breaker::{Breaker, Permit};
 use crate::retry::Policy;
 use crate::store::{ClaimLimit, Entry, Settlement, Store, Verdict};
 

@@ -210,7 +210,7 @@ impl Admission {
         drop(state);
         if opened {
             let source = &self.breaker.id;
-            tracing::error!(%source, class = class.as_str(), "the source is left alone for a while: it does not answer");
+            tracing::error!(%source, class = class.as_str(), "the source is left alone for a while");
         }
         self.breaker.ring();
     }
@@ -232,9 +232,8 @@ pub struct Sources(Arc<BTreeMap<SourceId, (String, Arc<SourceBreaker>)>>);
 impl Sources {
     /// One breaker for each source: its id and its connector.
     pub fn new(sources: impl IntoIterator<Item = (SourceId, String)>, clock: &Clock) -> Sources {
-        let breaker = |(id, connector): (SourceId, String)| {
-            (id.clone(), (connector, SourceBreaker::new(id, clock.clone())))
-        };
+        let breaker =
+            |(id, connector): (SourceId, String)| (id.clone(), (connector, SourceBreaker::new(id, clock.clone())));
         Sources(Arc::new(sources.into_iter().map(breaker).collect()))
     }
 

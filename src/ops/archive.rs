@@ -62,7 +62,7 @@ impl Archive {
             since: None,
             subject: "archive".to_owned(),
             text: format!(
-                "there is room for about {possible} of the configured {} days: {:.1} GiB are missing at {:.1} MiB a day",
+                "there is room for about {possible} of the configured {} days: {:.1} GiB are missing, {:.1} MiB a day",
                 self.configured_days,
                 gib(missing),
                 self.status.growth_bytes_per_day as f64 / f64::from(1 << 20)

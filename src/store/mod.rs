@@ -30,6 +30,7 @@ mod schema;
 mod snapshot;
 mod types;
 mod view;
+mod volume;
 mod writer;
 
 #[cfg(test)]
@@ -232,7 +233,7 @@ impl Store {
             work: tokio::sync::Notify::new(),
             urgent: writer::Signal::default(),
             files: writer::Signal::default(),
-            backlog: writer::Backlog::default(),
+            backlog: volume::Backlog::default(),
             starts: Mutex::default(),
         });
         writer::recover(&conn, &shared)?;

@@ -217,10 +217,13 @@ async fn run(steps: Vec<Step>) {
                 }
             }
             Step::Restart => {
+                // It holds the store open.
+                drop(gate);
                 world = world.reopen();
                 (gate, model.shut) = (self::gate(&world), false);
             }
             Step::Crash(n) => {
+                drop(gate);
                 world = crash(world, n.into()).await;
                 (gate, model.shut) = (self::gate(&world), false);
             }
@@ -235,7 +238,7 @@ async fn run(steps: Vec<Step>) {
                     held: month,
                     audit: month,
                 };
-                retention::retain(&world, policy).await;
+                retention::retain_by(&world, policy, 50).await;
             }
             Step::Wait(seconds) => world.wait(seconds),
             Step::Dismiss(id) => {
@@ -429,7 +432,7 @@ async fn finish(world: &World, model: &mut Model) {
         }
     }
     world.wait(86_400 * 100);
-    retention::retain(world, RetentionPolicy::default()).await;
+    retention::retain_by(world, RetentionPolicy::default(), 50).await;
     check_sums(world, model).await;
     for (name, truth) in &model.truth {
         let upstream = model.upstream.get(&key(name).key).and_then(|(_, data)| data.clone());
@@ -440,7 +443,7 @@ async fn finish(world: &World, model: &mut Model) {
 proptest! {
     #![proptest_config(ProptestConfig {
         // For a long run: PROPTEST_CASES=20000.
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(32),
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24),
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     })]

@@ -6,15 +6,20 @@ use super::*;
 
 const DAYS: i64 = 86_400;
 
-/// Gives up everything that a policy has outlived; answers how much of each kind.
-pub(super) async fn retain(world: &World, policy: RetentionPolicy) -> BTreeMap<Kept, u64> {
+/// Gives up everything that a policy has outlived; answers how much of each kind. Two at a time: steps go on where
+/// the one before ended.
+async fn retain(world: &World, policy: RetentionPolicy) -> BTreeMap<Kept, u64> {
+    retain_by(world, policy, 2).await
+}
+
+/// Gives up so many things at a time.
+pub(super) async fn retain_by(world: &World, policy: RetentionPolicy, most: usize) -> BTreeMap<Kept, u64> {
     while world.store.count_figures(chrono_tz::Asia::Shanghai).await.unwrap() {}
     let mut gone = BTreeMap::new();
     for kind in Kept::ALL {
         let mut after = 0;
         loop {
-            // Two at a time: steps go on where the one before ended.
-            let stride = world.store.give_up(kind, policy, after, 2).await.unwrap();
+            let stride = world.store.give_up(kind, policy, after, most).await.unwrap();
             *gone.entry(kind).or_insert(0) += stride.n;
             let Some(next) = stride.next else { break };
             assert!(next > after, "a step that does not move never ends");
@@ -112,7 +117,11 @@ async fn versions_that_a_newer_one_replaced_go_and_the_sums_stay_true() {
     world.give(vec![says("1", "a")]).await;
     let event = world.deliver().await.remove(0);
     assert_eq!(event.data.to_string(), r#"{"v":"a"}"#);
-    assert_eq!(retain(&world, RetentionPolicy::default()).await.values().sum::<u64>(), 0, "a second look finds nothing");
+    // What it replaced was upstream until now: its age begins.
+    // The record that said the same before has lost its last name; a further look finds nothing.
+    let gone = retain(&world, RetentionPolicy::default()).await;
+    assert_eq!((gone[&Kept::Records], gone.values().sum::<u64>()), (1, 1), "{gone:?}");
+    assert_eq!(retain(&world, RetentionPolicy::default()).await.values().sum::<u64>(), 0);
 }
 
 #[tokio::test]
@@ -153,10 +162,10 @@ async fn the_archive_keeps_within_its_size_and_gives_up_nothing_young() {
     assert_eq!((full.records, full.kept_records, full.record_raw_bytes), (60, 60, 2_000));
     assert_eq!((full.measured_days, full.complete_since), (30, Some(now - TimeDelta::days(60) - TimeDelta::hours(8))));
     assert!(full.growth_bytes_per_day >= full.record_packed_bytes, "{full:?}");
-    let policy = RetentionPolicy { archive_max_bytes: Some(full.kept_bytes * 50 / 60), ..RetentionPolicy::default() };
+    let policy = RetentionPolicy { archive_max_bytes: Some(full.kept_bytes * 101 / 120), ..RetentionPolicy::default() };
     assert_eq!(retain(&world, policy).await[&Kept::Bodies], 10);
     let part = status(&world);
-    assert!(part.kept_bytes <= full.kept_bytes * 50 / 60 && part.kept_records == 50, "{part:?}");
+    assert!(part.kept_bytes <= full.kept_bytes * 101 / 120 && part.kept_records == 50, "{part:?}");
     assert_eq!(part.complete_since, full.complete_since.map(|since| since + TimeDelta::days(10)));
     // However small the size, a month stays.
     let policy = RetentionPolicy { archive_max_bytes: Some(0), ..RetentionPolicy::default() };

@@ -149,7 +149,8 @@ fn archive(archive: &Json) -> String {
     let number = |name: &str| archive[name].as_u64().unwrap_or_default();
     let mib = |name: &str| number(name) as f64 / f64::from(1 << 20);
     let mut text = format!(
-        "archive: {kept} records, all since {}, {:.1} MiB; a record is {} bytes raw, {} packed, {} with all that is made of it\n",
+        "archive: {kept} records, all since {}, {:.1} MiB; a record is {} bytes raw, {} packed, {} with all that is made \
+         of it\n",
         time(archive, "complete_since"),
         mib("kept_bytes"),
         number("record_raw_bytes"),

@@ -34,7 +34,7 @@ pub(crate) struct AgentTable {
     pub(crate) disk_floor_bytes: u64,
     /// At so many undelivered events intake stops, and goes on by itself when a fifth of them is delivered.
     #[serde(default = "half_a_million")]
-    #[schemars(range(min = 1_000))]
+    #[schemars(range(min = 1))]
     pub(crate) outbox_max_entries: u64,
     /// At so many bytes of undelivered events (before compression) intake stops in the same way.
     #[serde(default = "four_gib")]
@@ -66,8 +66,8 @@ pub(crate) struct EncryptionTable {
     pub(crate) key: Secret,
 }
 
-/// How long what is kept. Nothing that is undelivered or held is given up, however old it is, and nothing that is younger
-/// than 30 days.
+/// How long what is kept. Nothing that is undelivered or held is given up, however old it is, and nothing that is
+/// younger than 30 days.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RetentionTable {

@@ -20,7 +20,7 @@ use crate::retry::Policy;
 /// The first wait of an open breaker is at most so long; it doubles with each probe that fails, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_secs(20);
 /// A source that is back is noticed within so long.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const LONGEST: Duration = Duration::from_secs(5 * 60);
 /// Jitter never makes a wait shorter than this.
 const SHORTEST: Duration = Duration::from_secs(5);
 /// So seldom a source is asked that refuses the login: too seldom to lock an account.
@@ -210,7 +210,7 @@ impl Admission {
         drop(state);
         if opened {
             let source = &self.breaker.id;
-            tracing::error!(%source, class = class.as_str(), "the source is left alone for a while: it does not answer");
+            tracing::error!(%source, class = class.as_str(), "the source is left alone for a while");
         }
         self.breaker.ring();
     }

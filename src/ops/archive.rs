@@ -62,7 +62,7 @@ impl Archive {
             since: None,
             subject: "archive".to_owned(),
             text: format!(
-                "there is room for about {possible} of the configured {} days: {:.1} GiB are missing at {:.1} MiB a day",
+                "there is room for about {possible} of the configured {} days: {:.1} GiB are missing, {:.1} MiB a day",
                 self.configured_days,
                 gib(missing),
                 self.status.growth_bytes_per_day as f64 / f64::from(1 << 20)
@@ -75,6 +75,7 @@ impl Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Backlog;
 
     const GIB: u64 = 1 << 30;
 
@@ -89,7 +90,7 @@ mod tests {
             growth_bytes_per_day: per_day,
             ..ArchiveStatus::default()
         };
-        let disk = Disk { free_bytes: Some(free), floor_bytes: GIB };
+        let disk = Disk { free_bytes: Some(free), floor_bytes: GIB, outbox_limit: Backlog::default() };
         let policy = RetentionPolicy { archive_max_bytes: most, ..RetentionPolicy::default() };
         let archive = Archive::of(status, &policy, &disk, now);
         assert_eq!((archive.configured_days, archive.possible_days), (400, possible));

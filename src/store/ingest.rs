@@ -7,7 +7,8 @@ use super::guard::{self, Decision};
 use super::held::{self, Leg};
 use super::ledger::{self, Ledger, Origin};
 use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
-use super::writer::{Name, Progress, Tx, Volume};
+use super::volume::Volume;
+use super::writer::{Name, Progress, Tx};
 use super::{Committed, Error, RecordReceipt, attachments, dictionary, onboarding, prepare, revision, snapshot};
 use crate::model::{EntityKey, EntityType, Finding, Held, Severity};
 

@@ -39,6 +39,7 @@ mod upstream;
 mod vault;
 mod verify;
 mod view;
+mod volume;
 mod writer;
 
 #[cfg(test)]
@@ -263,7 +264,7 @@ impl Store {
             urgent: writer::Signal::default(),
             files: writer::Signal::default(),
             entries: dictionary::Entries::default(),
-            backlog: writer::Backlog::default(),
+            backlog: volume::Backlog::default(),
             starts: Mutex::default(),
             floor: std::sync::atomic::AtomicI64::new(0),
             latest: std::sync::atomic::AtomicI64::new(i64::MIN),

@@ -94,7 +94,8 @@ impl Reader {
 
     /// What became of every version, by entity type (P3).
     pub fn totals(&self) -> Result<BTreeMap<String, Totals>, Error> {
-        let sql = "SELECT kind, name, sum(n) FROM counter WHERE scope NOT IN ('outbox', 'outbox-bytes', 'held') GROUP BY kind, name";
+        let sql = "SELECT kind, name, sum(n) FROM counter WHERE scope NOT IN ('outbox', 'outbox-bytes', 'held')
+                   GROUP BY kind, name";
         let mut totals = BTreeMap::new();
         for (kind, name, n) in self.all("read the sums", sql, (), counter)? {
             totals.entry(kind).or_insert_with(Totals::zero).add(&name, n);

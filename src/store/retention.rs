@@ -16,17 +16,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::writer::{DAY, Tx, Volume};
+use super::volume::{DAY, Volume};
+use super::writer::Tx;
 use super::{Error, Reader, Store, attachments, outbox, query};
 
-/// How long what is kept. Ages count from the day on which a thing was received, delivered or closed.
+/// How long what is kept. Ages count from the day on which a thing was received, replaced or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionPolicy {
     /// The bytes of archived records: as far back as a mapping can be tried against the past.
     pub archive: Duration,
     /// They are given up earlier where they take more than this, but not before [`RetentionPolicy::SHORTEST`].
     pub archive_max_bytes: Option<u64>,
-    /// Delivered versions that a newer delivered version of their entity replaced.
+    /// Delivered versions, from the day on which a newer one of their entity was delivered.
     pub versions: Duration,
     /// Failed attempts of what is delivered since.
     pub attempts: Duration,
@@ -111,7 +112,8 @@ impl Kept {
             Kept::Versions => ("outbox", VERSIONS),
             Kept::Attempts => (
                 "outbox",
-                "x.state = 'delivered' AND x.done_at < ?1 AND EXISTS (SELECT 1 FROM attempt t WHERE t.outbox_id = x.id)",
+                "x.state = 'delivered' AND x.done_at < ?1
+                 AND EXISTS (SELECT 1 FROM attempt t WHERE t.outbox_id = x.id)",
             ),
             Kept::Held => (
                 "held",
@@ -138,10 +140,11 @@ const BODIES: &str = "x.given_up_at IS NULL AND x.received_at < ?1
     AND NOT EXISTS (SELECT 1 FROM disposition d JOIN part p ON p.entity_id = d.entity_id AND p.archive_id = x.id
                     WHERE d.archive_id = x.id AND d.type IN ('exam_item', 'exam_item_group', 'exam_package'))";
 
-/// A version may go when upstream has a newer one of its entity, and when neither a held item nor the record of a part
-/// names it: a record that is mapped again looks for the version that it made.
+/// A version may go when upstream has had a newer one of its entity for so long, and when neither a held item nor the
+/// record of a part names it: a record that is mapped again looks for the version that it made.
 const VERSIONS: &str = "x.state = 'delivered' AND x.done_at < ?1
-    AND EXISTS (SELECT 1 FROM outbox n WHERE n.entity_id = x.entity_id AND n.id > x.id AND n.state = 'delivered')
+    AND EXISTS (SELECT 1 FROM outbox n WHERE n.entity_id = x.entity_id AND n.id > x.id AND n.state = 'delivered'
+                  AND n.done_at < ?1)
     AND NOT EXISTS (SELECT 1 FROM held h WHERE h.event_id = x.id)
     AND NOT EXISTS (SELECT 1 FROM event e JOIN part p ON p.entity_id = e.entity_id AND p.archive_id = e.archive_id
                     WHERE e.id = x.id)";
@@ -195,7 +198,7 @@ impl Reader {
 
     /// Before which time (microseconds) the bytes of records go: the age, or the size where that says more.
     fn archive_cut(&self, policy: &RetentionPolicy, now: i64) -> Result<i64, Error> {
-        let by_age = now.saturating_sub(micros(policy.archive));
+        let by_age = now.saturating_sub(micros(policy.archive.max(RetentionPolicy::SHORTEST)));
         let Some(most) = policy.archive_max_bytes.map(|most| i64::try_from(most).unwrap_or(i64::MAX)) else {
             return Ok(by_age);
         };
@@ -406,7 +409,7 @@ pub struct ArchiveStatus {
 const MEASURED: i64 = 30;
 
 impl Reader {
-    /// What the archive holds, and what a record costs: from sums that are kept, so the size of the store costs nothing.
+    /// What the archive holds, and what a record costs: from sums that are kept, so that a large store costs no more.
     pub fn archive_status(&self, now: DateTime<Utc>) -> Result<ArchiveStatus, Error> {
         let operation = "read the archive's sums";
         let sql = "SELECT day, records, raw, packed, kept_records, kept FROM volume ORDER BY day";

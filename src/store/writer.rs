@@ -19,12 +19,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::dictionary::Entries;
 use super::vault::Vault;
+use super::volume::{Backlog, DAY, Volume};
 use super::{Error, Options, StartPolicy, onboarding, outbox, query, schema};
 use crate::clock::Clock;
 use crate::model::{EntityType, SharedComposer};
-
-/// A day in microseconds.
-pub(super) const DAY: i64 = 86_400_000_000;
 
 /// Jobs that may wait; more make their senders wait.
 const QUEUE: usize = 256;
@@ -58,32 +56,6 @@ pub(super) struct Shared {
     pub(super) floor: AtomicI64,
     /// The latest time at which something was claimed, in microseconds.
     pub(super) latest: AtomicI64,
-}
-
-/// The sums of undelivered events, as of the last commit: read where a look into the file would cost too much.
-#[derive(Default)]
-pub(super) struct Backlog {
-    pub(super) entries: AtomicI64,
-    pub(super) bytes: AtomicI64,
-}
-
-impl Backlog {
-    /// Reads the sums once, when the store is opened.
-    fn load(&self, conn: &Connection) -> Result<(), Error> {
-        let sql = "SELECT coalesce(sum(n) FILTER (WHERE scope = 'outbox'), 0),
-                          coalesce(sum(n) FILTER (WHERE scope = 'outbox-bytes'), 0) FROM counter
-                   WHERE scope = 'outbox-bytes' OR (scope = 'outbox' AND name NOT IN ('delivered', 'held'))";
-        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-        let (entries, bytes) = query::one(conn, "read the sums", sql, (), read)?.unwrap_or_default();
-        self.entries.store(entries, Ordering::Relaxed);
-        self.bytes.store(bytes, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn add(&self, (entries, bytes): (i64, i64)) {
-        self.entries.fetch_add(entries, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
 }
 
 /// A clock that is set back by less is being adjusted: what that puts off comes soon enough.
@@ -218,38 +190,6 @@ impl Progress {
         let mut statement = conn.prepare_cached(sql).map_err(failed())?;
         let values = (stream, self.records, self.resent, self.reread, self.received_at, self.committed_at);
         statement.execute(values).map_err(failed())?;
-        Ok(())
-    }
-}
-
-/// What is archived on a day, and what of it is given up.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Volume {
-    pub(super) records: i64,
-    pub(super) raw: i64,
-    pub(super) packed: i64,
-    pub(super) kept_records: i64,
-    pub(super) kept: i64,
-}
-
-impl Volume {
-    fn merge(&mut self, later: Volume) {
-        self.records += later.records;
-        self.raw += later.raw;
-        self.packed += later.packed;
-        self.kept_records += later.kept_records;
-        self.kept += later.kept;
-    }
-
-    fn write(self, conn: &Connection, day: i64) -> Result<(), Error> {
-        let failed = || Error::sqlite("update the archive's sums");
-        let sql = "INSERT INTO volume (day, records, raw, packed, kept_records, kept) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                   ON CONFLICT DO UPDATE SET records = records + excluded.records, raw = raw + excluded.raw,
-                     packed = packed + excluded.packed, kept_records = kept_records + excluded.kept_records,
-                     kept = kept + excluded.kept";
-        let mut statement = conn.prepare_cached(sql).map_err(failed())?;
-        let Volume { records, raw, packed, kept_records, kept } = self;
-        statement.execute((day, records, raw, packed, kept_records, kept)).map_err(failed())?;
         Ok(())
     }
 }

@@ -74,8 +74,11 @@ async fn machines_learn_whether_it_lives_is_ready_and_how_it_goes() {
     ] {
         assert!(samples.iter().any(|(name, _)| name == wanted), "{wanted} is missing:\n{}", metrics.text);
     }
-    let breakers: Vec<&str> = samples.iter().map(|(name, _)| name.as_str()).filter(|n| n.contains("breaker")).collect();
-    assert_eq!(breakers, ["hisync_upstream_breaker_open"], "one gauge for one fact");
+    let names = samples.iter().map(|(name, _)| name.as_str());
+    let mut breakers: Vec<&str> = names.filter(|name| name.contains("breaker")).collect();
+    breakers.sort_unstable();
+    let expected = ["hisync_source_breaker_open{source=\"peis\"}", "hisync_upstream_breaker_open"];
+    assert_eq!(breakers, expected, "one gauge for one fact");
     agent.stop().await;
 }
 
@@ -87,7 +90,8 @@ async fn the_status_has_the_documented_fields() {
     delivered(&agent).await;
     let status = get(&agent, "/api/status").await.json();
     let fields: Vec<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut expected = ["now", "health", "agent", "streams", "upstream", "store", "disk", "tasks", "reconcile"];
+    let mut expected =
+        ["now", "health", "agent", "streams", "sources", "upstream", "store", "disk", "archive", "tasks", "reconcile"];
     expected.sort_unstable();
     assert_eq!(fields, expected);
     assert_eq!(status["health"], json!({ "level": "ok", "reasons": [] }));

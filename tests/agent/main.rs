@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod again;
+mod backpressure;
 mod cli;
 mod custody;
 mod doubts;

@@ -132,25 +132,31 @@ window.HISYNC_WORDS = {
     health: {
       "stream-failing": "数据流读取失败",
       "stream-stopped": "数据流已停止",
-      "stream-paused": "数据流已暂停：磁盘空间不足",
+      "stream-paused": "数据流已暂停：磁盘空间不足，或待发送事件已达上限",
+      "source-down": "来源系统无应答或拒绝登录，暂停读取",
+      "archive-short": "磁盘容纳不下所配置的存档天数",
       "stream-silent": "规定时段内没有新数据，已 {0}",
       "upstream-down": "发送已暂停 {0}（{1}）；{2} 条事件在排队，全部保留",
       "upstream-slow": "最早的未送达事件已等 {0}，共 {2} 条",
       held: "{3} 条记录待人工处理：{4}",
       sum: "版本数对不上",
       task: "内部任务重启",
+      outbox: "待发送事件已达上限，已停止接收",
       disk: "磁盘空间低于下限，已停止接收"
     },
     nexts: {
       "stream-failing": "hisync 会自动重试；请检查来源系统、网络和账号。",
       "stream-stopped": "重试无用，请按下面的说明修复，再执行 systemctl reload hisync。",
-      "stream-paused": "清理磁盘后自动恢复。",
+      "stream-paused": "清理磁盘或恢复上游后自动恢复。",
+      "source-down": "请检查来源系统、网络和账号；修复后执行 hisync sources reset 可立即重试。",
+      "archive-short": "请扩大磁盘，或调低 retention.archive。",
       "stream-silent": "请确认医院系统在运行；hisync check 会显示来源中最新的一行。",
       "upstream-down": "",
       "upstream-slow": "看下面“待发送”里的最近回答。",
       held: "请逐条查看：改正代码表或映射后会自动重试。",
       sum: "这是缺陷：请保留数据目录的副本并报告。",
       task: "hisync 会自动恢复；日志里有详情。",
+      outbox: "请检查上游；送出五分之一后自动恢复，不会丢数据。",
       disk: "清理磁盘后自动恢复，不会丢数据。"
     },
     answers: {

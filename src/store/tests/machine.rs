@@ -3,8 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
+use crate::intake::Gate;
+
+/// So many undelivered events close the gate before the store.
+const LIMIT: u64 = 8;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -16,8 +21,15 @@ enum Step {
     Snapshot(u8, u8),
     /// Claims and settles; the verdicts by turns. What lacks one stays on its way.
     Send(u8, Vec<u8>),
-    Crash,
+    /// Claims what leaves at once, and its sender dies.
+    Take(u8),
+    /// The process ends in good order, and starts again.
+    Restart,
+    /// The machine loses power in the middle of a claim: what was not committed may lie in the log.
+    Crash(u8),
     Wait(i64),
+    /// So many days go by, and what is outlived is given up.
+    Retain(u16),
     Dismiss(u8),
     RetryRefused(u8),
     /// From now on nothing is held by the mapping; what was is mapped again.
@@ -40,7 +52,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_u8, 0..3_u8).prop_map(|(key, value)| Step::Resend(key, value)),
         2 => (0..16_u8, 0..2_u8).prop_map(|(mask, value)| Step::Snapshot(mask, value)),
         6 => (1..6_u8, prop::collection::vec(0..5_u8, 0..6)).prop_map(|(n, verdicts)| Step::Send(n, verdicts)),
-        1 => Just(Step::Crash),
+        1 => (1..4_u8).prop_map(Step::Take),
+        1 => Just(Step::Restart),
+        1 => (1..4_u8).prop_map(Step::Crash),
+        2 => prop_oneof![Just(0_u16), 25..90_u16].prop_map(Step::Retain),
         2 => (-30..700_i64).prop_map(Step::Wait),
         1 => (1..8_u8).prop_map(Step::Dismiss),
         1 => (1..8_u8).prop_map(Step::RetryRefused),
@@ -52,6 +67,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Debug, Default)]
 struct Truth {
     wish: Option<String>,
+    /// What its newest event says; nothing where that takes it back, or where there is none.
+    told: Option<String>,
     /// The newest record, where it is held: its text and its place in the archive.
     pending: Option<(String, i64)>,
     dismissed: Option<String>,
@@ -59,11 +76,26 @@ struct Truth {
     in_catalogue: bool,
 }
 
+impl Truth {
+    /// How many events it takes to tell upstream what it should have.
+    fn tell(&mut self) -> i64 {
+        let news = self.told != self.wish;
+        self.told.clone_from(&self.wish);
+        i64::from(news)
+    }
+}
+
 #[derive(Default)]
 struct Model {
     truth: BTreeMap<String, Truth>,
     corrected: bool,
     versions: i64,
+    /// Events that were made.
+    events: i64,
+    /// Events that upstream took.
+    taken: std::collections::HashSet<Uuid>,
+    /// The gate is closed.
+    shut: bool,
     /// What upstream applied: the newest sequence and data of each key.
     upstream: HashMap<String, (String, Option<String>)>,
     bodies: HashMap<Uuid, Bytes>,
@@ -105,6 +137,7 @@ impl Model {
                 truth.wish = (mapped.wish == Wish::Present).then(|| String::from_utf8(mapped.data).unwrap());
                 truth.pending = None;
                 truth.dismissed = None;
+                self.events += truth.tell();
             }
             (Some(archive), Outcome::Held(_)) => {
                 truth.pending = Some((text, archive));
@@ -135,6 +168,7 @@ impl Model {
     fn delivered(&mut self, entry: &Entry) {
         let event: CloudEvent = serde_json::from_slice(&entry.body).unwrap();
         let data = event.kind.ends_with("upserted").then(|| event.data.to_string());
+        self.taken.insert(entry.event_id);
         self.upstream.insert(entry.key.key.clone(), (event.sequence, data));
     }
 }
@@ -143,7 +177,15 @@ async fn run(steps: Vec<Step>) {
     let mut world = World::new();
     let mut model = Model::default();
     let mut sequence_of_messages = 0;
+    let mut gate = gate(&world);
     for step in steps {
+        // Intake stops at a limit, and goes on some way below it; what is not taken was never said.
+        let backlog = world.store.backlog().entries;
+        model.shut = backlog >= if model.shut { LIMIT - LIMIT / 5 } else { LIMIT };
+        assert_eq!(gate.closed().is_some(), model.shut, "{backlog} events wait");
+        if model.shut && matches!(step, Step::Give(_) | Step::Resend(..) | Step::Snapshot(..)) {
+            continue;
+        }
         match step {
             Step::Give(records) => {
                 let records: Vec<_> =
@@ -168,7 +210,36 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Snapshot(mask, value) => snapshot(&world, &mut model, mask, value).await,
             Step::Send(n, verdicts) => send(&world, &mut model, n.into(), &verdicts).await,
-            Step::Crash => world = world.reopen(),
+            Step::Take(n) => {
+                let limit = ClaimLimit { events: n.into(), bytes: 1 << 20 };
+                for entry in world.store.take(limit).await.unwrap() {
+                    model.check_sent(&entry);
+                }
+            }
+            Step::Restart => {
+                // It holds the store open.
+                drop(gate);
+                world = world.reopen();
+                (gate, model.shut) = (self::gate(&world), false);
+            }
+            Step::Crash(n) => {
+                drop(gate);
+                world = crash(world, n.into()).await;
+                (gate, model.shut) = (self::gate(&world), false);
+            }
+            Step::Retain(days) => {
+                world.wait(i64::from(days) * 86_400);
+                let month = RetentionPolicy::SHORTEST;
+                let policy = RetentionPolicy {
+                    archive: month,
+                    archive_max_bytes: None,
+                    versions: month,
+                    attempts: month,
+                    held: month,
+                    audit: month,
+                };
+                retention::retain_by(&world, policy, 50).await;
+            }
             Step::Wait(seconds) => world.wait(seconds),
             Step::Dismiss(id) => {
                 let id = i64::from(id);
@@ -190,6 +261,29 @@ async fn run(steps: Vec<Step>) {
         check_sums(&world, &model).await;
     }
     finish(&world, &mut model).await;
+}
+
+fn gate(world: &World) -> Gate {
+    let store = world.store.clone();
+    Gate::measured(0, || None).limited(Backlog { entries: LIMIT, bytes: u64::MAX }, move || store.backlog())
+}
+
+/// Ends the world in the middle of a claim whose changes lie in the log already, uncommitted.
+async fn crash(world: World, events: usize) -> World {
+    let (before, dir) = (world.dir.path().to_owned(), TempDir::new().unwrap());
+    let after = dir.path().to_owned();
+    let cut = world.store.write("lose power", 1, move |tx| {
+        outbox::claim(tx, ClaimLimit { events, bytes: 1 << 20 }, "inflight")?;
+        tx.run("lose power", "UPDATE counter SET n = n + 7", ())?;
+        tx.conn.cache_flush().unwrap();
+        for name in [schema::FILE_NAME, "hisync.db-wal"] {
+            std::fs::copy(before.join(name), after.join(name)).unwrap();
+        }
+        Err::<(), Error>(Error::Refused("the power is gone"))
+    });
+    assert!(cut.await.is_err());
+    let store = open(dir.path(), &world.clock);
+    World { dir, clock: world.clock.clone(), store }
 }
 
 async fn snapshot(world: &World, model: &mut Model, mask: u8, value: u8) {
@@ -217,6 +311,7 @@ async fn snapshot(world: &World, model: &mut Model, mask: u8, value: u8) {
         if truth.missing >= 2 && !bulk {
             truth.wish = None;
             withdrawn += 1;
+            model.events += truth.tell();
         }
     }
     assert_eq!(committed.withdrawn, withdrawn);
@@ -262,6 +357,7 @@ async fn correct(world: &World, model: &mut Model) {
             let truth = model.truth.get_mut(&name).unwrap();
             assert_eq!(truth.pending.take(), Some((text.clone(), held.archive_id)), "only the newest can be open");
             truth.wish = Some(format!("{{\"v\":\"{text}\"}}"));
+            model.events += truth.tell();
         }
     }
 }
@@ -272,15 +368,40 @@ async fn check_sums(world: &World, model: &Model) {
     let totals = overview.totals.get("exam_report").copied().unwrap_or(Totals::zero());
     assert!(totals.adds_up);
     assert_eq!(totals.source, model.versions, "a version was lost or counted twice");
-    let count = |sql: &str| world.raw_sql::<i64>(&format!("SELECT count(*) FROM {sql}"));
+    let conn = rusqlite::Connection::open(world.dir.path().join(schema::FILE_NAME)).unwrap();
+    let sum = |sql: &str| conn.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    let count = |sql: &str| sum(&format!("SELECT count(*) FROM {sql}"));
+    // A sum is its rows, and what it counts of those that were given up.
+    let gone = |outbox: bool, name: &str| {
+        let scope = if outbox { "=" } else { "<>" };
+        sum(&format!("SELECT coalesce(sum(n), 0) FROM given_up WHERE scope {scope} 'outbox' AND name = '{name}'"))
+    };
     let held = count("disposition WHERE fate = 'held'") + count("outbox WHERE counts AND state = 'held'");
-    assert_eq!(totals.held, held);
-    assert_eq!(totals.unchanged, count("disposition WHERE fate = 'unchanged'"));
-    assert_eq!(totals.delivered, count("outbox WHERE counts AND state = 'delivered'"));
+    assert_eq!(totals.held, held + gone(false, "held"));
+    assert_eq!(totals.unchanged, count("disposition WHERE fate = 'unchanged'") + gone(false, "unchanged"));
+    assert_eq!(totals.delivered, count("outbox WHERE counts AND state = 'delivered'") + gone(false, "delivered"));
     for state in ["queued", "claimed", "inflight", "waiting", "delivered", "held"] {
         let kept = overview.outbox.get(state).copied().unwrap_or(0);
-        assert_eq!(kept, count(&format!("outbox WHERE state = '{state}'")), "{state}");
+        assert_eq!(kept, count(&format!("outbox WHERE state = '{state}'")) + gone(true, state), "{state}");
     }
+    // The outbox has each event that was made, once, and is done with those that upstream took.
+    let delivered = count("outbox WHERE state = 'delivered'") + gone(true, "delivered");
+    assert_eq!(delivered, i64::try_from(model.taken.len()).unwrap());
+    assert_eq!(model.events, count("outbox") + gone(true, "delivered"), "an event is missing, or one too many");
+    let waits = world.store.backlog();
+    assert_eq!(waits.entries, u64::try_from(count("outbox WHERE done_at IS NULL")).unwrap());
+    let bytes = sum("SELECT coalesce(sum(size), 0) FROM outbox WHERE done_at IS NULL");
+    assert_eq!(waits.bytes, u64::try_from(bytes).unwrap());
+    // The ledger knows the newest event of each entity, and that one is never given up.
+    let differs = "entity n LEFT JOIN event e ON e.id = (SELECT max(id) FROM outbox WHERE entity_id = n.id)
+                   WHERE n.sequence <> coalesce(e.sequence, 0)
+                     OR n.state <> CASE e.kind WHEN 'upserted' THEN 'present' WHEN 'withdrawn' THEN 'withdrawn' ELSE 'never' END";
+    assert_eq!(count(differs), 0, "the ledger says something else than the newest event");
+    assert_eq!(count("part p LEFT JOIN content c ON c.id = p.content_id WHERE c.id IS NULL"), 0);
+    assert_eq!(count("event e LEFT JOIN content c ON c.id = e.content_id WHERE c.id IS NULL"), 0);
+    assert_eq!(count("held h LEFT JOIN archive a ON a.id = h.archive_id WHERE h.state = 'open' AND a.body = x''"), 0);
+    let kept = sum("SELECT coalesce(sum(kept), 0) FROM volume");
+    assert_eq!(kept, sum("SELECT coalesce(sum(length(body)), 0) FROM archive"), "the archive's sums");
     let open: i64 = overview.held_open.iter().map(|held| held.count).sum();
     assert_eq!(open, count("held WHERE state = 'open'"));
     assert_eq!(count("outbox WHERE done_at IS NULL AND ready_at IS NULL AND state = 'waiting'"), 0);
@@ -310,6 +431,8 @@ async fn finish(world: &World, model: &mut Model) {
             break;
         }
     }
+    world.wait(86_400 * 100);
+    retention::retain_by(world, RetentionPolicy::default(), 50).await;
     check_sums(world, model).await;
     let verified = world.store.read(|reader| reader.verify(&mut |_, _| {})).await.unwrap();
     assert!(verified.faults.is_empty(), "{:?}", verified.faults);
@@ -320,7 +443,12 @@ async fn finish(world: &World, model: &mut Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        // For a long run: PROPTEST_CASES=20000.
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_happens_upstream_gets_every_version_in_order_and_nothing_is_lost(

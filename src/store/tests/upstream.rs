@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::model::Sequence;
+use crate::store::Compared;
 
 const STREAM: &str = "peis/reports";
 

@@ -317,7 +317,7 @@ fn revise(tx: &mut Tx<'_>, entity: i64) -> Result<bool, Error> {
         return Ok(false);
     }
     let absent = (!known.present).then(|| MISSING.to_owned());
-    let event = match newest.filter(|newest| newest.withdrawn == !known.present) {
+    let event = match newest.filter(|newest| newest.withdrawn != known.present) {
         Some(newest) => {
             let origin = Origin {
                 stream: newest.stream,

@@ -124,7 +124,7 @@ fn a_damaged_store_is_refused_or_what_is_damaged_is_held() {
             let content = content(&line["event"]);
             assert!(told.contains(&content), "what was never so was sent: {}\n{context}", content.0);
         }
-        let clear_words = ["damaged", "not a hisync store", "can't be read", "the store has layout"];
+        let clear_words = ["damaged", "open the store: ", "can't be read"];
         let clear = clear_words.iter().any(|words| said.contains(words));
         match depth {
             None => {

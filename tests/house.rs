@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &[]),
     // The rooms' settings types live with the rooms; the configuration reads all of them.
     ("config", &["registry", "mapping", "model", "store", "delivery", "ops", "diagnose"]),
-    ("ops", &["store", "intake", "delivery", "model", "clock", "config"]),
+    ("ops", &["store", "intake", "delivery", "model", "clock", "config", "retry"]),
     ("agent", &["config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry"]),
     ("sandbox", &["model", "delivery", "clock"]),
     (
@@ -35,8 +35,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Words that belong to one room: (word, where it may stand).
 const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["src/store/", "src/sandbox/hospital/"]),
-    // The command line talks to the agent's own admin API; upstream is delivery's alone.
-    ("reqwest", &["src/delivery/", "src/cli/client.rs"]),
+    // Upstream is delivery's alone; the command line talks to the admin API of its agent, alerts to chat robots.
+    ("reqwest", &["src/delivery/", "src/cli/client.rs", "src/ops/alert/"]),
+    ("lettre", &["src/ops/alert/"]),
     ("connector_files", &["src/registry.rs"]),
     ("connector_sqlite", &["src/registry.rs"]),
     ("connector_sqlserver", &["src/registry.rs"]),

@@ -8,6 +8,7 @@
 pub mod pulse;
 pub mod sources;
 pub mod supervisor;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,9 @@ pub enum StartError {
     /// Delivery can't be set up.
     #[error("set up delivery")]
     Delivery(#[source] delivery::Error),
+    /// Alerts can't be set up.
+    #[error("set up alerts")]
+    Alerts(#[source] Box<ops::alert::SendError>),
 }
 
 /// What [`AGENT_FILE`] holds.
@@ -170,6 +174,9 @@ impl Agent {
         source_tasks.push(watch(&supervisor, &stop_sources, &shared));
 
         let reload = Arc::new(ops::codes::Reload::default());
+        let place = (config.agent.hospital.as_str(), config.agent.timezone);
+        let desk = ops::alert::Desk::new(&config.alerts, &config.base_dir, place, store.clone(), clock.clone())
+            .map_err(|error| StartError::Alerts(Box::new(error)))?;
         let state = ops::State {
             about: ops::About {
                 hospital: config.agent.hospital.clone(),
@@ -183,6 +190,8 @@ impl Agent {
             zone: config.agent.timezone,
             watched: watched(&config),
             expectations: expectations(&config),
+            watch: ops::watch::Watch::new(config.calendar.clone()),
+            desk,
             store: store.clone(),
             board: board.clone(),
             gate,
@@ -199,7 +208,9 @@ impl Agent {
             clock: clock.clone(),
         };
         let deliverers = deliver(&config, &store, &clock, &supervisor, &stop_delivery, &slot, first, &state);
-        let servers = vec![serve(&supervisor, &stop_ops, listener, state)];
+        source_tasks.push(watch::probes(&supervisor, &stop_sources, &shared, &state));
+        let mut servers = watch::start(&supervisor, &stop_ops, &config, &state);
+        servers.push(serve(&supervisor, &stop_ops, listener, state));
         let file = AgentFile { pid: std::process::id(), admin, run };
         if let Err(error) = file.write(&data_dir) {
             tracing::warn!(%error, "could not write {AGENT_FILE}; commands will look at the store directly");

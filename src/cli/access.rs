@@ -117,7 +117,7 @@ impl Which {
 
     /// The data folder. Only this one key of the configuration is read: the state of an agent must
     /// be seen even while its configuration is broken.
-    fn data_dir(&self) -> Result<PathBuf, Error> {
+    pub(super) fn data_dir(&self) -> Result<PathBuf, Error> {
         if let Some(folder) = &self.data_dir {
             return Ok(folder.clone());
         }

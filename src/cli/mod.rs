@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 mod access;
+mod alerts;
 mod check;
 mod client;
 mod codes;
@@ -30,6 +31,7 @@ pub mod sandbox;
 mod schema;
 mod signals;
 mod status;
+mod support;
 mod table;
 mod terminal;
 
@@ -118,9 +120,11 @@ enum Command {
     Preview(preview::Args),
     Status(status::Args),
     Held(held::Args),
+    Alerts(alerts::Args),
     Codes(codes::Args),
     Outbox(outbox::Args),
     Explain(explain::Args),
+    SupportBundle(support::Args),
     Connectors(connectors::Args),
     Schema(schema::Args),
     #[command(after_help = "Examples:
@@ -149,6 +153,8 @@ impl Command {
             | Command::Preview(_)
             | Command::Status(_)
             | Command::Held(_)
+            | Command::Alerts(_)
+            | Command::SupportBundle(_)
             | Command::Codes(_)
             | Command::Outbox(_)
             | Command::Explain(_)
@@ -160,10 +166,21 @@ impl Command {
     }
 }
 
+impl Command {
+    /// The configuration whose log file is written: that of the agent alone.
+    fn log_config(&self) -> Option<&std::path::Path> {
+        match self {
+            Command::Run(args) => Some(args.config()),
+            _ => None,
+        }
+    }
+}
+
 /// Runs a command.
 pub async fn run(cli: Cli) -> ExitCode {
     let terminal = Terminal::new(cli.color);
-    if let Err(message) = logging::init(cli.log_format, cli.verbose, cli.command.log_level(), terminal.colour_err()) {
+    let (level, colour) = (cli.command.log_level(), terminal.colour_err());
+    if let Err(message) = logging::init(cli.log_format, cli.verbose, level, colour, cli.command.log_config()) {
         terminal.note(&format!("error: {message}"));
         return Exit::Usage.into();
     }
@@ -177,6 +194,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Preview(args) => preview::run(args, &terminal).await.into(),
         Command::Status(args) => status::run(args, &terminal).await.into(),
         Command::Held(args) => held::run(args, &terminal).await.into(),
+        Command::Alerts(args) => alerts::run(args, &terminal).await.into(),
+        Command::SupportBundle(args) => support::run(args, &terminal).await.into(),
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),

@@ -30,6 +30,13 @@ pub(super) struct Args {
     config: PathBuf,
 }
 
+impl Args {
+    /// The configuration file.
+    pub(super) fn config(&self) -> &std::path::Path {
+        &self.config
+    }
+}
+
 pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
@@ -58,7 +65,7 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
             Err(error) => {
                 terminal.note(&format!("error: {}", chain(&error)));
                 return match error {
-                    StartError::Delivery(_) => Exit::Usage,
+                    StartError::Delivery(_) | StartError::Alerts(_) => Exit::Usage,
                     _ => Exit::Unreachable,
                 };
             }

@@ -8,7 +8,7 @@ use super::access::{Access, Which};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal};
 use crate::clock::Clock;
-use crate::ops::health::{Health, Level, Reason};
+use crate::ops::health::{Health, Reason};
 use crate::ops::report::discreet;
 use crate::store::Reader;
 
@@ -54,14 +54,7 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
     if !offline {
         return Ok(read);
     }
-    let reason = Reason {
-        code: "no-agent",
-        level: Level::Failing,
-        since: None,
-        subject: "agent".to_owned(),
-        text: "no agent runs on this data folder".to_owned(),
-        next: "start it: systemctl start hisync, or hisync run -c FILE".to_owned(),
-    };
+    let reason = Reason::new("no-agent", "agent");
     Ok(json!({
         "now": Clock::system().now(), "health": Health::of(vec![reason]),
         "agent": null, "streams": [], "upstream": null, "store": read, "disk": null, "tasks": [],
@@ -75,7 +68,12 @@ fn text(report: &Json) -> String {
         Some("attention") => "ATTENTION: a person should look today\n".to_owned(),
         _ => "FAILING: a person should look now\n".to_owned(),
     };
+    // What another reason explains stands below it, in fewer words.
     for reason in list(health, "reasons") {
+        if let Some(cause) = reason["cause"].as_str() {
+            let _ = writeln!(text, "  {}: {} (because of {cause})", field(reason, "subject"), field(reason, "text"));
+            continue;
+        }
         let _ = writeln!(text, "  {}: {}", field(reason, "subject"), field(reason, "text"));
         let _ = writeln!(text, "    -> {}", field(reason, "next"));
     }
@@ -107,6 +105,7 @@ fn text(report: &Json) -> String {
         let rows = streams.iter().map(|stream| {
             vec![
                 field(stream, "id"),
+                field(&stream["health"], "standing"),
                 field(stream, "state"),
                 field(stream, "records"),
                 time(stream, "last_success_at"),
@@ -115,7 +114,7 @@ fn text(report: &Json) -> String {
             ]
         });
         text.push('\n');
-        let head = ["stream", "state", "new records#", "last success", "next", "listens at"];
+        let head = ["stream", "health", "state", "new records#", "last success", "next", "listens at"];
         text.push_str(&table(&head, &rows.collect::<Vec<_>>()));
     }
     let oldest = time(store, "oldest_undelivered_at");

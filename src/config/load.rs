@@ -17,12 +17,13 @@ use super::{Agent, Config, Expect, Look, SourceConfig, StreamConfig, Sweep};
 use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
 use crate::model::EntityType;
+use crate::ops::calendar::Calendar;
 use crate::registry::{Kind, schema_of};
 use crate::store::SnapshotPolicy;
 use crate::{delivery, ops};
 
 /// The keys at the top of the file.
-const TOP: [&str; 5] = ["include", "agent", "upstream", "admin", "sources"];
+const TOP: [&str; 7] = ["include", "agent", "upstream", "admin", "alerts", "log", "sources"];
 /// The keys of a stream's table that every connector's streams have.
 pub(super) const STREAM_KEYS: [&str; 12] = [
     "id",
@@ -80,6 +81,13 @@ pub(super) fn data_dir(path: &Path) -> Result<PathBuf, Vec<Problem>> {
         },
     }?;
     Ok(path.parent().unwrap_or(Path::new("/")).join(folder))
+}
+
+/// The files as they are written, joined.
+pub(super) fn as_written(path: &Path) -> Result<Json, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let root = tree::read(path, &Disk::default(), &mut problems);
+    if problems.is_empty() { Ok(root.to_json()) } else { Err(problems) }
 }
 
 /// One source, its mappings and the tables beside `sources` left aside.
@@ -184,6 +192,15 @@ impl Loader {
             Some(node) => self.admin(node),
             None => Some(ops::Settings::default()),
         };
+        let alerts = match root.get("alerts") {
+            Some(node) => self.alerts(node),
+            None => Some(ops::alert::Settings::default()),
+        };
+        let log = match root.get("log") {
+            Some(node) => self.typed::<ops::log::Settings>(node),
+            None => Some(ops::log::Settings::default()),
+        };
+        let calendar = self.calendar(root.get("agent").and_then(|agent| agent.get("holidays")));
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
         self.found.problems.append(&mut self.mapping_problems);
         let whole = root.get("sources").is_some_and(|list| list.items().len() == sources.len());
@@ -191,11 +208,14 @@ impl Loader {
             // Nothing that was written may be left out: a source that was refused says why.
             self.report(root.at.problem("incomplete", "a source could not be read, and nothing says why"));
         }
-        match (agent, upstream, admin) {
-            (Some(agent), Some(upstream), Some(admin)) if self.found.problems.is_empty() => Ok(Config {
+        match (agent, upstream, admin, alerts, log) {
+            (Some(agent), Some(upstream), Some(admin), Some(alerts), Some(log)) if self.found.problems.is_empty() => Ok(Config {
                 agent: self.agent(agent),
                 upstream,
                 admin,
+                alerts,
+                log,
+                calendar,
                 sources,
                 digest: self.disk.digest(&self.base_dir),
                 base_dir: self.base_dir,
@@ -234,6 +254,28 @@ impl Loader {
             self.report(node.locate(key).problem("admin-settings", message));
         }
         Some(settings)
+    }
+
+    fn alerts(&mut self, node: &Node) -> Option<ops::alert::Settings> {
+        let settings = self.typed::<ops::alert::Settings>(node)?;
+        for (path, message) in settings.problems(&self.base_dir) {
+            self.report(node.locate(&path).problem("alerts-settings", message));
+        }
+        Some(settings)
+    }
+
+    /// The file of days off; empty where none is named, or it has problems, which are reported.
+    fn calendar(&mut self, node: Option<&Node>) -> Calendar {
+        let Some((node, name)) = node.and_then(|node| Some((node, node.text()?))) else { return Calendar::default() };
+        let read = self.disk.read(&self.base_dir.join(name));
+        let read = read.map_err(|cause| format!("can't read the file of holidays \"{name}\": {}", why(&cause)));
+        let parsed = read.and_then(|text| {
+            Calendar::parse(name, &text).map_err(|error| format!("in the file of holidays \"{name}\": {error}"))
+        });
+        parsed.unwrap_or_else(|message| {
+            self.report(node.at.problem("holidays", message));
+            Calendar::default()
+        })
     }
 
     /// Checks a node against the schema of a type and reads it; problems are reported.

@@ -41,6 +41,12 @@ pub struct Config {
     pub upstream: delivery::Settings,
     /// The `[admin]` table.
     pub admin: ops::Settings,
+    /// The `[alerts]` table.
+    pub alerts: ops::alert::Settings,
+    /// The `[log]` table.
+    pub log: ops::log::Settings,
+    /// Days off and working weekends.
+    pub calendar: ops::calendar::Calendar,
     /// The sources in the file's order.
     pub sources: Vec<SourceConfig>,
     /// The folder of the configuration file: relative paths start here.
@@ -180,6 +186,25 @@ pub fn look(path: &Path, source: &str) -> Result<Look, Vec<Problem>> {
 /// Nothing else is looked at: the state of an agent must be seen even while its configuration is broken.
 pub fn data_dir(path: &Path) -> Result<PathBuf, Vec<Problem>> {
     load::data_dir(path)
+}
+
+/// A configuration with what it includes, as it is written and without comments; nothing of it is checked. It holds
+/// references to secrets, and whatever else somebody wrote into it.
+pub fn as_written(path: &Path) -> Result<serde_json::Value, Vec<Problem>> {
+    load::as_written(path)
+}
+
+/// The `[log]` table of a configuration file, where that can be read; a broken configuration is told elsewhere.
+pub fn log_settings(path: &Path) -> ops::log::Settings {
+    let written = as_written(path).ok();
+    written.and_then(|whole| serde_json::from_value(whole.get("log")?.clone()).ok()).unwrap_or_default()
+}
+
+/// A length of time as the configuration writes it: a whole number and `s`, `m`, `h` or `d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<grammar::Lasting>().map(|lasting| lasting.0).map_err(|misfit| {
+        misfit.hint.as_ref().map_or_else(|| misfit.message.clone(), |hint| format!("{}: {hint}", misfit.message))
+    })
 }
 
 /// The secrets that can't be read now: variables that are not set, files that are missing. Nothing of

@@ -16,6 +16,7 @@ mod client;
 mod files;
 pub mod heartbeat;
 pub mod openapi;
+pub mod peer;
 pub mod receipt;
 mod sender;
 pub mod settings;
@@ -38,6 +39,7 @@ pub use breaker::{BreakerStatus, Reason};
 pub use client::{BATCH_MEDIA_TYPE, Error};
 pub use heartbeat::{Heartbeat, Heartbeats, Pulse};
 pub use settings::{Auth, Compression, RetrySettings, Settings};
+pub use peer::Peer;
 pub use status::{Counts, FileStatus, LastFailure, Status};
 
 use crate::clock::Clock;
@@ -79,12 +81,18 @@ impl Resets {
 pub struct Handle {
     status: watch::Receiver<Status>,
     resets: Resets,
+    heard: peer::Heard,
 }
 
 impl Handle {
     /// How delivery is now.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// What upstream's answers told beside what they said.
+    pub fn peer(&self) -> peer::Peer {
+        self.heard.peer()
     }
 
     /// Waits until the status changed; returns at once where delivery has ended.
@@ -125,7 +133,7 @@ impl Delivery {
 
     /// What watches and nudges it while it runs.
     pub fn handle(&self) -> Handle {
-        Handle { status: self.publish.subscribe(), resets: self.resets.clone() }
+        Handle { status: self.publish.subscribe(), resets: self.resets.clone(), heard: self.client.heard() }
     }
 
     /// What sends heartbeats beside it.

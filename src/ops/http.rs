@@ -69,6 +69,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/api/codes", get(codes_list))
         .route("/api/codes/map", post(codes_map))
         .route("/api/upstream/reset", post(reset))
+        .merge(super::alerting::routes())
         .layer(middleware::from_fn(doors))
         .with_state(Arc::new(state));
     let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
@@ -112,12 +113,15 @@ fn host_is_local(headers: &HeaderMap) -> bool {
 }
 
 /// A failure as the API answers it.
-enum Failure {
+pub(super) enum Failure {
     /// The request lacks something that the audit log needs, or says too little on what to act.
     Incomplete(&'static str),
+    /// The store failed, or refuses.
     Store(store::Error),
     /// A code can't be added to its table.
     Codes(CodesError),
+    /// A channel did not take a trial message.
+    Alert(super::alert::SendError),
 }
 
 impl IntoResponse for Failure {
@@ -130,6 +134,13 @@ impl IntoResponse for Failure {
                 let status = match error {
                     CodesError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
                     _ => StatusCode::CONFLICT,
+                };
+                return (status, Json(json!({ "error": connector_api::chain(&error) }))).into_response();
+            }
+            Failure::Alert(error) => {
+                let status = match error {
+                    super::alert::SendError::Unknown(..) => StatusCode::NOT_FOUND,
+                    _ => StatusCode::BAD_GATEWAY,
                 };
                 return (status, Json(json!({ "error": connector_api::chain(&error) }))).into_response();
             }
@@ -150,8 +161,8 @@ impl From<store::Error> for Failure {
     }
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
-type Shared = Extract<Arc<State>>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Shared = Extract<Arc<State>>;
 
 async fn live(Extract(state): Shared) -> impl IntoResponse {
     ([(RUN_HEADER, state.run.clone())], "alive\n")

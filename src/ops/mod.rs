@@ -1,14 +1,26 @@
 //! What people and monitors see of a running agent.
 
 pub mod acts;
+pub mod alert;
+pub mod alerting;
+pub mod calendar;
+pub mod bundle;
 pub mod canary;
+pub mod certificates;
 pub mod codes;
 pub mod health;
 pub mod http;
+pub mod log;
 pub mod mask;
 pub mod metrics;
+pub mod probes;
+pub mod reasons;
 pub mod report;
+pub mod runbook;
+pub mod silence;
+pub mod standing;
 pub mod tasks;
+pub mod watch;
 
 use std::net::SocketAddr;
 
@@ -16,7 +28,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use http::serve;
-pub use report::{About, Report, State};
+pub use report::{About, Report, State, StreamReport};
 pub use tasks::{TaskState, TaskStatus};
 
 /// The `[admin]` table.

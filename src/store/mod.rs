@@ -10,6 +10,7 @@
 //!                                               └ held
 //! ```
 
+mod alerts;
 mod attachments;
 mod canary;
 mod codec;
@@ -29,6 +30,7 @@ mod schema;
 mod snapshot;
 mod types;
 mod view;
+mod watch;
 mod writer;
 
 #[cfg(test)]
@@ -48,6 +50,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use alerts::{AlertChange, AlertMessage, AlertSilence, ChannelState, Episode, MessageKind, MessageOutcome};
 pub use canary::CanaryDay;
 pub use codes::Codes;
 pub use error::Error;
@@ -56,6 +59,7 @@ pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
 pub use types::*;
 pub use view::*;
+pub use watch::{Ageing, TrafficHour};
 
 /// Readers that may run at the same time, beside those that intake and delivery need; and how many are kept.
 const READERS: usize = 4;

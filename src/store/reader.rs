@@ -5,6 +5,9 @@ mod codes;
 mod explain;
 mod held;
 mod outbox;
+mod statistics;
+
+pub use statistics::Statistics;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

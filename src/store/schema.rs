@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_attachments.sql"),
     include_str!("migrations/0003_workflow.sql"),
+    include_str!("migrations/0004_watch.sql"),
 ];
 
 const BUSY: Duration = Duration::from_secs(5);

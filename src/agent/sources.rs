@@ -197,7 +197,11 @@ async fn dictionaries_read(shared: &Shared, stream: &StreamConfig, stop: &Cancel
 }
 
 /// Builds a source anew and picks the poller of one of its streams.
-pub(super) fn poller_of(source: &SourceConfig, base_dir: &std::path::Path, stream: &StreamId) -> Result<StreamPoller, String> {
+pub(super) fn poller_of(
+    source: &SourceConfig,
+    base_dir: &std::path::Path,
+    stream: &StreamId,
+) -> Result<StreamPoller, String> {
     let built = source.build(base_dir).map_err(|found| problems(&found))?;
     let Flow::Poll(pollers) = built.flow else {
         return Err("the connector listens, but the stream has a schedule".to_owned());

@@ -44,9 +44,8 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         Err(error) => return error.tell(terminal),
     };
     let path = args.output.unwrap_or_else(|| PathBuf::from(format!("{folder}.tar.gz")));
-    let written = create(&path)
-        .and_then(|file| bundle::archive(file, &folder, &files, now))
-        .and_then(|mut file| file.flush());
+    let written =
+        create(&path).and_then(|file| bundle::archive(file, &folder, &files, now)).and_then(|mut file| file.flush());
     if let Err(error) = written {
         terminal.note(&format!("error: write {}: {error}", path.display()));
         return Exit::Unreachable;
@@ -96,7 +95,7 @@ async fn collect(which: &Which) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let statistics = Reader::open(&which.data_dir()?)?.statistics(now)?;
     files.push(("store.json".to_owned(), pretty(&serde_json::to_value(statistics).unwrap_or_default())));
     files.push(("versions.json".to_owned(), pretty(&versions)));
-    if let Ok(path) = which.config() {
+    if let Some(path) = which.config_at_hand() {
         match config::as_written(&path) {
             Ok(written) => {
                 files.push(("config.json".to_owned(), pretty(&bundle::redacted(&written))));

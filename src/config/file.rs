@@ -41,6 +41,7 @@ pub(crate) struct AgentTable {
     /// A file with days off and working weekends (调休): TOML with `off` and `work`, lists of days and ranges
     /// (`"2026-10-01..2026-10-07"`), or CSV with `date,kind`. Relative to the folder of the configuration file.
     #[schemars(length(min = 1))]
+    #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
     pub(crate) holidays: Option<String>,
 }
 

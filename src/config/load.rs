@@ -209,18 +209,20 @@ impl Loader {
             self.report(root.at.problem("incomplete", "a source could not be read, and nothing says why"));
         }
         match (agent, upstream, admin, alerts, log) {
-            (Some(agent), Some(upstream), Some(admin), Some(alerts), Some(log)) if self.found.problems.is_empty() => Ok(Config {
-                agent: self.agent(agent),
-                upstream,
-                admin,
-                alerts,
-                log,
-                calendar,
-                sources,
-                digest: self.disk.digest(&self.base_dir),
-                base_dir: self.base_dir,
-                secrets: self.found.secrets,
-            }),
+            (Some(agent), Some(upstream), Some(admin), Some(alerts), Some(log)) if self.found.problems.is_empty() => {
+                Ok(Config {
+                    agent: self.agent(agent),
+                    upstream,
+                    admin,
+                    alerts,
+                    log,
+                    calendar,
+                    sources,
+                    digest: self.disk.digest(&self.base_dir),
+                    base_dir: self.base_dir,
+                    secrets: self.found.secrets,
+                })
+            }
             _ => Err(self.found.problems),
         }
     }

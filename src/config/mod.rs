@@ -45,6 +45,8 @@ pub struct Config {
     pub alerts: ops::alert::Settings,
     /// The `[log]` table.
     pub log: ops::log::Settings,
+    /// The `[traces]` table; `None` where no traces are sent.
+    pub traces: Option<ops::traces::Settings>,
     /// Days off and working weekends.
     pub calendar: ops::calendar::Calendar,
     /// The sources in the file's order.

@@ -131,7 +131,8 @@ impl Client {
             builder = builder.identity(identity);
         }
         let http = builder.build().map_err(Error::Client)?;
-        let client = Client { http, settings: settings.clone(), base_dir: base_dir.to_owned(), clock, heard: Heard::default() };
+        let client =
+            Client { http, settings: settings.clone(), base_dir: base_dir.to_owned(), clock, heard: Heard::default() };
         client.authenticate("check", b"")?;
         Ok(client)
     }

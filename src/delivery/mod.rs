@@ -38,8 +38,8 @@ use uuid::Uuid;
 pub use breaker::{BreakerStatus, Reason};
 pub use client::{BATCH_MEDIA_TYPE, Error};
 pub use heartbeat::{Heartbeat, Heartbeats, Pulse};
-pub use settings::{Auth, Compression, RetrySettings, Settings};
 pub use peer::Peer;
+pub use settings::{Auth, Compression, RetrySettings, Settings};
 pub use status::{Counts, FileStatus, LastFailure, Status};
 
 use crate::clock::Clock;

@@ -11,7 +11,8 @@ use serde_json::{Map, Value as Json};
 const HIDDEN: &str = "●●●";
 
 /// Keys whose values are hidden, by a part of their name; references to secrets are shown, they name a place.
-const SECRET: [&str; 7] = ["password", "passwd", "pwd", "secret", "token", "credential", "authorization"];
+const SECRET: [&str; 10] =
+    ["password", "passwd", "pwd", "secret", "token", "credential", "authorization", "apikey", "api-key", "api_key"];
 
 /// Keys whose values name people.
 const PEOPLE: [&str; 3] = ["recipients", "sender", "username"];

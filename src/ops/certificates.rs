@@ -86,11 +86,17 @@ fn reason(certificate: &CertificateEnd, ends: DateTime<Utc>, now: DateTime<Utc>)
     let (text, text_zh) = match ends > now {
         true => {
             let left = (ends - now).to_std().unwrap_or_default();
-            (format!("it ends in {}, on {day}{file}", spoken(left)), format!("还有 {}到期（{day}）{file}", spoken_zh(left)))
+            (
+                format!("it ends in {}, on {day}{file}", spoken(left)),
+                format!("还有 {}到期（{day}）{file}", spoken_zh(left)),
+            )
         }
         false => {
             let since = ago(now, ends);
-            (format!("it ended {} ago, on {day}{file}", spoken(since)), format!("已过期 {}（{day}）{file}", spoken_zh(since)))
+            (
+                format!("it ended {} ago, on {day}{file}", spoken(since)),
+                format!("已过期 {}（{day}）{file}", spoken_zh(since)),
+            )
         }
     };
     let level = if ends - now < URGENT { Level::Failing } else { Level::Attention };
@@ -105,10 +111,12 @@ mod tests {
     fn the_earliest_end_of_a_file_counts_and_is_told_in_time() {
         let folder = tempfile::tempdir().unwrap();
         connector_testkit::certificates(folder.path());
-        let mut pems: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut pems: Vec<PathBuf> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         pems.retain(|path| earliest_end(&std::fs::read(path).unwrap()).is_some());
         let file = pems.first().expect("a certificate").clone();
-        let table = serde_json::json!({ "tls": { "certificate": file, "key": { "file": "k" } }, "peers": [{ "ca": "no" }] });
+        let table =
+            serde_json::json!({ "tls": { "certificate": file, "key": { "file": "k" } }, "peers": [{ "ca": "no" }] });
         let named = files_named(&table, "sources.lab");
         assert_eq!(named[1].0, "sources.lab.tls.certificate");
         assert_eq!(named[0], ("sources.lab.peers.ca".to_owned(), "no".into()));

@@ -103,7 +103,8 @@ impl Inner {
         let full = open.bytes > 0 && open.bytes + line.len() as u64 > max_bytes;
         let old = open.bytes > 0 && (now - open.begun).to_std().is_ok_and(|age| age > max_age);
         if full || old {
-            self.rotate()?;
+            // Where a file can't be renamed (somebody has it open, on Windows), the same one goes on: lines count more.
+            let _ = self.rotate();
         }
         let open = self.opened()?;
         open.file.write_all(line)?;
@@ -170,7 +171,8 @@ pub fn tail(path: &Path, max_bytes: u64) -> io::Result<String> {
         text.push_str(&part[from..]);
     }
     let cut = text.len().saturating_sub(usize::try_from(max_bytes).unwrap_or(usize::MAX));
-    let from = if cut > 0 { text.bytes().skip(cut).position(|b| b == b'\n').map_or(text.len(), |at| cut + at + 1) } else { 0 };
+    let from =
+        if cut > 0 { text.bytes().skip(cut).position(|b| b == b'\n').map_or(text.len(), |at| cut + at + 1) } else { 0 };
     Ok(text[from..].to_owned())
 }
 

@@ -3,8 +3,8 @@
 pub mod acts;
 pub mod alert;
 pub mod alerting;
-pub mod calendar;
 pub mod bundle;
+pub mod calendar;
 pub mod canary;
 pub mod certificates;
 pub mod codes;
@@ -20,6 +20,7 @@ pub mod runbook;
 pub mod silence;
 pub mod standing;
 pub mod tasks;
+pub mod traces;
 pub mod watch;
 
 use std::net::SocketAddr;

@@ -174,7 +174,10 @@ pub const ALL: &[Kind] = &[
         "certificate",
         Attention,
         ["a certificate ends soon, or has ended", "证书即将到期或已到期"],
-        ["have it renewed before that day, then `systemctl reload hisync`", "请在到期前更换，再执行 systemctl reload hisync。"],
+        [
+            "have it renewed before that day, then `systemctl reload hisync`",
+            "请在到期前更换，再执行 systemctl reload hisync。",
+        ],
         &[],
     ),
     kind(
@@ -195,7 +198,10 @@ pub const ALL: &[Kind] = &[
         "unmapped-codes",
         Attention,
         ["local codes are in no table", "有代码表里没有的本地代码"],
-        ["`hisync codes unmapped` lists them, `hisync codes map` adds one", "hisync codes unmapped 列出，hisync codes map 添加。"],
+        [
+            "`hisync codes unmapped` lists them, `hisync codes map` adds one",
+            "hisync codes unmapped 列出，hisync codes map 添加。",
+        ],
         &[],
     ),
     kind(

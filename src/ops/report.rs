@@ -118,7 +118,7 @@ pub struct Report {
     pub ageing: Ageing,
     /// When certificates end.
     pub certificates: Vec<CertificateEnd>,
-    /// The alerts.
+    /// The alerts, without those that ended.
     pub alerts: Alerts,
     /// The agent's long-running tasks.
     pub tasks: Vec<TaskStatus>,
@@ -167,7 +167,7 @@ impl State {
             disk: Disk { free_bytes: self.gate.free_bytes(), floor_bytes: self.gate.floor_bytes() },
             ageing,
             certificates,
-            alerts: self.desk.alerts().await?,
+            alerts: self.desk.lasting().await?,
             tasks: (self.tasks)(),
             undecided: BTreeSet::new(),
         };

@@ -323,11 +323,7 @@ fn in_order(facts: &Facts<'_>) -> StreamHealth {
         Some(_) => ("its expected hours began lately", "规定时段刚开始"),
         None => ("no hours are configured in which it must not be", "没有配置必须有数据的时段"),
     };
-    of(
-        Standing::QuietAsExpected,
-        format!("nothing new for {age}: {why}"),
-        format!("已 {age_zh}没有新数据：{why_zh}"),
-    )
+    of(Standing::QuietAsExpected, format!("nothing new for {age}: {why}"), format!("已 {age_zh}没有新数据：{why_zh}"))
 }
 
 /// Whether a source's clock differs from ours, by its probes.

@@ -308,7 +308,14 @@ impl Store {
                 MessageOutcome::GivenUp => (None, "given-up"),
                 MessageOutcome::Retry { at, failure } => (Some(at.timestamp_micros()), failure.as_str()),
             };
-            // A message that was superseded while it was on its way was told, if it was.
+            // A message that was superseded while it was on its way is taken back by the one that it ended.
+            let sql = "SELECT episode_id, channel FROM alert_message
+                       WHERE id = ?1 AND due_at IS NULL AND outcome = 'superseded'";
+            let told: Option<(i64, String)> =
+                tx.one("settle an alert", sql, (id,), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            if let (Some((episode, channel)), MessageOutcome::Sent) = (told, &outcome) {
+                tell(tx, episode, MessageKind::Closed, &[channel])?;
+            }
             let sql = "UPDATE alert_message SET due_at = CASE WHEN due_at IS NULL THEN NULL ELSE ?2 END, outcome = ?3,
                          attempts = attempts + 1 WHERE id = ?1 AND (due_at IS NOT NULL OR ?3 = 'sent')";
             tx.run("settle an alert", sql, (id, due_at, word)).map(drop)

@@ -5,10 +5,12 @@
 
 mod admin;
 mod again;
+mod alerts;
 mod cli;
 mod custody;
 mod files;
 mod intake;
 mod privacy;
 mod support;
+mod watching;
 mod whole;

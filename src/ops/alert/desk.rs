@@ -20,7 +20,9 @@ use crate::clock::Clock;
 use crate::delivery::signature::KeyError;
 use crate::ops::health::{Level, Reason};
 use crate::retry;
-use crate::store::{self, AlertMessage, AlertSilence, ChannelState, Episode, MessageKind, MessageOutcome, Reader, Store};
+use crate::store::{
+    self, AlertMessage, AlertSilence, ChannelState, Episode, MessageKind, MessageOutcome, Reader, Store,
+};
 
 /// How often stored messages are looked at, beside when one is made.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -136,8 +138,17 @@ pub struct ChannelView {
 impl Alerts {
     /// Reads them; `channels` are those of the configuration, where that is at hand.
     pub fn read(reader: &Reader, channels: &[Channel], now: DateTime<Utc>) -> Result<Alerts, store::Error> {
+        Alerts::since(reader, channels, now, now - SHOWN)
+    }
+
+    fn since(
+        reader: &Reader,
+        channels: &[Channel],
+        now: DateTime<Utc>,
+        ended_since: DateTime<Utc>,
+    ) -> Result<Alerts, store::Error> {
         let (ended, open): (Vec<_>, Vec<_>) =
-            reader.alerts(now - SHOWN, 500)?.into_iter().partition(|episode| episode.closed_at.is_some());
+            reader.alerts(ended_since, 500)?.into_iter().partition(|episode| episode.closed_at.is_some());
         let states = reader.alert_channels()?;
         let state = |id: &str| states.iter().find(|state| state.channel == id);
         let view = |id: &str, channel: Option<&Channel>, state: Option<&ChannelState>| ChannelView {
@@ -277,6 +288,12 @@ impl Desk {
         let mut episode = Episode { opened_at: now, told_at: now, ..sample() };
         episode.reason["since"] = serde_json::json!(now);
         self.tell(channel, 0, MessageKind::Opened, &episode).await
+    }
+
+    /// What lasts, without what ended: for a report that is made often.
+    pub async fn lasting(&self) -> Result<Alerts, store::Error> {
+        let (channels, now) = (self.0.settings.channels.clone(), self.0.clock.now());
+        self.0.store.read(move |reader| Alerts::since(reader, &channels, now, DateTime::<Utc>::MAX_UTC)).await
     }
 
     /// Everything that people see.

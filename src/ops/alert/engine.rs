@@ -14,50 +14,50 @@ use crate::ops::silence::ago;
 use crate::store::{AlertChange, AlertSilence, Episode};
 
 /// Episodes that ended within this time are looked at: trouble that comes back again and again flaps.
-pub const FLAPS_WITHIN: TimeDelta = TimeDelta::hours(2);
+pub(super) const FLAPS_WITHIN: TimeDelta = TimeDelta::hours(2);
 
 /// The longest that trouble must be gone before it is said to have ended.
 const QUIET_MAX: Duration = Duration::from_secs(3600);
 
 /// When to tell.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub(super) struct Policy {
     /// Trouble that passes within this time is not told.
-    pub open_after: Duration,
+    pub(super) open_after: Duration,
     /// Trouble must be gone for so long; twice as long each time that it came back within two hours.
-    pub close_after: Duration,
+    pub(super) close_after: Duration,
     /// Of what lasts people are reminded so often.
-    pub remind_after: Duration,
+    pub(super) remind_after: Duration,
 }
 
 /// What a look at the agent gave.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub(super) struct Seen<'a> {
     /// The time.
-    pub now: DateTime<Utc>,
+    pub(super) now: DateTime<Utc>,
     /// The reasons, each with the cause that explains it.
-    pub reasons: &'a [Reason],
+    pub(super) reasons: &'a [Reason],
     /// Subjects of which nothing can be said yet: their episodes stay as they are.
-    pub undecided: &'a BTreeSet<String>,
+    pub(super) undecided: &'a BTreeSet<String>,
     /// The episodes that last, and those that ended lately.
-    pub episodes: &'a [Episode],
+    pub(super) episodes: &'a [Episode],
     /// What nobody wants to hear of.
-    pub silences: &'a [AlertSilence],
+    pub(super) silences: &'a [AlertSilence],
 }
 
 /// Who is told of what: a channel, and from which level on.
-pub type Audience<'a> = &'a [(String, Level)];
+pub(super) type Audience<'a> = &'a [(String, Level)];
 
 /// What was seen since the start.
 #[derive(Debug, Default)]
-pub struct Engine {
+pub(super) struct Engine {
     there_since: BTreeMap<String, DateTime<Utc>>,
     gone_since: BTreeMap<i64, DateTime<Utc>>,
 }
 
 impl Engine {
     /// What is to be stored and told now.
-    pub fn step(&mut self, policy: &Policy, audience: Audience<'_>, seen: &Seen<'_>) -> Vec<AlertChange> {
+    pub(super) fn step(&mut self, policy: &Policy, audience: Audience<'_>, seen: &Seen<'_>) -> Vec<AlertChange> {
         let open: Vec<&Episode> = seen.episodes.iter().filter(|episode| episode.closed_at.is_none()).collect();
         let of = |reason: &Reason| {
             open.iter().find(|episode| episode.code == reason.code && episode.subject == reason.subject)
@@ -120,10 +120,9 @@ fn quiet_for(policy: &Policy, episode: &Episode, seen: &Seen<'_>) -> Duration {
 }
 
 /// Whether somebody said not to tell of this now.
-pub fn is_silenced(silences: &[AlertSilence], code: &str, subject: &str) -> bool {
+fn is_silenced(silences: &[AlertSilence], code: &str, subject: &str) -> bool {
     silences.iter().any(|silence| {
-        silence.code.as_deref().is_none_or(|of| of == code)
-            && silence.subject.as_deref().is_none_or(|of| of == subject)
+        silence.code.as_deref().is_none_or(|of| of == code) && silence.subject.as_deref().is_none_or(|of| of == subject)
     })
 }
 
@@ -189,15 +188,7 @@ mod tests {
                     let id = self.episodes.len() as i64;
                     let text = format!("{at}: {code} begins ({})", channels.join(" "));
                     let opened_at = now;
-                    self.episodes.push(Episode {
-                        id,
-                        code,
-                        subject,
-                        reason,
-                        opened_at,
-                        told_at: now,
-                        closed_at: None,
-                    });
+                    self.episodes.push(Episode { id, code, subject, reason, opened_at, told_at: now, closed_at: None });
                     text
                 }
                 AlertChange::Remind { id, reason, channels } => {
@@ -238,7 +229,10 @@ mod tests {
     fn what_lasts_is_told_again_and_what_gets_worse_at_once() {
         let mut world = World::default();
         let attention = || slow().level(Level::Attention);
-        assert_eq!(world.run(300, &[attention()]), ["2: upstream-slow begins (chat)", "242: upstream-slow lasts (chat)"]);
+        assert_eq!(
+            world.run(300, &[attention()]),
+            ["2: upstream-slow begins (chat)", "242: upstream-slow lasts (chat)"]
+        );
         assert_eq!(world.run(2, &[slow().level(Level::Failing)]), ["301: upstream-slow lasts (chat call)"]);
     }
 
@@ -256,11 +250,12 @@ mod tests {
     #[test]
     fn flapping_is_one_episode() {
         let mut world = World::default();
-        let told: Vec<String> = (0..12)
-            .flat_map(|_| [world.run(6, &[down()]), world.run(6, &[])].concat())
-            .collect();
+        let told: Vec<String> = (0..12).flat_map(|_| [world.run(6, &[down()]), world.run(6, &[])].concat()).collect();
         // It ends once; from then on a pause of six minutes is none.
-        assert_eq!(told, ["2: upstream-down begins (chat call)", "12: upstream-down ends", "14: upstream-down begins (chat call)"]);
+        assert_eq!(
+            told,
+            ["2: upstream-down begins (chat call)", "12: upstream-down ends", "14: upstream-down begins (chat call)"]
+        );
         assert_eq!(world.run(60, &[]).len(), 1);
     }
 

@@ -32,7 +32,6 @@ use url::Url;
 use super::health::Level;
 
 pub use desk::{Alerts, Desk, SendError};
-pub use engine::is_silenced;
 
 /// The `[alerts]` table.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -249,7 +248,9 @@ impl Settings {
                 found.push((format!("channels[{at}].id"), message));
             }
             if let Channel::Email { sender, recipients, security, password, .. } = channel {
-                found.extend(mail::problems(sender, recipients).map(|(key, text)| (format!("channels[{at}].{key}"), text)));
+                found.extend(
+                    mail::problems(sender, recipients).map(|(key, text)| (format!("channels[{at}].{key}"), text)),
+                );
                 if *security == Security::None && password.is_some() {
                     let message = "a password would be sent for everybody to read: use tls or starttls";
                     found.push((format!("channels[{at}].security"), message.to_owned()));

@@ -112,7 +112,12 @@ impl Words {
     }
 
     /// What is said of an episode.
-    pub(super) fn write(&self, kind: MessageKind, episode: &Episode, now: DateTime<Utc>) -> Result<Message, WordsError> {
+    pub(super) fn write(
+        &self,
+        kind: MessageKind,
+        episode: &Episode,
+        now: DateTime<Utc>,
+    ) -> Result<Message, WordsError> {
         let name = kind.as_str();
         let failed = |error| WordsError::Template(format!("{name}.txt"), error);
         let text = self.templates.get_template(name).and_then(|template| template.render(self.context(episode, now)));

@@ -145,19 +145,28 @@ fn a_silence_says_whether_nothing_happened_or_nothing_is_seen() {
     let health = check(case(), Standing::QuietAndSuspicious, "nothing new for 3 h in its expected hours");
     assert_eq!((health.code, health.since), (Some("stream-silent"), Some(time("09:00"))));
     let nothing = Case { probe: Some(probed("09:00")), ..case() };
-    check(nothing, Standing::QuietAndSuspicious, "has nothing newer than 2026-11-20 09:00:00: nothing is written there");
+    check(
+        nothing,
+        Standing::QuietAndSuspicious,
+        "has nothing newer than 2026-11-20 09:00:00: nothing is written there",
+    );
     let error = connector_api::SourceError::stop(connector_api::FaultClass::Missing, "read view \"V_TJ_BG\"");
     let lost = Case { probe: Some(Probed::of(Err(error), time("11:50"))), ..case() };
     check(lost, Standing::QuietAndSuspicious, "and its source can't be looked at: read view \"V_TJ_BG\"");
     // The source goes on and we don't see it: that is no silence.
     let unseen = Case { probe: Some(probed("11:45")), ..case() };
-    let health = check(unseen, Standing::Behind, "rows up to 2026-11-20 11:45:00, and was read up to 2026-11-20 09:00:00");
+    let health =
+        check(unseen, Standing::Behind, "rows up to 2026-11-20 11:45:00, and was read up to 2026-11-20 09:00:00");
     assert_eq!(health.code, Some("stream-behind"));
     // A row of the future proves nothing.
     check(Case { probe: Some(probed("23:59")), ..case() }, Standing::QuietAndSuspicious, "newest row says");
     // Nor does a probe after which no whole round was made.
     let later = StreamStatus { last_attempt_at: Some(time("11:49")), ..status(StreamState::Waiting) };
-    check(Case { probe: Some(probed("11:45")), status: later, ..case() }, Standing::QuietAndSuspicious, "newest row says");
+    check(
+        Case { probe: Some(probed("11:45")), status: later, ..case() },
+        Standing::QuietAndSuspicious,
+        "newest row says",
+    );
 }
 
 #[test]

@@ -49,9 +49,10 @@ impl Reader {
                    WHERE done_at IS NULL GROUP BY 1";
         let mut waiting_by_answer = BTreeMap::new();
         for (code, n) in self.all(operation, sql, (), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))? {
-            *waiting_by_answer.entry(word(&code)).or_default() += n;
+            *waiting_by_answer.entry(stable_word(&code)).or_default() += n;
         }
-        let sql = "SELECT reason, CASE WHEN age < 1 THEN 0 WHEN age < 7 THEN 1 WHEN age < 30 THEN 7 ELSE 30 END, count(*)
+        let sql =
+            "SELECT reason, CASE WHEN age < 1 THEN 0 WHEN age < 7 THEN 1 WHEN age < 30 THEN 7 ELSE 30 END, count(*)
                    FROM (SELECT reason, (?1 - opened_at) / 86400000000 AS age FROM held INDEXED BY held_open
                          WHERE state = 'open') GROUP BY 1, 2";
         let mut held_by_age: BTreeMap<String, BTreeMap<i64, i64>> = BTreeMap::new();
@@ -59,7 +60,7 @@ impl Reader {
             Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
         })?;
         for (reason, age, n) in aged {
-            *held_by_age.entry(word(&reason)).or_default().entry(age).or_default() += n;
+            *held_by_age.entry(stable_word(&reason)).or_default().entry(age).or_default() += n;
         }
         Ok(Statistics {
             sqlite: self.one(operation, "SELECT sqlite_version()", (), |row| row.get(0))?.unwrap_or_default(),
@@ -75,7 +76,7 @@ impl Reader {
 }
 
 /// A stable word as it is: of another's code nobody knows what it holds.
-fn word(code: &str) -> String {
+pub fn stable_word(code: &str) -> String {
     let stable = code.len() <= 40
         && code.starts_with(|c: char| c.is_ascii_lowercase())
         && code.chars().all(|c| c.is_ascii_alphanumeric() || "-_ ".contains(c));

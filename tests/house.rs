@@ -35,8 +35,9 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Words that belong to one room: (word, where it may stand).
 const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["src/store/", "src/sandbox/hospital/"]),
-    // Upstream is delivery's alone; the command line talks to the admin API of its agent, alerts to chat robots.
-    ("reqwest", &["src/delivery/", "src/cli/client.rs", "src/ops/alert/"]),
+    // Upstream is delivery's alone; the command line talks to the admin API of its agent, alerts to
+    // chat robots, traces to a collector.
+    ("reqwest", &["src/delivery/", "src/cli/client.rs", "src/ops/alert/", "src/ops/traces.rs"]),
     ("lettre", &["src/ops/alert/"]),
     ("connector_files", &["src/registry.rs"]),
     ("connector_sqlite", &["src/registry.rs"]),

@@ -16,6 +16,7 @@ use crate::intake::StreamState;
 use crate::ops::probes::Probed;
 use crate::ops::silence::ago;
 use crate::ops::standing::Standing;
+use crate::ops::traces::Tracer;
 use crate::ops::watch::{self, Sampler};
 use crate::ops::{self, certificates};
 
@@ -41,6 +42,7 @@ pub(super) fn start(
     config: &Arc<Config>,
     state: &ops::State,
 ) -> Vec<Task> {
+    let of_traces = config.clone();
     let (config, of_health, stop_health) = (config.clone(), state.clone(), stop.clone());
     let health = supervisor.spawn("health", stop.clone(), move || {
         let (config, state, stop) = (config.clone(), of_health.clone(), stop_health.clone());
@@ -51,7 +53,22 @@ pub(super) fn start(
         let (desk, stop) = (desk.clone(), stop_alerts.clone());
         async move { desk.send(&stop).await.map_err(|error| error.to_string()) }
     });
-    vec![health, alerts]
+    let mut tasks = vec![health, alerts];
+    tasks.extend(traces(supervisor, stop, &of_traces, state));
+    tasks
+}
+
+/// Sends traces, where the configuration says where to.
+fn traces(supervisor: &Supervisor, stop: &CancellationToken, config: &Config, state: &ops::State) -> Option<Task> {
+    let settings = config.traces.clone()?;
+    let (about, store, base_dir) = (state.about.clone(), state.store.clone(), config.base_dir.clone());
+    let stop_task = stop.clone();
+    Some(supervisor.spawn("traces", stop.clone(), move || {
+        let (settings, about, store) = (settings.clone(), about.clone(), store.clone());
+        let tracer = Tracer::new(settings, &base_dir, about, store).map_err(|error| connector_api::chain(&error));
+        let stop = stop_task.clone();
+        async move { tracer?.run(&stop).await.map_err(|error| error.to_string()) }
+    }))
 }
 
 /// Looks at the report every few seconds: learns what is usual, and lets alerts begin and end.

@@ -23,7 +23,7 @@ use crate::store::SnapshotPolicy;
 use crate::{delivery, ops};
 
 /// The keys at the top of the file.
-const TOP: [&str; 7] = ["include", "agent", "upstream", "admin", "alerts", "log", "sources"];
+const TOP: [&str; 8] = ["include", "agent", "upstream", "admin", "alerts", "log", "traces", "sources"];
 /// The keys of a stream's table that every connector's streams have.
 pub(super) const STREAM_KEYS: [&str; 12] = [
     "id",
@@ -200,6 +200,7 @@ impl Loader {
             Some(node) => self.typed::<ops::log::Settings>(node),
             None => Some(ops::log::Settings::default()),
         };
+        let traces = root.get("traces").and_then(|node| self.typed::<ops::traces::Settings>(node));
         let calendar = self.calendar(root.get("agent").and_then(|agent| agent.get("holidays")));
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
         self.found.problems.append(&mut self.mapping_problems);
@@ -216,6 +217,7 @@ impl Loader {
                     admin,
                     alerts,
                     log,
+                    traces,
                     calendar,
                     sources,
                     digest: self.disk.digest(&self.base_dir),

@@ -204,7 +204,8 @@ pub fn markdown(kinds: &[Kind]) -> String {
          JSON Schema for editors.\n\n\
          - Paths are relative to the folder of the configuration file.\n\
          - `include = [\"lab.toml\"]` at the top adds other files (each relative to the file that names it). Their\n  \
-           `[[sources]]` are appended; the tables `[agent]`, `[upstream]`, `[admin]`, `[alerts]` and `[log]` may be given once.\n\
+           `[[sources]]` are appended; the tables `[agent]`,\n  \
+           `[upstream]`, `[admin]`, `[alerts]`, `[log]` and `[traces]` may be given once.\n\
          - A key that is not listed here is an error.\n\
          - Secrets never stand in the file: `{ file = \"/run/secrets/peis\" }` names a file,\n  \
            `{ env = \"PEIS_PASSWORD\" }` an environment variable, `{ credential = \"peis\" }` a systemd credential.\n\
@@ -217,6 +218,7 @@ pub fn markdown(kinds: &[Kind]) -> String {
         ("admin", schema_of::<ops::Settings>()),
         ("alerts", schema_of::<ops::alert::Settings>()),
         ("log", schema_of::<ops::log::Settings>()),
+        ("traces", schema_of::<ops::traces::Settings>()),
         ("sources", schema_of::<SourceTable>()),
         ("sources.streams", schema_of::<StreamTable>()),
     ];
@@ -284,6 +286,7 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
     let admin = embed(schema_of::<ops::Settings>(), "admin", &mut defs);
     let alerts = embed(schema_of::<ops::alert::Settings>(), "alerts", &mut defs);
     let log = embed(schema_of::<ops::log::Settings>(), "log", &mut defs);
+    let traces = embed(schema_of::<ops::traces::Settings>(), "traces", &mut defs);
     let mut source = embed(schema_of::<SourceTable>(), "source", &mut defs);
     let stream = embed(schema_of::<StreamTable>(), "stream", &mut defs);
     if !kinds.is_empty() {
@@ -322,6 +325,7 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
             "admin": admin,
             "alerts": alerts,
             "log": log,
+            "traces": traces,
             "sources": { "description": "The source systems.", "type": "array", "items": source, "minItems": 1 },
         },
         // An included file has a part of the tables, so none of them can be required of each file.

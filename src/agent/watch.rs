@@ -167,7 +167,8 @@ async fn probe_all(shared: &Shared, state: &ops::State) -> std::convert::Infalli
 fn is_due(stream: &ops::StreamReport, clock: &Clock) -> bool {
     let status = &stream.status;
     let refused = |class: &str| class == FaultClass::Login.as_str();
-    if status.state == StreamState::Stopped || status.rounds == 0 {
+    let login = status.failure.as_ref().is_some_and(|failure| refused(&failure.class));
+    if status.state == StreamState::Stopped || login || status.rounds == 0 {
         return false;
     }
     let Some(probed) = &stream.probe else { return true };

@@ -1,10 +1,6 @@
 //! Alerts, from reasons to the people: real HTTP and SMTP servers that this project did not write.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use chrono::TimeDelta;
 use hisync::clock::Clock;
@@ -14,57 +10,35 @@ use hisync::ops::health::{Health, Reason};
 use hisync::store::{self, Store};
 use serde_json::Value as Json;
 
-use super::support::{Site, eventually, hisync, hisync_json, visit};
+use super::support::{Peer, Site, eventually, hisync, hisync_json, visit};
 
 /// The servers of chat robots, a webhook and mail.
 struct Servers {
-    process: Child,
-    lines: Receiver<Json>,
+    peer: Peer,
     http: u64,
     smtp: u64,
 }
 
-impl Drop for Servers {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 impl Servers {
     fn start() -> Servers {
-        let python = std::env::var("HISYNC_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let mut process = Command::new(python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/alert_channels.py"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("HISYNC_PYTHON, with the packages of tests/peers/requirements.txt: scripts/test makes it");
-        let (sender, lines) = channel();
-        let out = BufReader::new(process.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap());
-            }
-        });
-        let first: Json = lines.recv_timeout(Duration::from_secs(60)).expect("the servers' ports");
+        let (peer, first) = Peer::start("alert_channels.py");
         let port = |name: &str| first[name].as_u64().unwrap();
-        Servers { process, http: port("http"), smtp: port("smtp"), lines }
+        Servers { peer, http: port("http"), smtp: port("smtp") }
     }
 
     /// The next messages, as `channel: first line`, sorted.
     fn told(&self, n: usize) -> Vec<String> {
-        let next = || self.lines.recv_timeout(Duration::from_secs(30)).expect("a message");
         let text = |line: Json| {
             let text = line["text"].as_str().unwrap_or("refused").trim().lines().next().unwrap_or_default().to_owned();
             format!("{}: {text}", line["channel"].as_str().unwrap())
         };
-        let mut told: Vec<String> = (0..n).map(|_| text(next())).collect();
+        let mut told: Vec<String> = (0..n).map(|_| text(self.peer.next())).collect();
         told.sort();
         told
     }
 
     fn nothing_told(&self) {
-        assert_eq!(self.lines.try_recv().ok(), None);
+        assert_eq!(self.peer.said(), None);
     }
 
     async fn set(&self, verb: &str, channel: &str) {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use hisync::ops::metrics::{self, Type};
 use serde_json::Value as Json;
 
-use super::support::{Site, delivered, visit};
+use super::support::{Peer, Site, delivered, visit};
 
 /// Runs Prometheus' own checker.
 fn promtool(arguments: &[&str], folder: &Path, input: &str) -> String {
@@ -87,4 +87,40 @@ fn rules_and_dashboard_name_only_metrics_that_there_are() {
     for anchor in rules.split("docs/runbook.md#").skip(1).map(|rest| rest.split_whitespace().next().unwrap()) {
         assert!(hisync::ops::runbook::chapter(anchor).is_some(), "docs/runbook.md has no chapter {anchor}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_delivered_event_is_a_trace_under_the_ids_that_upstream_got() {
+    let (collector, first) = Peer::start("otlp_collector.py");
+    let mut site = Site::new().await;
+    site.conclude(&visit(0), 9, None);
+    std::fs::write(site.folder.path().join("token"), "collector-token").unwrap();
+    let traces = format!(
+        "\n[traces]\nendpoint = \"http://127.0.0.1:{}/\"\ntoken = {{ file = \"token\" }}\n",
+        first["http"].as_u64().unwrap()
+    );
+    let text = std::fs::read_to_string(&site.config).unwrap();
+    std::fs::write(&site.config, text + &traces).unwrap();
+    let agent = site.start().await;
+    delivered(&agent).await;
+    let events = site.upstream.received();
+    assert!(!events.is_empty());
+    let mut sent = BTreeSet::new();
+    for event in &events {
+        sent.insert(event.event["traceparent"].as_str().unwrap().to_owned());
+    }
+    let mut told = BTreeSet::new();
+    while told.len() < sent.len() {
+        let span = collector.next();
+        assert_eq!((span["path"].as_str(), span["service"].as_str()), (Some("/v1/traces"), Some("hisync")));
+        assert_eq!(span["authorization"], "Bearer collector-token");
+        if span["parent"] == "" {
+            told.insert(format!("00-{}-{}-01", span["trace"].as_str().unwrap(), span["span"].as_str().unwrap()));
+            assert!(span["lasts"].as_i64().unwrap() > 0, "{span}");
+        } else {
+            assert_eq!(span["name"], "deliver");
+        }
+    }
+    assert_eq!(told, sent);
+    agent.stop().await;
 }

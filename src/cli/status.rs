@@ -25,7 +25,8 @@ configuration; 3 there is no store.")]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
-    /// Prints one JSON object: `now`, `health`, `agent`, `streams`, `upstream`, `store`, `disk`, `tasks`.
+    /// Prints one JSON object: `now`, `health`, `agent`, `streams`, `upstream`, `peer`, `store`, `disk`,
+    /// `ageing`, `certificates`, `alerts`, `tasks`.
     #[arg(long)]
     json: bool,
 }
@@ -57,7 +58,8 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
     let reason = Reason::new("no-agent", "agent");
     Ok(json!({
         "now": Clock::system().now(), "health": Health::of(vec![reason]),
-        "agent": null, "streams": [], "upstream": null, "store": read, "disk": null, "tasks": [],
+        "agent": null, "streams": [], "upstream": null, "peer": null, "store": read, "disk": null, "ageing": null,
+        "certificates": [], "alerts": null, "tasks": [],
     }))
 }
 

@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(tail(&path, 7).unwrap(), "five\n");
         // A new run goes on in the same file.
         drop(log);
-        Rotating::open(&settings, path.clone(), clock).unwrap().write_all(b"six\n").unwrap();
+        Rotating::open(&settings, path.clone(), Clock::system()).unwrap().write_all(b"six\n").unwrap();
         assert_eq!(lines(&path), ["five", "six"]);
     }
 }

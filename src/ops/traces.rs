@@ -125,9 +125,9 @@ struct Found {
 fn ended(reader: &Reader, after: i64, waited: &[i64]) -> Result<Found, Error> {
     let mut lives = Vec::new();
     for id in waited {
-        lives.extend(reader.life(*id)?);
+        lives.extend(reader.event_life(*id)?);
     }
-    let new = reader.lives(after, STEP)?;
+    let new = reader.event_lives(after, STEP)?;
     let newest = new.last().map_or(after, |life| life.id);
     lives.extend(new);
     let (ended, open): (Vec<_>, Vec<_>) = lives.into_iter().partition(|life| life.done_at.is_some());
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_life_is_a_trace_under_the_ids_of_its_traceparent() {
-        let at = |secs| DateTime::from_timestamp(1_700_000_000 + secs, 0).unwrap();
+        let at = |secs: i64| DateTime::from_timestamp(1_700_000_000 + secs, 0).unwrap();
         let event_id = "0123456789abcdef0011223344556677".to_owned();
         let life = EventLife {
             id: 1,

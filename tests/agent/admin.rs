@@ -87,7 +87,20 @@ async fn the_status_has_the_documented_fields() {
     delivered(&agent).await;
     let status = get(&agent, "/api/status").await.json();
     let fields: Vec<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut expected = ["now", "health", "agent", "streams", "upstream", "store", "disk", "tasks"];
+    let mut expected = [
+        "now",
+        "health",
+        "agent",
+        "streams",
+        "upstream",
+        "peer",
+        "store",
+        "disk",
+        "ageing",
+        "certificates",
+        "alerts",
+        "tasks",
+    ];
     expected.sort_unstable();
     assert_eq!(fields, expected);
     assert_eq!(status["health"], json!({ "level": "ok", "reasons": [] }));

@@ -196,11 +196,28 @@ async fn a_channel_that_fails_is_tried_again_and_what_ended_meanwhile_is_not_tol
     later(&clock, 1900);
     desk.send_due().await.unwrap();
     assert!(servers.told(1)[0].starts_with("wecom: [hisync demo] the disk is getting full"));
-    // The next trouble ends before the channel works again.
     look(&desk, &[]).await;
     later(&clock, 61);
     look(&desk, &[]).await;
-    assert!(servers.told(1)[0].ends_with("ended: the disk is getting full"));
+    // By now the clock is so far ahead that two of the servers take no signature any more.
+    let ended = "[hisync demo] ended: the disk is getting full";
+    let expected = ["dingtalk: refused", &format!("feishu: {ended}"), "webhook: refused", &format!("wecom: {ended}")];
+    assert_eq!(servers.told(4), expected);
+    // The next trouble ends before the channel works again.
+    servers.set("break", "wecom").await;
+    look(&desk, &["disk-low"]).await;
+    later(&clock, 61);
+    look(&desk, &["disk-low"]).await;
+    assert_eq!(servers.told(3).len(), 3, "one takes it, two refuse still");
+    look(&desk, &[]).await;
+    later(&clock, 121);
+    look(&desk, &[]).await;
+    assert_eq!(servers.told(3), ["dingtalk: refused", &format!("feishu: {ended}"), "webhook: refused"]);
+    servers.set("mend", "wecom").await;
+    later(&clock, 1900);
+    desk.send_due().await.unwrap();
+    assert_eq!(servers.told(2), ["dingtalk: refused", "webhook: refused"]);
+    servers.nothing_told();
     store.close().await;
 }
 

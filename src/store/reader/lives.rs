@@ -66,14 +66,14 @@ impl Reader {
     }
 
     /// The lives of the entries behind a row, oldest first, ended or not.
-    pub fn lives(&self, after: i64, limit: i64) -> Result<Vec<EventLife>, Error> {
+    pub fn event_lives(&self, after: i64, limit: i64) -> Result<Vec<EventLife>, Error> {
         let sql = format!("SELECT {LIFE} WHERE o.id > ?1 ORDER BY o.id LIMIT ?2");
         let lives = self.all("read the lives of events", &sql, (after, limit), life)?;
         lives.into_iter().map(|life| self.with_history(life)).collect()
     }
 
     /// The life of one entry; `None` where it is gone.
-    pub fn life(&self, id: i64) -> Result<Option<EventLife>, Error> {
+    pub fn event_life(&self, id: i64) -> Result<Option<EventLife>, Error> {
         let sql = format!("SELECT {LIFE} WHERE o.id = ?1");
         let found = self.one("read the lives of events", &sql, (id,), life)?;
         found.map(|life| self.with_history(life)).transpose()

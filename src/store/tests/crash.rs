@@ -85,7 +85,7 @@ fn a_newer_store_a_foreign_file_and_no_store_are_told_apart() {
         rusqlite::Connection::open(dir.path().join(schema::FILE_NAME)).unwrap().execute_batch(sql).unwrap();
     };
     set("PRAGMA user_version = 99");
-    assert!(matches!(try_open(dir.path()), Err(Error::Newer { found: 99, known: 3 })));
+    assert!(matches!(try_open(dir.path()), Err(Error::Newer { found: 99, known: 4 })));
     assert!(matches!(Reader::open(dir.path()), Err(Error::Newer { .. })));
     set("PRAGMA application_id = 7");
     assert!(matches!(try_open(dir.path()), Err(Error::Foreign)));

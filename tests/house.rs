@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &[]),
     // The rooms' settings types live with the rooms; the configuration reads all of them.
     ("config", &["registry", "mapping", "model", "store", "delivery", "ops", "diagnose"]),
-    ("ops", &["store", "intake", "delivery", "model", "clock", "config"]),
+    ("ops", &["store", "intake", "delivery", "model", "clock", "config", "retry"]),
     ("agent", &["config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry"]),
     ("sandbox", &["model", "delivery", "clock"]),
     (
@@ -36,8 +36,10 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Words that belong to one room: (word, where it may stand).
 const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["src/store/", "src/sandbox/hospital/"]),
-    // The command line talks to the agent's own admin API; upstream is delivery's alone.
-    ("reqwest", &["src/delivery/", "src/cli/client.rs"]),
+    // Upstream is delivery's alone; the command line talks to the admin API of its agent, alerts to
+    // chat robots, traces to a collector.
+    ("reqwest", &["src/delivery/", "src/cli/client.rs", "src/ops/alert/", "src/ops/traces.rs"]),
+    ("lettre", &["src/ops/alert/"]),
     ("connector_files", &["src/registry.rs"]),
     ("connector_sqlite", &["src/registry.rs"]),
     ("connector_sqlserver", &["src/registry.rs"]),

@@ -10,6 +10,7 @@ pub mod reconcile;
 mod retention;
 pub mod sources;
 pub mod supervisor;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,9 @@ pub enum StartError {
     /// Delivery can't be set up.
     #[error("set up delivery")]
     Delivery(#[source] delivery::Error),
+    /// Alerts can't be set up.
+    #[error("set up alerts")]
+    Alerts(#[source] Box<ops::alert::SendError>),
 }
 
 /// What [`AGENT_FILE`] holds.
@@ -218,6 +222,9 @@ impl Agent {
         source_tasks.push(retention::start(&supervisor, &stop_sources, &shared));
 
         let reload = Arc::new(ops::codes::Reload::default());
+        let place = (config.agent.hospital.as_str(), config.agent.timezone);
+        let desk = ops::alert::Desk::new(&config.alerts, &config.base_dir, place, store.clone(), clock.clone())
+            .map_err(|error| StartError::Alerts(Box::new(error)))?;
         let state = ops::State {
             about: ops::About {
                 hospital: config.agent.hospital.clone(),
@@ -232,6 +239,8 @@ impl Agent {
             zone: config.agent.timezone,
             watched: watched(&config),
             expectations: expectations(&config),
+            watch: ops::watch::Watch::new(config.calendar.clone()),
+            desk,
             store: store.clone(),
             board: board.clone(),
             gate,
@@ -251,7 +260,9 @@ impl Agent {
             clock: clock.clone(),
         };
         let deliverers = deliver(&config, &store, &clock, &supervisor, &stop_delivery, &slot, first, &state);
-        let servers = vec![serve(&supervisor, &stop_ops, &config, opened, state)];
+        source_tasks.push(watch::probes(&supervisor, &stop_sources, &shared, &state));
+        let mut servers = watch::start(&supervisor, &stop_ops, &config, &state);
+        servers.push(serve(&supervisor, &stop_ops, &config, opened, state));
         let file = AgentFile { pid: std::process::id(), admin, run, token, tls };
         if let Err(error) = file.write(&data_dir) {
             tracing::warn!(%error, "could not write {AGENT_FILE}; commands will look at the store directly");

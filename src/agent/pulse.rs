@@ -2,8 +2,9 @@
 
 use chrono::Utc;
 
-use crate::delivery::heartbeat::{HeldBeat, OutboxBeat, StreamBeat, StreamCounts};
+use crate::delivery::heartbeat::{HealthBeat, HeldBeat, OutboxBeat, StreamBeat, StreamCounts};
 use crate::delivery::{Heartbeat, Pulse};
+use crate::ops::health::Reason;
 use crate::ops::{self, Report};
 
 /// The agent's pulse, made from the same report that people see.
@@ -25,6 +26,7 @@ impl Pulse for AgentPulse {
 fn of(report: &Report) -> Heartbeat {
     let secs = |at: chrono::DateTime<Utc>| (report.now - at).num_seconds().max(0).unsigned_abs();
     let streams = report.streams.iter().map(|stream| {
+        let (health, stream) = (&stream.health, &stream.status);
         let sums = report.store.streams.iter().find(|sums| sums.stream == stream.id.as_str());
         let count = |pick: fn(&crate::store::Totals) -> i64| {
             sums.map_or(0, |sums| u64::try_from(pick(&sums.totals)).unwrap_or_default())
@@ -32,6 +34,7 @@ fn of(report: &Report) -> Heartbeat {
         StreamBeat {
             id: stream.id.to_string(),
             state: stream.state.as_str().to_owned(),
+            health: Some(health.standing.as_str().to_owned()),
             last_success: stream.last_success_at,
             watermark_age_secs: sums.and_then(|sums| sums.last_received_at).map(secs),
             counts: StreamCounts {
@@ -47,6 +50,10 @@ fn of(report: &Report) -> Heartbeat {
         agent_version: report.agent.version.clone(),
         config_hash: report.agent.config_digest.clone(),
         started_at: report.agent.started_at,
+        health: Some(HealthBeat {
+            level: report.health.level.as_str().to_owned(),
+            reasons: report.health.reasons.iter().map(Reason::key).collect(),
+        }),
         streams: streams.collect(),
         outbox: OutboxBeat {
             depth: u64::try_from(report.store.outbox_depth).unwrap_or_default(),

@@ -219,7 +219,7 @@ async fn dictionaries_read(shared: &Shared, stream: &StreamConfig, stop: &Cancel
 }
 
 /// Builds a source anew and picks the poller of one of its streams.
-fn poller_of(
+pub(super) fn poller_of(
     source: &SourceConfig,
     base_dir: &std::path::Path,
     stream: &StreamId,

@@ -123,6 +123,11 @@ impl Which {
         }
     }
 
+    /// The configuration file, where one is at hand and no data folder was named instead.
+    pub(super) fn config_at_hand(&self) -> Option<PathBuf> {
+        self.data_dir.is_none().then(|| self.config().ok()).flatten()
+    }
+
     /// The data folder. Only this one key of the configuration is read: the state of an agent must
     /// be seen even while its configuration is broken.
     pub(super) fn data_dir(&self) -> Result<PathBuf, Error> {
@@ -173,7 +178,7 @@ impl Which {
     /// What reads the records of each stream, where a configuration says so. None is needed to look at what
     /// hisync keeps in its own form.
     pub(super) fn readers(&self, terminal: &Terminal) -> intake::Readers {
-        let Some(path) = self.data_dir.is_none().then(|| self.config().ok()).flatten() else {
+        let Some(path) = self.config_at_hand() else {
             return intake::Readers::new();
         };
         config::load(&path).map(|config| agent::sources::decoders(&config)).unwrap_or_else(|_| {

@@ -62,6 +62,12 @@ impl Client {
         answer(self.http.get(url).bearer_auth(&self.token).send().await).await
     }
 
+    /// A page that is no JSON.
+    pub(super) async fn text(&self, path: &str) -> Result<String, Error> {
+        let response = self.http.get(format!("{}{path}", self.base)).send().await.map_err(Error::Unreachable)?;
+        response.error_for_status().map_err(Error::Unreachable)?.text().await.map_err(Error::Unreachable)
+    }
+
     pub(super) async fn post<B: Serialize>(&self, path: &str, body: &B) -> Result<Json, Error> {
         let body = serde_json::to_vec(body).map_err(|error| Error::Refused(error.to_string()))?;
         let request = self.http.post(format!("{}{path}", self.base)).header(ACT_HEADER, "1").bearer_auth(&self.token);

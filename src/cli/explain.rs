@@ -8,17 +8,20 @@ use super::access::{Error, Which};
 use super::table::{field, list, time};
 use super::{Exit, Terminal};
 use crate::mapping;
+use crate::ops::reasons;
+use crate::ops::runbook::chapter;
 use crate::store::Reader;
 
 /// Tells the whole life of one record: seen when, raw digest, mapping version, each attempt, receipt.
 ///
 /// Takes an exam number, a package or item code, a key, a subject (exam_report/main:peis:0301), an event id,
-/// archive:ID, or the code of a rule or finding.
+/// archive:ID, or the code of a rule, a finding or an alert.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hisync explain 0301170001                 an exam number
   hisync explain exam_package/main:peis:T01 a subject
   hisync explain unknown-code               what a reason means and what to do
+  hisync explain stream-silent              the runbook's chapter of an alert
 
 Exit codes: 0 found; 1 nothing is known of it; 2 there is no configuration; 3 there is no store.")]
 pub(super) struct Args {
@@ -127,15 +130,27 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
         }
         return Exit::Fine;
     }
-    if let Some((code, title, help)) = REASONS.iter().find(|(code, _, _)| *code == args.key) {
+    if let Some(found) = reason(&args.key) {
         if args.json {
-            terminal.json(&json!({ "reason": { "code": code, "title": title, "help": help } }));
+            terminal.json(&json!({ "reason": found }));
         } else {
-            terminal.data(&format!("{code}: {title}\n\n{help}"));
+            let parts = ["help", "runbook"].map(|part| found[part].as_str().unwrap_or_default());
+            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            terminal.data(&format!("{}: {}\n\n{}", args.key, field(&found, "title"), parts.join("\n\n")));
         }
         return Exit::Fine;
     }
     life(&args, terminal).await.unwrap_or_else(|error| error.tell(terminal))
+}
+
+/// What a reason means: why a record is held, or what the health names, or both.
+fn reason(code: &str) -> Option<Json> {
+    let held = REASONS.iter().find(|(known, ..)| *known == code);
+    let health = reasons::of(code);
+    let title = held.map(|(_, title, _)| *title).or(health.map(|kind| kind.title))?;
+    Some(json!({
+        "code": code, "title": title, "help": held.map(|(.., help)| *help), "runbook": health.and_then(|_| chapter(code)),
+    }))
 }
 
 async fn life(args: &Args, terminal: &Terminal) -> Result<Exit, Error> {

@@ -1,37 +1,71 @@
-//! Log lines on stderr.
+//! Log lines on stderr, and in a file where one is configured.
 
-use tracing::{Level, Metadata};
+use std::path::Path;
+use std::sync::Mutex;
+
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::LogFormat;
+use crate::clock::Clock;
+use crate::config;
+use crate::ops::log::{Format, Rotating};
 
 /// The variable that says what is logged.
 const VARIABLE: &str = "HISYNC_LOG";
 
-/// Starts logging. A filter that can't be read is an error: a typing mistake must not silence a log.
-pub(super) fn init(format: LogFormat, verbose: u8, default: &str, colour: bool) -> Result<(), String> {
+/// Starts logging; `config` is the configuration whose log file is written, where the command has one. A filter that
+/// can't be read is an error: a typing mistake must not silence a log. So is a file that can't be opened.
+pub(super) fn init(
+    format: LogFormat,
+    verbose: u8,
+    default: &str,
+    colour: bool,
+    config: Option<&Path>,
+) -> Result<(), String> {
     let default = match verbose {
         0 => default,
         1 => "info,hisync=debug,connector=debug",
         _ => "info,hisync=trace,connector=trace",
     };
-    let filter = match std::env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => {
-            EnvFilter::try_new(&text).map_err(|error| format!("{VARIABLE}={text:?} can't be read: {error}"))?
-        }
-        _ => EnvFilter::new(default),
+    let asked = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
+    let filter = || match &asked {
+        Some(text) => EnvFilter::try_new(text).map_err(|error| format!("{VARIABLE}={text:?} can't be read: {error}")),
+        None => Ok(EnvFilter::new(default)),
     };
-    let filter = filter.and(filter_fn(is_known_to_be_clean));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
-    let registry = tracing_subscriber::registry();
-    let started = match format {
-        LogFormat::Human => registry.with(lines.with_filter(filter)).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
+    let lines = match format {
+        LogFormat::Human => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let mut layers = vec![lines.with_filter(filter()?.and(filter_fn(is_known_to_be_clean))).boxed()];
+    if let Some(file) = config.map(file_layer).transpose()?.flatten() {
+        layers.push(file.with_filter(filter()?.and(filter_fn(is_known_to_be_clean))).boxed());
+    }
+    let started = tracing_subscriber::registry().with(layers).try_init();
     started.map_err(|error| format!("logging can't be started: {error}"))
+}
+
+/// The layer that writes the log file of a configuration, where that names one.
+fn file_layer<S>(config: &Path) -> Result<Option<Box<dyn Layer<S> + Send + Sync>>, String>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let settings = config::log_settings(config);
+    let Some(name) = &settings.file else { return Ok(None) };
+    let path = config.parent().unwrap_or(Path::new("")).join(name);
+    let shown = path.display().to_string();
+    let file = Rotating::open(&settings, path, Clock::system())
+        .map_err(|error| format!("the log file {shown} can't be opened: {error}"))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(Mutex::new(file)).with_ansi(false);
+    Ok(Some(match settings.format {
+        Format::Human => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    }))
 }
 
 /// P9: that no line holds personal data is promised for hisync's own code. What libraries write for

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 mod access;
+mod alerts;
 mod audit;
 mod check;
 mod client;
@@ -36,6 +37,7 @@ mod signals;
 mod sources;
 mod status;
 mod store;
+mod support;
 mod table;
 mod terminal;
 
@@ -124,6 +126,7 @@ enum Command {
     Preview(preview::Args),
     Status(status::Args),
     Held(held::Args),
+    Alerts(alerts::Args),
     Codes(codes::Args),
     Outbox(outbox::Args),
     Reconcile(reconcile::Args),
@@ -133,6 +136,7 @@ enum Command {
     Secret(secret::Args),
     Audit(audit::Args),
     Operator(operator::Args),
+    SupportBundle(support::Args),
     Connectors(connectors::Args),
     Schema(schema::Args),
     #[command(after_help = "Examples:
@@ -161,6 +165,8 @@ impl Command {
             | Command::Preview(_)
             | Command::Status(_)
             | Command::Held(_)
+            | Command::Alerts(_)
+            | Command::SupportBundle(_)
             | Command::Codes(_)
             | Command::Outbox(_)
             | Command::Reconcile(_)
@@ -178,10 +184,21 @@ impl Command {
     }
 }
 
+impl Command {
+    /// The configuration whose log file is written: that of the agent alone.
+    fn log_config(&self) -> Option<&std::path::Path> {
+        match self {
+            Command::Run(args) => Some(args.config()),
+            _ => None,
+        }
+    }
+}
+
 /// Runs a command.
 pub async fn run(cli: Cli) -> ExitCode {
     let terminal = Terminal::new(cli.color);
-    if let Err(message) = logging::init(cli.log_format, cli.verbose, cli.command.log_level(), terminal.colour_err()) {
+    let (level, colour) = (cli.command.log_level(), terminal.colour_err());
+    if let Err(message) = logging::init(cli.log_format, cli.verbose, level, colour, cli.command.log_config()) {
         terminal.note(&format!("error: {message}"));
         return Exit::Usage.into();
     }
@@ -195,6 +212,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Preview(args) => preview::run(args, &terminal).await.into(),
         Command::Status(args) => status::run(args, &terminal).await.into(),
         Command::Held(args) => held::run(args, &terminal).await.into(),
+        Command::Alerts(args) => alerts::run(args, &terminal).await.into(),
+        Command::SupportBundle(args) => support::run(args, &terminal).await.into(),
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),

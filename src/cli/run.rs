@@ -31,6 +31,13 @@ pub(super) struct Args {
     config: PathBuf,
 }
 
+impl Args {
+    /// The configuration file.
+    pub(super) fn config(&self) -> &std::path::Path {
+        &self.config
+    }
+}
+
 pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
@@ -60,6 +67,8 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
                 terminal.note(&format!("error: {}", chain(&error)));
                 return match error {
                     StartError::Delivery(_)
+                    | StartError::Alerts(_)
+                    | StartError::Operators(_)
                     | StartError::Key(_)
                     | StartError::Store(store::Error::NoKey | store::Error::WrongKey { .. }) => Exit::Usage,
                     _ => Exit::Unreachable,

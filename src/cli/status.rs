@@ -8,7 +8,7 @@ use super::access::{Access, Which};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal, sources};
 use crate::clock::Clock;
-use crate::ops::health::{Health, Level, Reason};
+use crate::ops::health::{Health, Reason};
 use crate::ops::report::discreet;
 use crate::store::Reader;
 
@@ -25,8 +25,8 @@ configuration; 3 there is no store.")]
 pub(super) struct Args {
     #[command(flatten)]
     which: Which,
-    /// Prints one JSON object: `now`, `health`, `agent`, `streams`, `sources`, `upstream`, `store`, `disk`,
-    /// `archive`, `tasks`.
+    /// Prints one JSON object: `now`, `health`, `agent`, `streams`, `sources`, `upstream`, `peer`, `store`, `disk`,
+    /// `archive`, `ageing`, `certificates`, `alerts`, `tasks`, `reconcile`.
     #[arg(long)]
     json: bool,
 }
@@ -57,18 +57,11 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
         return Ok(read);
     }
     let reconcile = access.read("/api/reconcile", &(), Reader::reconcile_latest).await?;
-    let reason = Reason {
-        code: "no-agent",
-        level: Level::Failing,
-        since: None,
-        subject: "agent".to_owned(),
-        text: "no agent runs on this data folder".to_owned(),
-        next: "start it: systemctl start hisync, or hisync run -c FILE".to_owned(),
-    };
+    let reason = Reason::new("no-agent", "agent");
     Ok(json!({
         "now": now, "health": Health::of(vec![reason]), "agent": null, "streams": [], "sources": [],
-        "upstream": null, "store": read[0], "disk": null, "archive": read[1], "tasks": [],
-        "reconcile": reconcile,
+        "upstream": null, "peer": null, "store": read[0], "disk": null, "archive": read[1], "ageing": null,
+        "certificates": [], "alerts": null, "tasks": [], "reconcile": reconcile,
     }))
 }
 
@@ -79,7 +72,12 @@ fn text(report: &Json) -> String {
         Some("attention") => "ATTENTION: a person should look today\n".to_owned(),
         _ => "FAILING: a person should look now\n".to_owned(),
     };
+    // What another reason explains stands below it, in fewer words.
     for reason in list(health, "reasons") {
+        if let Some(cause) = reason["cause"].as_str() {
+            let _ = writeln!(text, "  {}: {} (because of {cause})", field(reason, "subject"), field(reason, "text"));
+            continue;
+        }
         let _ = writeln!(text, "  {}: {}", field(reason, "subject"), field(reason, "text"));
         let _ = writeln!(text, "    -> {}", field(reason, "next"));
     }
@@ -111,6 +109,7 @@ fn text(report: &Json) -> String {
         let rows = streams.iter().map(|stream| {
             vec![
                 field(stream, "id"),
+                field(&stream["health"], "standing"),
                 field(stream, "state"),
                 field(stream, "records"),
                 time(stream, "last_success_at"),
@@ -119,7 +118,7 @@ fn text(report: &Json) -> String {
             ]
         });
         text.push('\n');
-        let head = ["stream", "state", "new records#", "last success", "next", "listens at"];
+        let head = ["stream", "health", "state", "new records#", "last success", "next", "listens at"];
         text.push_str(&table(&head, &rows.collect::<Vec<_>>()));
     }
     let away: Vec<_> = list(report, "sources")

@@ -46,6 +46,11 @@ pub(crate) struct AgentTable {
     pub(crate) shutdown_grace: Lasting,
     /// A routing label that every event carries, e.g. for a staging upstream.
     pub(crate) lane: Option<Id>,
+    /// A file with days off and working weekends (调休): TOML with `off` and `work`, lists of days and ranges
+    /// (`"2026-10-01..2026-10-07"`), or CSV with `date,kind`. Relative to the folder of the configuration file.
+    #[schemars(length(min = 1))]
+    #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
+    pub(crate) holidays: Option<String>,
 }
 
 /// How the store keeps what it holds.

@@ -18,12 +18,14 @@ use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
 use crate::model::EntityType;
 use crate::model::dictionary::is_entry;
+use crate::ops::calendar::Calendar;
 use crate::registry::{Kind, schema_of};
 use crate::store::{Backlog, SnapshotPolicy};
 use crate::{delivery, ops};
 
 /// The keys at the top of the file.
-const TOP: [&str; 7] = ["include", "agent", "store", "upstream", "admin", "retention", "sources"];
+const TOP: [&str; 10] =
+    ["include", "agent", "store", "upstream", "admin", "retention", "alerts", "log", "traces", "sources"];
 /// The keys of a stream's table that every connector's streams have.
 pub(super) const STREAM_KEYS: [&str; 13] = [
     "id",
@@ -100,6 +102,13 @@ pub(super) fn store_key(path: &Path) -> Result<(Option<Secret>, PathBuf), Vec<Pr
         Some(Ok(secret)) => Ok((Some(secret), base_dir)),
         _ => Err(vec![node.at.problem("wrong-type", "store.encryption.key says not where the key is")]),
     }
+}
+
+/// The files as they are written, joined.
+pub(super) fn as_written(path: &Path) -> Result<Json, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let root = tree::read(path, &Disk::default(), &mut problems);
+    if problems.is_empty() { Ok(root.to_json()) } else { Err(problems) }
 }
 
 /// One source, its mappings and the tables beside `sources` left aside.
@@ -212,6 +221,16 @@ impl Loader {
             Some(node) => self.retention(node),
             None => Some(RetentionTable::default()),
         };
+        let alerts = match root.get("alerts") {
+            Some(node) => self.alerts(node),
+            None => Some(ops::alert::Settings::default()),
+        };
+        let log = match root.get("log") {
+            Some(node) => self.typed::<ops::log::Settings>(node),
+            None => Some(ops::log::Settings::default()),
+        };
+        let traces = root.get("traces").and_then(|node| self.typed::<ops::traces::Settings>(node));
+        let calendar = self.calendar(root.get("agent").and_then(|agent| agent.get("holidays")));
         let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
         self.found.problems.append(&mut self.mapping_problems);
         let whole = root.get("sources").is_some_and(|list| list.items().len() == sources.len());
@@ -219,8 +238,8 @@ impl Loader {
             // Nothing that was written may be left out: a source that was refused says why.
             self.report(root.at.problem("incomplete", "a source could not be read, and nothing says why"));
         }
-        match (agent, upstream, admin, store, retention) {
-            (Some(agent), Some(upstream), Some(admin), Some(store), Some(retention))
+        match (agent, upstream, admin, store, retention, alerts, log) {
+            (Some(agent), Some(upstream), Some(admin), Some(store), Some(retention), Some(alerts), Some(log))
                 if self.found.problems.is_empty() =>
             {
                 Ok(Config {
@@ -229,6 +248,10 @@ impl Loader {
                     upstream,
                     admin,
                     retention: retention.policy(),
+                    alerts,
+                    log,
+                    traces,
+                    calendar,
                     sources,
                     digest: self.disk.digest(&self.base_dir),
                     base_dir: self.base_dir,
@@ -284,6 +307,28 @@ impl Loader {
             self.report(node.locate(key).problem("retention-settings", message));
         }
         Some(table)
+    }
+
+    fn alerts(&mut self, node: &Node) -> Option<ops::alert::Settings> {
+        let settings = self.typed::<ops::alert::Settings>(node)?;
+        for (path, message) in settings.problems(&self.base_dir) {
+            self.report(node.locate(&path).problem("alerts-settings", message));
+        }
+        Some(settings)
+    }
+
+    /// The file of days off; empty where none is named, or it has problems, which are reported.
+    fn calendar(&mut self, node: Option<&Node>) -> Calendar {
+        let Some((node, name)) = node.and_then(|node| Some((node, node.text()?))) else { return Calendar::default() };
+        let read = self.disk.read(&self.base_dir.join(name));
+        let read = read.map_err(|cause| format!("can't read the file of holidays \"{name}\": {}", why(&cause)));
+        let parsed = read.and_then(|text| {
+            Calendar::parse(name, &text).map_err(|error| format!("in the file of holidays \"{name}\": {error}"))
+        });
+        parsed.unwrap_or_else(|message| {
+            self.report(node.at.problem("holidays", message));
+            Calendar::default()
+        })
     }
 
     /// Checks a node against the schema of a type and reads it; problems are reported.

@@ -48,6 +48,14 @@ pub struct Config {
     pub admin: ops::Settings,
     /// The `[retention]` table.
     pub retention: RetentionPolicy,
+    /// The `[alerts]` table.
+    pub alerts: ops::alert::Settings,
+    /// The `[log]` table.
+    pub log: ops::log::Settings,
+    /// The `[traces]` table; `None` where no traces are sent.
+    pub traces: Option<ops::traces::Settings>,
+    /// Days off and working weekends.
+    pub calendar: ops::calendar::Calendar,
     /// The sources in the file's order.
     pub sources: Vec<SourceConfig>,
     /// The folder of the configuration file: relative paths start here.
@@ -241,6 +249,25 @@ pub fn store_keys(path: &Path) -> Result<Option<KeyRing>, Vec<Problem>> {
     let (secret, base_dir) = load::store_key(path)?;
     let keys = secret.map(|secret| read_keys(&secret, &base_dir)).transpose();
     keys.map_err(|error| vec![Problem::new(path, None, "unreadable-secret", connector_api::chain(&error))])
+}
+
+/// A configuration with what it includes, as it is written and without comments; nothing of it is checked. It holds
+/// references to secrets, and whatever else somebody wrote into it.
+pub fn as_written(path: &Path) -> Result<serde_json::Value, Vec<Problem>> {
+    load::as_written(path)
+}
+
+/// The `[log]` table of a configuration file, where that can be read; a broken configuration is told elsewhere.
+pub fn log_settings(path: &Path) -> ops::log::Settings {
+    let written = as_written(path).ok();
+    written.and_then(|whole| serde_json::from_value(whole.get("log")?.clone()).ok()).unwrap_or_default()
+}
+
+/// A length of time as the configuration writes it: a whole number and `s`, `m`, `h` or `d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<grammar::Lasting>().map(|lasting| lasting.0).map_err(|misfit| {
+        misfit.hint.as_ref().map_or_else(|| misfit.message.clone(), |hint| format!("{}: {hint}", misfit.message))
+    })
 }
 
 /// The secrets that can't be read now: variables that are not set, files that are missing. Nothing of

@@ -204,8 +204,8 @@ pub fn markdown(kinds: &[Kind]) -> String {
          JSON Schema for editors.\n\n\
          - Paths are relative to the folder of the configuration file.\n\
          - `include = [\"lab.toml\"]` at the top adds other files (each relative to the file that names it). Their\n  \
-           `[[sources]]` are appended; the tables `[agent]`, `[store]`, `[upstream]`, `[admin]` and `[retention]` may be\n  \
-           given once.\n\
+           `[[sources]]` are appended; the tables `[agent]`, `[store]`, `[upstream]`, `[admin]`, `[retention]`, `[alerts]`,\n  \
+           `[log]` and `[traces]` may be given once.\n\
          - A key that is not listed here is an error.\n\
          - Secrets never stand in the file in clear text: `{ file = \"/run/secrets/peis\" }` names a file,\n  \
            `{ env = \"PEIS_PASSWORD\" }` an environment variable, `{ credential = \"peis\" }` a systemd credential;\n  \
@@ -219,6 +219,9 @@ pub fn markdown(kinds: &[Kind]) -> String {
         ("upstream", schema_of::<delivery::Settings>()),
         ("admin", schema_of::<ops::Settings>()),
         ("retention", schema_of::<RetentionTable>()),
+        ("alerts", schema_of::<ops::alert::Settings>()),
+        ("log", schema_of::<ops::log::Settings>()),
+        ("traces", schema_of::<ops::traces::Settings>()),
         ("sources", schema_of::<SourceTable>()),
         ("sources.streams", schema_of::<StreamTable>()),
     ];
@@ -286,6 +289,9 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
     let upstream = embed(schema_of::<delivery::Settings>(), "upstream", &mut defs);
     let admin = embed(schema_of::<ops::Settings>(), "admin", &mut defs);
     let retention = embed(schema_of::<RetentionTable>(), "retention", &mut defs);
+    let alerts = embed(schema_of::<ops::alert::Settings>(), "alerts", &mut defs);
+    let log = embed(schema_of::<ops::log::Settings>(), "log", &mut defs);
+    let traces = embed(schema_of::<ops::traces::Settings>(), "traces", &mut defs);
     let mut source = embed(schema_of::<SourceTable>(), "source", &mut defs);
     let stream = embed(schema_of::<StreamTable>(), "stream", &mut defs);
     if !kinds.is_empty() {
@@ -324,6 +330,9 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
             "upstream": upstream,
             "admin": admin,
             "retention": retention,
+            "alerts": alerts,
+            "log": log,
+            "traces": traces,
             "sources": { "description": "The source systems.", "type": "array", "items": source, "minItems": 1 },
         },
         // An included file has a part of the tables, so none of them can be required of each file.

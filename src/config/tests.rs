@@ -191,3 +191,43 @@ fn a_mapping_of_another_entity_is_refused() {
     let refused = problems.iter().any(|problem| problem.code == "wrong-entity");
     assert!(refused, "{}", render(&problems, false));
 }
+
+#[test]
+fn holidays_and_channels_are_checked_at_their_place() {
+    let (folder, path) = sound_copy();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let with = |agent: &str, rest: &str| {
+        let text = text.replacen("[agent]\n", &format!("[agent]\n{agent}\n"), 1);
+        std::fs::write(&path, format!("{text}\n{rest}\n")).unwrap();
+        super::load(&path)
+    };
+    let holidays = |lines: &str| {
+        let beside = path.parent().unwrap().join("holidays.csv");
+        std::fs::write(beside, lines).unwrap();
+        with("holidays = \"holidays.csv\"", "")
+    };
+    let off = "2026-10-01".parse().unwrap();
+    assert!(holidays("date,kind\n2026-10-01..2026-10-07,休\n2026-10-10,班\n").unwrap().calendar.is_off(off));
+    let problems = holidays("2026-10-01,maybe\n").unwrap_err();
+    assert_eq!(problems[0].code, "holidays");
+    assert!(problems[0].message.contains("line 1"), "{}", problems[0].message);
+    assert_eq!(with("holidays = \"nowhere.csv\"", "").unwrap_err()[0].code, "holidays");
+    let channel =
+        |more: &str| format!("[alerts]\n[[alerts.channels]]\ntype = \"email\"\nid = \"mail\"\nhost = \"mail\"\n{more}");
+    let sound = "sender = \"hisync <h@x.example>\"\nrecipients = [\"a@x.example\"]";
+    assert_eq!(with("", &channel(sound)).unwrap().alerts.channels.len(), 1);
+    let twice = format!("{}\n{}", channel(sound), channel(sound).trim_start_matches("[alerts]\n"));
+    let messages = |rest: &str| -> Vec<String> {
+        with("", rest).unwrap_err().into_iter().map(|problem| problem.message).collect()
+    };
+    assert!(messages(&twice)[0].contains("another channel has the id"));
+    assert!(
+        messages(&channel("sender = \"nobody\"\nrecipients = []"))
+            .iter()
+            .any(|text| text.contains("nobody is written to"))
+    );
+    let clear = channel(&format!("{sound}\nsecurity = \"none\"\nusername = \"u\"\npassword = {{ env = \"PW\" }}"));
+    assert!(messages(&clear)[0].contains("everybody"));
+    assert!(messages("[log]\nfile = \"l\"\nmax_bytes = 1")[0].contains("65536"));
+    drop(folder);
+}

@@ -9,6 +9,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, Heade
 use reqwest::{Method, redirect};
 
 use super::classify::{Failure, Reply};
+use super::peer::Heard;
 use super::settings::{Auth, Compression, Settings};
 use super::signature::{ID_HEADER, KeyError, Keys, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use crate::clock::Clock;
@@ -72,6 +73,7 @@ pub(super) struct Client {
     settings: Settings,
     base_dir: PathBuf,
     clock: Clock,
+    heard: Heard,
 }
 
 /// One request.
@@ -107,6 +109,7 @@ impl Client {
             .connect_timeout(settings.connect_timeout())
             .timeout(settings.timeout())
             .tcp_nodelay(true)
+            .tls_info(true)
             .no_proxy();
         if let Some(proxy) = &settings.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(Error::Client)?);
@@ -128,7 +131,8 @@ impl Client {
             builder = builder.identity(identity);
         }
         let http = builder.build().map_err(Error::Client)?;
-        let client = Client { http, settings: settings.clone(), base_dir: base_dir.to_owned(), clock };
+        let client =
+            Client { http, settings: settings.clone(), base_dir: base_dir.to_owned(), clock, heard: Heard::default() };
         client.authenticate("check", b"")?;
         Ok(client)
     }
@@ -147,6 +151,7 @@ impl Client {
             Ok(response) => response,
             Err(error) => return reply(Reply::Failed(failure_of(&error))),
         };
+        self.heard.note(&response, self.clock.now());
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (status, retry_after, date) = (response.status().as_u16(), header(RETRY_AFTER), header(DATE));
         let body = read_body(&mut response).await;
@@ -199,6 +204,11 @@ impl Client {
             Auth::MutualTls { .. } => {}
         }
         Ok(headers)
+    }
+
+    /// What answers told beside what they said.
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -29,6 +29,9 @@ pub struct Heartbeat {
     pub config_hash: String,
     /// When the agent started.
     pub started_at: DateTime<Utc>,
+    /// How the agent stands, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthBeat>,
     /// Each stream.
     pub streams: Vec<StreamBeat>,
     /// What waits to be delivered.
@@ -37,13 +40,25 @@ pub struct Heartbeat {
     pub held: HeldBeat,
 }
 
+/// How an agent stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthBeat {
+    /// `ok`, `attention` or `failing`.
+    pub level: String,
+    /// Why: stable codes, each with what it is about (`stream-silent stream peis/reports`).
+    pub reasons: Vec<String>,
+}
+
 /// One stream in a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamBeat {
     /// `source/stream`.
     pub id: String,
-    /// A stable word: `ok`, `failing`, `silent`, `paused`, …
+    /// What its task does, a stable word: `waiting`, `reading`, `listening`, `failing`, `stopped`, `paused`, …
     pub state: String,
+    /// How it stands: `healthy`, `quiet-as-expected`, `quiet-and-suspicious`, `behind`, `failing` or `stopped`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
     /// When it last succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<DateTime<Utc>>,

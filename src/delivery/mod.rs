@@ -17,6 +17,7 @@ pub mod digests;
 mod files;
 pub mod heartbeat;
 pub mod openapi;
+pub mod peer;
 pub mod receipt;
 mod sender;
 pub mod settings;
@@ -38,6 +39,7 @@ use uuid::Uuid;
 pub use client::{BATCH_MEDIA_TYPE, Error};
 pub use digests::{Comparison, Digests};
 pub use heartbeat::{Heartbeat, Heartbeats, Pulse};
+pub use peer::Peer;
 pub use settings::{AntiEntropy, Auth, Compression, RetrySettings, Settings};
 pub use status::{Counts, FileStatus, LastFailure, Status};
 
@@ -82,12 +84,18 @@ impl Resets {
 pub struct Handle {
     status: watch::Receiver<Status>,
     resets: Resets,
+    heard: peer::Heard,
 }
 
 impl Handle {
     /// How delivery is now.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// What upstream's answers told beside what they said.
+    pub fn peer(&self) -> peer::Peer {
+        self.heard.peer()
     }
 
     /// Waits until the status changed; returns at once where delivery has ended.
@@ -128,7 +136,7 @@ impl Delivery {
 
     /// What watches and nudges it while it runs.
     pub fn handle(&self) -> Handle {
-        Handle { status: self.publish.subscribe(), resets: self.resets.clone() }
+        Handle { status: self.publish.subscribe(), resets: self.resets.clone(), heard: self.client.heard() }
     }
 
     /// What sends heartbeats beside it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::health::{Level, Reason};
+use super::health::Reason;
 use super::report::Disk;
 use crate::store::{ArchiveStatus, RetentionPolicy};
 
@@ -56,19 +56,20 @@ impl Archive {
         let possible = self.possible_days.filter(|possible| *possible < self.configured_days)?;
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         let missing = (self.configured_days - possible).saturating_mul(self.status.growth_bytes_per_day);
-        Some(Reason {
-            code: "archive-short",
-            level: Level::Attention,
-            since: None,
-            subject: "archive".to_owned(),
-            text: format!(
-                "there is room for about {possible} of the configured {} days: {:.1} GiB are missing, {:.1} MiB a day",
+        let daily = self.status.growth_bytes_per_day as f64 / f64::from(1 << 20);
+        let reason = Reason::new("archive-short", "archive").says(
+            format!(
+                "there is room for about {possible} of the configured {} days: {:.1} GiB are missing, {daily:.1} MiB a day",
                 self.configured_days,
                 gib(missing),
-                self.status.growth_bytes_per_day as f64 / f64::from(1 << 20)
             ),
-            next: "enlarge the store's disk, or lower retention.archive (or raise archive_max_bytes)".to_owned(),
-        })
+            format!(
+                "配置保存 {} 天，磁盘大约只够 {possible} 天：缺 {:.1} GiB，每天增长 {daily:.1} MiB",
+                self.configured_days,
+                gib(missing),
+            ),
+        );
+        Some(reason)
     }
 }
 

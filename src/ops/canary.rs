@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Days, Utc};
 use chrono_tz::Tz;
 
-use super::health::{Level, Reason};
+use super::health::Reason;
 use crate::store::{CanaryDay, Error, Figures, Reader, share};
 
 /// When a jump of a daily share is worth a look. Shares are in percent.
@@ -35,13 +35,13 @@ impl Default for CanaryPolicy {
 pub type Watched = BTreeMap<String, CanaryPolicy>;
 
 /// What is counted, of what, and how it is called.
-const SHARES: [(&str, &str, &str); 6] = [
-    ("empty", "values", "empty values"),
-    ("flagged", "values", "abnormal values"),
-    ("unknown", "entities", "entities with an unknown code"),
-    ("held", "entities", "held entities"),
-    ("male", "entities", "male people"),
-    ("female", "entities", "female people"),
+const SHARES: [(&str, &str, &str, &str); 6] = [
+    ("empty", "values", "empty values", "空值"),
+    ("flagged", "values", "abnormal values", "异常值"),
+    ("unknown", "entities", "entities with an unknown code", "含未知代码的记录"),
+    ("held", "entities", "held entities", "被扣留的记录"),
+    ("male", "entities", "male people", "男性"),
+    ("female", "entities", "female people", "女性"),
 ];
 
 /// How often the figures are counted, and streams that wait for their first sample looked at.
@@ -62,7 +62,7 @@ pub fn reasons(days: &[CanaryDay], watched: &Watched, zone: Tz, now: DateTime<Ut
     for (stream, policy) in watched {
         let of: Vec<&CanaryDay> = days.iter().filter(|day| day.stream == *stream).collect();
         let Some(now_day) = of.iter().find(|day| day.day == today) else { continue };
-        for (part, whole, what) in SHARES {
+        for (part, whole, what, what_zh) in SHARES {
             let enough = |figures: &Figures| {
                 let n = figures.get(whole).copied().unwrap_or(0);
                 if n >= i64::from(policy.min_sample) { share(figures, part, whole) } else { None }
@@ -76,15 +76,11 @@ pub fn reasons(days: &[CanaryDay], watched: &Watched, zone: Tz, now: DateTime<Ut
             before.sort_by(f64::total_cmp);
             let usual = median(&before);
             if jumps(policy, is, usual) {
-                reasons.push(Reason {
-                    code: "canary",
-                    level: Level::Attention,
-                    since: None,
-                    subject: format!("stream {stream}"),
-                    text: format!("{is:.0} % {what} today, {usual:.0} % are usual ({} days)", before.len()),
-                    next: "compare new records with the source: swapped columns or an inverted code look like this"
-                        .to_owned(),
-                });
+                let n = before.len();
+                reasons.push(Reason::new("canary", format!("stream {stream}")).says(
+                    format!("{is:.0} % {what} today, {usual:.0} % are usual ({n} days)"),
+                    format!("今天 {what_zh} 占 {is:.0} %，往常是 {usual:.0} %（{n} 天）"),
+                ));
             }
         }
     }

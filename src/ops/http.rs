@@ -87,6 +87,7 @@ pub async fn serve(opened: Opened, state: State, stop: CancellationToken) -> std
         .route("/api/codes", get(codes_list))
         .route("/api/codes/map", post(codes_map))
         .route("/api/upstream/reset", post(reset))
+        .merge(super::alerting::routes())
         .route("/api/sources/{id}/reset", post(reset_source))
         .route("/api/reconcile", get(super::reconcile::list).post(super::reconcile::ask))
         .route("/api/reconcile/{id}", get(super::reconcile::show))
@@ -152,9 +153,12 @@ pub(super) enum Failure {
     Incomplete(&'static str),
     /// What is asked for can't be done now, or not like this.
     Refused(String),
+    /// The store failed, or refuses.
     Store(store::Error),
     /// A code can't be added to its table.
     Codes(CodesError),
+    /// A channel did not take a trial message.
+    Alert(super::alert::SendError),
 }
 
 impl IntoResponse for Failure {
@@ -170,6 +174,13 @@ impl IntoResponse for Failure {
                 let status = match error {
                     CodesError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
                     _ => StatusCode::CONFLICT,
+                };
+                return (status, Json(json!({ "error": connector_api::chain(&error) }))).into_response();
+            }
+            Failure::Alert(error) => {
+                let status = match error {
+                    super::alert::SendError::Unknown(..) => StatusCode::NOT_FOUND,
+                    _ => StatusCode::BAD_GATEWAY,
                 };
                 return (status, Json(json!({ "error": connector_api::chain(&error) }))).into_response();
             }

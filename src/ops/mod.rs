@@ -2,16 +2,29 @@
 
 pub mod access;
 pub mod acts;
+pub mod alert;
+pub mod alerting;
 pub mod archive;
+pub mod bundle;
+pub mod calendar;
 pub mod canary;
+pub mod certificates;
 pub mod codes;
 pub mod health;
 pub mod http;
+pub mod log;
 pub mod mask;
 pub mod metrics;
+pub mod probes;
+pub mod reasons;
 pub mod reconcile;
 pub mod report;
+pub mod runbook;
+pub mod silence;
+pub mod standing;
 pub mod tasks;
+pub mod traces;
+pub mod watch;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +36,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use http::serve;
-pub use report::{About, Report, State};
+pub use report::{About, Report, State, StreamReport};
 pub use tasks::{TaskState, TaskStatus};
 
 /// The `[admin]` table.

@@ -5,7 +5,7 @@ use axum::extract::{Path, Query};
 use serde::{Deserialize, Serialize};
 
 use super::access::Caller;
-use super::health::{Level, Reason};
+use super::health::Reason;
 use super::http::{Answer, Failure, Shared};
 use crate::intake::reconcile::{Refusal, read_time};
 use crate::store::{ReconcileReport, ReconcileRun, UPSTREAM};
@@ -75,23 +75,29 @@ pub(super) async fn ask(state: Shared, caller: Caller, Json(mut ask): Json<Ask>)
 /// What the last comparison of a subject says of health.
 pub(super) fn reason(run: &ReconcileRun) -> Option<Reason> {
     let subject = if run.subject == UPSTREAM { UPSTREAM.to_owned() } else { format!("stream {}", run.subject) };
-    let next = format!("`hisync reconcile show {}` lists what differs", run.id);
-    let reason = |code, text, next| Reason { code, level: Level::Attention, since: run.ended_at, subject, text, next };
     if run.state == "failed" {
         let why = run.note.clone().unwrap_or_default();
-        let again = "`hisync reconcile run` makes it again".to_owned();
-        return Some(reason("reconcile-failed", format!("the last comparison failed: {why}"), again));
+        let reason = Reason::new("reconcile-failed", subject).since(run.ended_at);
+        return Some(reason.says(format!("the last comparison failed: {why}"), "最近一次核对没有完成"));
     }
     if run.drift() == 0 {
         return None;
     }
     let kinds = [
-        ("missing", run.missing),
-        ("differing", run.differing),
-        ("extra", run.extra),
-        ("undelivered", run.undelivered),
+        ("missing", "缺少", run.missing),
+        ("differing", "不同", run.differing),
+        ("extra", "多出", run.extra),
+        ("undelivered", "未送达", run.undelivered),
     ];
-    let found: Vec<String> = kinds.into_iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{n} {kind}")).collect();
-    let text = format!("the last comparison found {}; {} mended", found.join(", "), run.repaired);
-    Some(reason("reconcile-drift", text, next))
+    let found: Vec<_> = kinds.into_iter().filter(|(.., n)| *n > 0).collect();
+    let english: Vec<String> = found.iter().map(|(kind, _, n)| format!("{n} {kind}")).collect();
+    let chinese: Vec<String> = found.iter().map(|(_, kind, n)| format!("{kind} {n}")).collect();
+    let reason = Reason::new("reconcile-drift", subject).since(run.ended_at).says(
+        format!("the last comparison found {}; {} mended", english.join(", "), run.repaired),
+        format!("最近一次核对：{}；已修复 {}", chinese.join("，"), run.repaired),
+    );
+    Some(reason.next(
+        format!("`hisync reconcile show {}` lists what differs", run.id),
+        format!("hisync reconcile show {} 会列出差异。", run.id),
+    ))
 }

@@ -1,6 +1,7 @@
 //! The state of the agent in one struct: what `hisync status`, the admin API, the status page and
 //! the heartbeat show.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +10,27 @@ use chrono_tz::Tz;
 use connector_api::{StreamId, Value, Watermark};
 use serde::Serialize;
 
+use super::alert::desk::{Alerts, channel_reasons};
 use super::archive::Archive;
-use super::health::{Health, Level, Reason, hours, spoken, too_silent};
-use super::{TaskState, TaskStatus, canary, mask};
+use super::certificates::CertificateEnd;
+use super::health::{Health, Level, Reason, spoken, spoken_zh};
+use super::probes::{Probed, wall_clock};
+use super::silence::ago;
+use super::standing::{self, Facts, StreamHealth};
+use super::watch::Watch;
+use super::{TaskState, TaskStatus, canary, certificates, mask};
 use crate::clock::Clock;
 use crate::config::Expect;
 use crate::delivery;
-use crate::intake::{Again, Board, Gate, Reconciler, SourceStatus, Sources, StreamState, StreamStatus};
+use crate::intake::{Again, Board, Gate, Reconciler, SourceStatus, Sources, StreamStatus};
 use crate::model::WAITING;
-use crate::store::{self, Backlog, Onboarding, Overview, RetentionPolicy, Store};
+use crate::store::{self, Ageing, Backlog, Onboarding, Overview, RetentionPolicy, Store};
 
 /// Undelivered for longer than this is worth a look, even if upstream seems to be there.
 const OLD: Duration = Duration::from_secs(15 * 60);
+
+/// Upstream's clock may differ by so many seconds: half of what its signatures bear.
+const CLOCK_SECS: u64 = 150;
 
 /// How long a panic is shown after the restart.
 const BUG_IS_SHOWN: TimeDelta = TimeDelta::days(1);
@@ -57,6 +67,10 @@ pub struct State {
     pub watched: super::canary::Watched,
     /// When silence of a stream is a failure.
     pub expectations: Vec<(StreamId, Expect)>,
+    /// What is remembered to judge by.
+    pub watch: Watch,
+    /// The alerts.
+    pub desk: super::alert::Desk,
     /// The store.
     pub store: Store,
     /// The statuses of the streams.
@@ -102,89 +116,158 @@ pub struct Report {
     /// Who this agent is.
     pub agent: About,
     /// The streams.
-    pub streams: Vec<StreamStatus>,
+    pub streams: Vec<StreamReport>,
     /// The sources that are asked.
     pub sources: Vec<SourceStatus>,
     /// Delivery.
     pub upstream: delivery::Status,
+    /// What upstream's answers told beside what they said.
+    pub peer: delivery::Peer,
     /// What the store holds.
     pub store: Overview,
     /// The store's disk.
     pub disk: Disk,
     /// How far back the archive reaches.
     pub archive: Archive,
+    /// How long things have waited for a person.
+    pub ageing: Ageing,
+    /// When certificates end.
+    pub certificates: Vec<CertificateEnd>,
+    /// The alerts, without those that ended.
+    pub alerts: Alerts,
     /// The agent's long-running tasks.
     pub tasks: Vec<TaskStatus>,
     /// The last comparison of each stream with its source, and with upstream.
     pub reconcile: Vec<store::ReconcileRun>,
+    /// Subjects of which nothing can be said yet.
+    #[serde(skip)]
+    pub undecided: BTreeSet<String>,
+}
+
+/// A stream, and how it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamReport {
+    /// What its task does.
+    #[serde(flatten)]
+    pub status: StreamStatus,
+    /// How it stands, and why.
+    pub health: StreamHealth,
+    /// What the last probe of its source found.
+    pub probe: Option<Probed>,
 }
 
 impl State {
     /// Makes the report.
     pub async fn report(&self) -> Result<Report, store::Error> {
-        let now = self.clock.now();
-        let read = move |reader: &store::Reader| Ok((reader.overview()?, reader.archive_status(now)?));
-        let (overview, archive) = self.store.read(read).await?;
+        let (watched, zone, now) = (self.watched.clone(), self.zone, self.clock.now());
+        let read = move |reader: &store::Reader| {
+            let days = canary::read(reader, &watched, zone, now)?;
+            Ok((reader.overview()?, reader.archive_status(now)?, days, reader.onboarding()?, reader.ageing(now)?))
+        };
+        let (overview, archive, days, waiting, ageing) = self.store.read(read).await?;
         let overview = discreet(overview);
         let (free_bytes, floor_bytes) = (self.gate.free_bytes(), self.gate.floor_bytes());
         let disk = Disk { free_bytes, floor_bytes, outbox_limit: self.gate.limit() };
+        let delivery = (self.delivery)();
+        let peer = delivery.peer();
+        let mut certificates = self.watch.certificates();
+        certificates.extend(peer.certificate_ends_at.map(|ends| CertificateEnd {
+            place: "upstream".to_owned(),
+            file: None,
+            ends_at: Some(ends),
+        }));
         let mut report = Report {
             now,
             health: Health::default(),
             agent: self.about.clone(),
-            streams: self.board.all(),
+            streams: Vec::new(),
             sources: self.breakers.all(),
-            upstream: (self.delivery)().status(),
+            upstream: delivery.status(),
+            peer,
             store: overview,
             disk,
             archive: Archive::of(archive, &self.retention, &disk, now),
+            ageing,
+            certificates,
+            alerts: self.desk.lasting().await?,
             tasks: (self.tasks)(),
             reconcile: self.store.read(store::Reader::reconcile_latest).await?,
+            undecided: BTreeSet::new(),
         };
-        let mut reasons = Vec::new();
-        reasons.extend(report.streams.iter().filter_map(stream_reason));
+        let mut reasons = self.judge_streams(&mut report);
         reasons.extend(report.sources.iter().filter_map(|source| source_reason(source, report.now)));
+        // A breaker knows more of its source than what its streams look like.
+        let open: BTreeSet<String> = reasons.iter().map(Reason::key).collect();
+        reasons.extend(source_reasons(&report.streams).into_iter().filter(|reason| !open.contains(&reason.key())));
         reasons.extend(report.archive.reason());
-        reasons.extend(self.silences(&report));
-        let (watched, zone, now) = (self.watched.clone(), self.zone, report.now);
-        let read = move |reader: &store::Reader| Ok((canary::read(reader, &watched, zone, now)?, reader.onboarding()?));
-        let (days, waiting) = self.store.read(read).await?;
         reasons.extend(canary::reasons(&days, &self.watched, self.zone, report.now));
         reasons.extend(waiting.iter().map(onboarding_reason));
         reasons.extend(report.reconcile.iter().filter_map(super::reconcile::reason));
         reasons.extend(upstream_reason(&report));
+        reasons.extend(upstream_clock(&report));
         reasons.extend(store_reasons(&report.store));
+        reasons.extend(ageing_reasons(&report));
+        reasons.extend(certificates::reasons(&report.certificates, report.now));
+        reasons.extend(channel_reasons(&report.alerts.channels));
         reasons.extend(report.tasks.iter().filter_map(|task| task_reason(task, report.now)));
-        if let Some(closure) = self.gate.closed() {
-            reasons.push(Reason {
-                code: closure.code,
-                level: Level::Failing,
-                since: None,
-                subject: closure.code.to_owned(),
-                text: closure.text,
-                next: closure.next.to_owned(),
-            });
-        }
+        reasons.extend(self.disk_reason(&report.disk));
+        reasons.extend(self.watch.found(report.now));
         report.health = Health::of(reasons);
         Ok(report)
     }
 
-    fn silences(&self, report: &Report) -> Vec<Reason> {
-        let silence = |(stream, expect): &(StreamId, Expect)| {
-            let progress = report.store.streams.iter().find(|progress| progress.stream == stream.as_str());
-            let last = progress.and_then(|progress| progress.last_received_at);
-            let silent = too_silent(expect, self.zone, last, report.now)?;
-            let window = hours(expect.between.0, expect.between.1);
-            Some(Reason {
-                code: "stream-silent",
-                level: Level::Attention,
-                since: chrono::Duration::from_std(silent).ok().map(|silent| report.now - silent),
-                subject: format!("stream {stream}"),
-                text: format!("nothing new for {} in its expected hours ({window})", spoken(silent)),
-                next: "ask whether the hospital's system runs; `hisync check` shows its newest row".to_owned(),
-            })
-        };
-        self.expectations.iter().filter_map(silence).collect()
+    fn judge_streams(&self, report: &mut Report) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        for status in self.board.all() {
+            let progress = report.store.streams.iter().find(|progress| progress.stream == status.id.as_str());
+            let expect = self.expectations.iter().find(|(id, _)| *id == status.id).map(|(_, expect)| expect);
+            let history = self.watch.history(status.id.as_str());
+            let probe = self.watch.probes.get(&status.id);
+            let facts = Facts {
+                status: &status,
+                last_received_at: progress.and_then(|progress| progress.last_received_at),
+                read_to: progress.and_then(|progress| wall_clock(progress.watermark.as_deref()?)),
+                expect,
+                calendar: &self.watch.calendar,
+                history: history.as_deref(),
+                probe: probe.as_ref(),
+                started_at: self.about.started_at,
+                zone: self.zone,
+                now: report.now,
+            };
+            reasons.extend(standing::reason(&facts).map(|(_, reason)| reason));
+            if standing::is_undecided(&facts) {
+                report.undecided.insert(format!("stream {}", status.id));
+            }
+            let health = standing::judge(&facts);
+            report.streams.push(StreamReport { status, health, probe });
+        }
+        reasons
+    }
+
+    /// What stops intake, or will.
+    fn disk_reason(&self, disk: &Disk) -> Option<Reason> {
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        if let Some(closure) = self.gate.closed() {
+            let known = Reason::new(closure.code, closure.code);
+            let text_zh = match closure.code {
+                "disk" => format!(
+                    "磁盘只剩 {} MiB，低于下限 {} MiB，已停止接收",
+                    mib(disk.free_bytes.unwrap_or_default()),
+                    mib(disk.floor_bytes)
+                ),
+                _ => known.text_zh.clone(),
+            };
+            let next_zh = known.next_zh.clone();
+            return Some(known.says(closure.text, text_zh).next(closure.next, next_zh));
+        }
+        let (free, floor) = (disk.free_bytes?, disk.floor_bytes);
+        (free < floor.saturating_mul(2)).then(|| {
+            Reason::new("disk-low", "disk").says(
+                format!("{} MiB free on the store's disk; intake stops below {} MiB", mib(free), mib(floor)),
+                format!("磁盘只剩 {} MiB；低于 {} MiB 就停止接收", mib(free), mib(floor)),
+            )
+        })
     }
 }
 
@@ -205,7 +288,7 @@ pub fn discreet(mut overview: Overview) -> Overview {
 }
 
 /// True for `2026-11-22…` and `2026/11/22…`: no number of a person is written so.
-fn is_time(text: &str) -> bool {
+pub(super) fn is_time(text: &str) -> bool {
     let mut parts = text.splitn(3, ['-', '/']);
     let mut digits = |most: usize| {
         parts
@@ -215,25 +298,19 @@ fn is_time(text: &str) -> bool {
     digits(4) && digits(2) && text.chars().all(|c| c.is_ascii_digit() || "-/:. T+Z".contains(c))
 }
 
-fn stream_reason(stream: &StreamStatus) -> Option<Reason> {
-    let (code, level) = match stream.state {
-        // One failure may be a blip; the next round tells.
-        StreamState::Failing if stream.failures < 3 => ("stream-failing", Level::Attention),
-        StreamState::Failing => ("stream-failing", Level::Failing),
-        StreamState::Stopped => ("stream-stopped", Level::Failing),
-        StreamState::Paused => ("stream-paused", Level::Failing),
-        _ => return None,
+/// What concerns whole sources: none of their streams can be reached, their clock differs.
+fn source_reasons(streams: &[StreamReport]) -> Vec<Reason> {
+    let mut sources: BTreeMap<&str, Vec<&StreamReport>> = BTreeMap::new();
+    for stream in streams {
+        let source = stream.status.id.as_str().split('/').next().unwrap_or_default();
+        sources.entry(source).or_default().push(stream);
+    }
+    let of = |(source, streams): (&str, Vec<&StreamReport>)| {
+        let statuses: Vec<&StreamStatus> = streams.iter().map(|stream| &stream.status).collect();
+        let probes: Vec<&Probed> = streams.iter().filter_map(|stream| stream.probe.as_ref()).collect();
+        [standing::source_down(source, &statuses), standing::clock(source, &probes)]
     };
-    let failure = stream.failure.as_ref()?;
-    let tries = "hisync tries again by itself; look at the source's network and account".to_owned();
-    Some(Reason {
-        code,
-        level,
-        since: Some(failure.at),
-        subject: format!("stream {}", stream.id),
-        text: failure.message.clone(),
-        next: failure.hint.clone().unwrap_or(tries),
-    })
+    sources.into_iter().flat_map(of).flatten().collect()
 }
 
 fn source_reason(source: &SourceStatus, now: DateTime<Utc>) -> Option<Reason> {
@@ -241,91 +318,104 @@ fn source_reason(source: &SourceStatus, now: DateTime<Utc>) -> Option<Reason> {
         return None;
     }
     let code = source.breaker.code.clone().unwrap_or_default();
-    let since = source.breaker.since.map(|since| spoken((now - since).to_std().unwrap_or_default()));
-    let refused = code == "login";
-    let text = match refused {
-        true => "it refuses the login: none of its streams asks it, so that the account is not locked".to_owned(),
-        false => format!(
-            "it does not answer ({code}) for {}: its streams leave it alone, one probe at a time finds out",
-            since.unwrap_or_else(|| "a moment".to_owned())
-        ),
-    };
-    let look = if refused { "correct the account" } else { "look at its network and its system" };
-    Some(Reason {
-        code: "source-down",
-        level: Level::Failing,
-        since: source.breaker.since,
-        subject: format!("source {}", source.id),
-        text,
-        next: format!("{look}; hisync asks again by itself, at once after `hisync sources reset {}`", source.id),
+    let away = source.breaker.since.map(|since| (now - since).to_std().unwrap_or_default()).unwrap_or_default();
+    let reason = Reason::new("source-down", format!("source {}", source.id)).since(source.breaker.since);
+    let again = format!("hisync sources reset {}", source.id);
+    Some(match code.as_str() {
+        "login" => reason
+            .says(
+                "it refuses the login: none of its streams asks it, so that the account is not locked",
+                "来源拒绝登录：为避免锁定账号，暂停访问",
+            )
+            .next(
+                format!("correct the account; hisync asks again by itself, at once after `{again}`"),
+                format!("请核对账号；hisync 会自动再试，也可执行 {again} 立即再试。"),
+            ),
+        _ => reason
+            .says(
+                format!(
+                    "it does not answer ({code}) for {}: its streams leave it alone, one probe at a time finds out",
+                    spoken(away)
+                ),
+                format!("来源已 {} 没有应答（{code}）：数据流暂停访问，只做试探", spoken_zh(away)),
+            )
+            .next(
+                format!("look at its network and its system; hisync asks again by itself, at once after `{again}`"),
+                format!("请检查网络和来源系统；hisync 会自动再试，也可执行 {again} 立即再试。"),
+            ),
     })
 }
 
 fn onboarding_reason(waiting: &Onboarding) -> Reason {
-    let (text, next) = match waiting.held_id {
-        Some(id) => (
-            "its first sample is not in order: its events are kept and not delivered".to_owned(),
-            format!(
-                "`hisync held show {id}` says why; correct the mapping, or let it start: `hisync held release {id}`"
+    let reason = Reason::new("onboarding", format!("stream {}", waiting.stream)).since(waiting.since);
+    match waiting.held_id {
+        Some(id) => reason
+            .says(
+                "its first sample is not in order: its events are kept and not delivered",
+                "首批样本没有通过检查：事件已保留，暂不发送",
+            )
+            .next(
+                format!(
+                    "`hisync held show {id}` says why; correct the mapping, or let it start: `hisync held release {id}`"
+                ),
+                format!("hisync held show {id} 会说明原因；请改正映射，或放行：hisync held release {id}。"),
             ),
-        ),
-        None => (
-            "new: its events are delivered once its first sample is judged".to_owned(),
-            "nothing; the stream's `onboarding` says when that is".to_owned(),
-        ),
-    };
-    Reason {
-        code: "onboarding",
-        level: Level::Attention,
-        since: Some(waiting.since),
-        subject: format!("stream {}", waiting.stream),
-        text,
-        next,
+        None => reason
+            .says("new: its events are delivered once its first sample is judged", "新数据流：首批样本检查后开始发送")
+            .next("nothing; the stream's `onboarding` says when that is", "无需处理；时间见数据流的 onboarding 配置。"),
     }
 }
 
 fn upstream_reason(report: &Report) -> Option<Reason> {
-    let subject = "upstream".to_owned();
     let breaker = &report.upstream.breaker;
     let waiting = report.store.outbox_depth;
+    let next = |failure: Option<&delivery::LastFailure>| {
+        let next = failure.map_or("see the log", |failure| failure.text).to_owned();
+        let code = failure.map(|failure| failure.code.clone()).unwrap_or_default();
+        let kind = super::reasons::of("upstream-down").map_or("", |kind| kind.next_zh);
+        (next, format!("{kind}（{code}）"))
+    };
     if breaker.state != "closed" {
         let code = breaker.code.clone().unwrap_or_default();
-        let since = breaker.since.map(|since| spoken((report.now - since).to_std().unwrap_or_default()));
+        let since = breaker.since.map(|since| ago(report.now, since));
+        let (next, next_zh) = next(report.upstream.last_failure.as_ref());
         let text = format!(
             "delivery is paused ({code}) for {}; {waiting} events wait, all are kept",
-            since.unwrap_or_else(|| "a moment".to_owned())
+            since.map_or_else(|| "a moment".to_owned(), spoken)
         );
-        let next = report.upstream.last_failure.as_ref().map_or("see the log", |failure| failure.text);
-        return Some(Reason {
-            code: "upstream-down",
-            level: Level::Failing,
-            since: breaker.since,
-            subject,
-            text,
-            next: next.to_owned(),
-        });
+        let lasts = since.map_or_else(|| "片刻".to_owned(), spoken_zh);
+        let text_zh = format!("发送已暂停 {lasts}（{code}）；{waiting} 条事件在排队，全部保留");
+        return Some(
+            Reason::new("upstream-down", "upstream").since(breaker.since).says(text, text_zh).next(next, next_zh),
+        );
     }
     let files = &report.upstream.attachments;
     if files.breaker.state != "closed" {
         let code = files.breaker.code.clone().unwrap_or_default();
-        return Some(Reason {
-            code: "attachments-down",
-            level: Level::Failing,
-            since: files.breaker.since,
-            subject,
-            text: format!("files are not taken ({code}): the events that name them wait, all are kept"),
-            next: files.last_failure.as_ref().map_or("see the log", |failure| failure.text).to_owned(),
-        });
+        let (next, next_zh) = next(files.last_failure.as_ref());
+        let reason = Reason::new("attachments-down", "upstream").since(files.breaker.since).says(
+            format!("files are not taken ({code}): the events that name them wait, all are kept"),
+            format!("上游不收文件（{code}）：引用它们的事件在排队，全部保留"),
+        );
+        return Some(reason.next(next, next_zh));
     }
-    let oldest = (report.now - report.store.oldest_undelivered_at?).to_std().unwrap_or_default();
-    (oldest > OLD).then(|| Reason {
-        code: "upstream-slow",
-        level: Level::Attention,
-        since: report.store.oldest_undelivered_at,
-        subject,
-        text: format!("the oldest of {waiting} undelivered events is {} old", spoken(oldest)),
-        next: "`hisync outbox list` shows the last answers".to_owned(),
+    let oldest = ago(report.now, report.store.oldest_undelivered_at?);
+    (oldest > OLD).then(|| {
+        Reason::new("upstream-slow", "upstream").since(report.store.oldest_undelivered_at).says(
+            format!("the oldest of {waiting} undelivered events is {} old", spoken(oldest)),
+            format!("最早的未送达事件已等 {}，共 {waiting} 条", spoken_zh(oldest)),
+        )
     })
+}
+
+fn upstream_clock(report: &Report) -> Option<Reason> {
+    let secs = report.peer.clock_difference_secs.filter(|secs| secs.unsigned_abs() > CLOCK_SECS)?;
+    let by = Duration::from_secs(secs.unsigned_abs());
+    let (en, zh) = if secs > 0 { ("ahead of", "快") } else { ("behind", "慢") };
+    Some(Reason::new("upstream-clock", "upstream").since(report.peer.answered_at).says(
+        format!("its clock is {} {en} this machine's", spoken(by)),
+        format!("上游时钟比本机{zh} {}", spoken_zh(by)),
+    ))
 }
 
 fn store_reasons(store: &Overview) -> Vec<Reason> {
@@ -335,25 +425,39 @@ fn store_reasons(store: &Overview) -> Vec<Reason> {
         let for_people = store.held_open.iter().filter(|held| held.reason != WAITING);
         let mut kinds: Vec<_> = for_people.map(|held| format!("{} {}", held.count, held.reason)).collect();
         kinds.truncate(4);
-        reasons.push(Reason {
-            code: "held",
-            level: Level::Attention,
-            since: None,
-            subject: "held items".to_owned(),
-            text: format!("{open} waiting for a person: {}", kinds.join(", ")),
-            next: "`hisync held list`, then show, retry, release or dismiss".to_owned(),
-        });
+        let kinds = kinds.join(", ");
+        let text = format!("{open} waiting for a person: {kinds}");
+        reasons.push(Reason::new("held", "held items").says(text, format!("{open} 条记录待人工处理：{kinds}")));
     }
     for (entity, totals) in store.totals.iter().filter(|(_, totals)| !totals.adds_up) {
         let parts = totals.delivered + totals.unchanged + totals.held + totals.queued;
-        reasons.push(Reason {
-            code: "sum",
-            level: Level::Failing,
-            since: None,
-            subject: entity.clone(),
-            text: format!("{} versions came in, {parts} are accounted for", totals.source),
-            next: "this is a bug: keep a copy of the data folder and report it".to_owned(),
-        });
+        reasons.push(Reason::new("sum", entity.clone()).says(
+            format!("{} versions came in, {parts} are accounted for", totals.source),
+            format!("收到 {} 个版本，只有 {parts} 个有下落", totals.source),
+        ));
+    }
+    reasons
+}
+
+fn ageing_reasons(report: &Report) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let Ageing { held_oldest_at, held_over_a_day, held_over_a_week, unmapped_codes } = report.ageing;
+    if let Some(oldest) = held_oldest_at.filter(|_| held_over_a_day > 0) {
+        let age = ago(report.now, oldest);
+        let weeks = match held_over_a_week {
+            0 => (String::new(), String::new()),
+            n => (format!(", {n} for more than a week"), format!("，其中 {n} 条超过一周")),
+        };
+        reasons.push(Reason::new("held-old", "held items").since(oldest).says(
+            format!("{held_over_a_day} have waited for more than a day{}; the oldest for {}", weeks.0, spoken(age)),
+            format!("{held_over_a_day} 条等待超过一天{}；最早的已等 {}", weeks.1, spoken_zh(age)),
+        ));
+    }
+    if unmapped_codes > 0 {
+        reasons.push(Reason::new("unmapped-codes", "codes").says(
+            format!("{unmapped_codes} local codes are in no table"),
+            format!("有 {unmapped_codes} 个本地代码不在代码表里"),
+        ));
     }
     reasons
 }
@@ -361,24 +465,23 @@ fn store_reasons(store: &Overview) -> Vec<Reason> {
 fn task_reason(task: &TaskStatus, now: DateTime<Utc>) -> Option<Reason> {
     let failure = task.last_failure.as_deref().unwrap_or("it ended");
     if task.state == TaskState::Restarting {
-        return Some(Reason {
-            code: "task",
-            level: Level::Failing,
-            since: Some(task.since),
-            subject: task.name.clone(),
-            text: failure.to_owned(),
-            next: "hisync starts it again by itself; the log says more".to_owned(),
-        });
+        let reason = Reason::new("task", task.name.clone()).since(task.since);
+        return Some(reason.says(failure, format!("内部任务失败，正在重启：{failure}")));
     }
     // A bug that a restart hides for a while is still one.
     let lately = task.last_failure_at.is_some_and(|at| now - at < BUG_IS_SHOWN);
-    (task.panics > 0 && lately).then(|| Reason {
-        code: "task",
-        level: Level::Attention,
-        since: task.last_failure_at,
-        subject: task.name.clone(),
-        text: format!("it panicked and was started again, {} times since the start", task.panics),
-        next: "report it with the log's line \"panicked\", which says where".to_owned(),
+    (task.panics > 0 && lately).then(|| {
+        let n = task.panics;
+        let reason = Reason::new("task", task.name.clone()).level(Level::Attention).since(task.last_failure_at);
+        reason
+            .says(
+                format!("it panicked and was started again, {n} times since the start"),
+                format!("发生内部错误后已重启，启动以来共 {n} 次"),
+            )
+            .next(
+                "report it with the log's line \"panicked\", which says where",
+                "请连同日志里带 panicked 的那一行一起报告。",
+            )
     })
 }
 

@@ -10,6 +10,7 @@
 //!                                               └ held
 //! ```
 
+mod alerts;
 mod attachments;
 mod audit;
 mod backup;
@@ -40,6 +41,7 @@ mod vault;
 mod verify;
 mod view;
 mod volume;
+mod watch;
 mod writer;
 
 #[cfg(test)]
@@ -61,6 +63,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{EntityKey, SharedComposer};
 
+pub use alerts::{AlertChange, AlertMessage, AlertSilence, ChannelState, Episode, MessageKind, MessageOutcome};
 pub use audit::{AuditCheck, AuditLine};
 pub use backup::{Copied, backup, restore};
 pub use canary::CanaryDay;
@@ -76,6 +79,7 @@ pub use upstream::{AcknowledgedVersion, Healed, TheirVersion};
 pub use vault::{rewrap, rewrite};
 pub use verify::{Fault, Verified};
 pub use view::*;
+pub use watch::{Ageing, TrafficHour};
 
 /// Readers that may run at the same time, beside those that intake and delivery need; and how many are kept.
 const READERS: usize = 4;

@@ -4,7 +4,12 @@ mod archive;
 mod codes;
 mod explain;
 mod held;
+mod lives;
 mod outbox;
+mod statistics;
+
+pub use lives::EventLife;
+pub use statistics::{Statistics, stable_word};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

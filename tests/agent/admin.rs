@@ -90,8 +90,23 @@ async fn the_status_has_the_documented_fields() {
     delivered(&agent).await;
     let status = get(&agent, "/api/status").await.json();
     let fields: Vec<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut expected =
-        ["now", "health", "agent", "streams", "sources", "upstream", "store", "disk", "archive", "tasks", "reconcile"];
+    let mut expected = [
+        "now",
+        "health",
+        "agent",
+        "streams",
+        "sources",
+        "upstream",
+        "peer",
+        "store",
+        "disk",
+        "archive",
+        "ageing",
+        "certificates",
+        "alerts",
+        "tasks",
+        "reconcile",
+    ];
     expected.sort_unstable();
     assert_eq!(fields, expected);
     assert_eq!(status["health"], json!({ "level": "ok", "reasons": [] }));

@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod again;
+mod alerts;
 mod backpressure;
 mod cli;
 mod custody;
@@ -16,4 +17,5 @@ mod privacy;
 mod reconcile;
 mod sealed;
 mod support;
+mod watching;
 mod whole;

@@ -36,6 +36,38 @@ fn assert_clean<'a>(what: &str, text: &str, visits: impl IntoIterator<Item = &'a
     }
 }
 
+/// The files of a support bundle, all in one text with their names.
+fn bundle(config: &str, folder: &std::path::Path) -> String {
+    use std::io::Read as _;
+    let path = folder.join("bundle.tar.gz");
+    let (code, out, err) = super::support::hisync(&["support-bundle", "-c", config, "-o", path.to_str().unwrap()]);
+    assert_eq!((code, out.trim()), (0, path.to_str().unwrap()), "{err}");
+    let unpacked = flate2::read::GzDecoder::new(std::fs::File::open(&path).unwrap());
+    let mut text = String::new();
+    for entry in tar::Archive::new(unpacked).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        text.push_str(&format!("\n=== {}\n", entry.path().unwrap().display()));
+        entry.read_to_string(&mut text).unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_support_bundle_of_a_whole_day_names_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = folder.path().join("day");
+    let arguments = ["demo", "--once", "--people", "14", "--seed", "12", "--dir", day.to_str().unwrap()];
+    let output = command(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = bundle(day.join("hisync.toml").to_str().unwrap(), folder.path());
+    for name in ["status.json", "alerts.json", "store.json", "versions.json", "config.json", "log-missing.txt"] {
+        assert!(text.contains(&format!("/{name}\n")), "{name} is missing");
+    }
+    assert!(text.contains("\"exam_report\""), "it says something: {text}");
+    let visits: Vec<Visit> = (0..14).map(|index| Day::new(12, 14).visit(index)).collect();
+    assert_clean("the bundle", &text, &visits);
+}
+
 #[test]
 fn a_day_that_is_logged_to_the_last_detail_names_nobody() {
     let arguments = ["demo", "--once", "--json", "--people", "14", "--seed", "11"];
@@ -65,6 +97,8 @@ async fn what_fails_names_nobody_either() {
     ]);
     site.conclude(&visits[0], 9, Some("※"));
     let config = site.config.to_string_lossy().into_owned();
+    let written = std::fs::read_to_string(&site.config).unwrap();
+    std::fs::write(&site.config, written + "\n[log]\nfile = \"logs/hisync.log\"\n").unwrap();
     let log_file = site.folder.path().join("log");
     let mut program = command(&["run", "-c", &config]);
     program.env("HISYNC_LOG", "trace").stdout(Stdio::null()).stderr(std::fs::File::create(&log_file).unwrap());
@@ -93,6 +127,8 @@ async fn what_fails_names_nobody_either() {
     eventually("the outbox to empty", async || status().await["store"]["outbox_depth"] == 0).await;
     let metrics = get("/metrics").await;
     let report = get("/api/status").await;
+    let alerts = get("/api/alerts").await;
+    let bundle = bundle(&config, site.folder.path());
     let stopped = std::process::Command::new("kill").arg(program.id().to_string()).status().unwrap();
     assert!(stopped.success());
     assert_eq!(program.wait().unwrap().code(), Some(0));
@@ -101,4 +137,15 @@ async fn what_fails_names_nobody_either() {
     assert_clean("the log", &log, &visits);
     assert_clean("the metrics", &metrics, &visits);
     assert_clean("the status", &report, &visits);
+    assert_clean("the alerts", &alerts, &visits);
+    for name in ["status.json", "metrics.txt", "log.txt"] {
+        assert!(bundle.contains(&format!("/{name}\n")), "{name} is missing");
+    }
+    assert!(bundle.contains("\"message\":\"hisync runs\""), "the log file is in it: {bundle}");
+    assert_clean("the bundle", &bundle, &visits);
+    let secret = "c3ludGhldGljLXNlY3JldC1mb3ItdGVzdHM";
+    assert!(!bundle.contains(secret) && !log.contains(secret));
+    let lines = std::fs::read_to_string(site.folder.path().join("logs/hisync.log")).unwrap();
+    assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "one object per line");
+    assert_clean("the log file", &lines, &visits);
 }

@@ -196,3 +196,50 @@ pub(crate) fn hisync_json(config: &Path, arguments: &[&str]) -> (i32, Json) {
     let (code, out, err) = hisync(&arguments);
     (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{out}{err}")))
 }
+
+/// A server in Python that this project did not write, or that reads by somebody else's library. It prints its ports as
+/// its first line, and what it took as further ones, each a JSON object.
+pub(crate) struct Peer {
+    process: std::process::Child,
+    lines: std::sync::mpsc::Receiver<Json>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Peer {
+    /// Starts a script of `tests/peers`; answers its first line too.
+    pub(crate) fn start(script: &str) -> (Peer, Json) {
+        use std::io::BufRead as _;
+        let python = std::env::var("HISYNC_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let mut process = Command::new(python)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script))
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("HISYNC_PYTHON, with the packages of tests/peers/requirements.txt: scripts/test makes it");
+        let (sender, lines) = std::sync::mpsc::channel();
+        let out = std::io::BufReader::new(process.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let peer = Peer { process, lines };
+        let first = peer.next();
+        (peer, first)
+    }
+
+    /// The next line.
+    pub(crate) fn next(&self) -> Json {
+        self.lines.recv_timeout(PATIENCE).expect("the peer says something")
+    }
+
+    /// A line that was said already.
+    pub(crate) fn said(&self) -> Option<Json> {
+        self.lines.try_recv().ok()
+    }
+}

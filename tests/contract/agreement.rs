@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hisync::delivery::Stored;
-use hisync::delivery::heartbeat::{HeldBeat, OutboxBeat, StreamBeat, StreamCounts};
+use hisync::delivery::heartbeat::{HealthBeat, HeldBeat, OutboxBeat, StreamBeat, StreamCounts};
 use hisync::delivery::{Heartbeat, Pulse, openapi};
 use hisync::sandbox::upstream::{Fault, Target};
 use serde_json::{Value as Json, json};
@@ -154,9 +154,11 @@ impl Pulse for Steady {
             agent_version: "0.1.0".into(),
             config_hash: "00".repeat(32),
             started_at: at,
+            health: Some(HealthBeat { level: "attention".into(), reasons: vec!["held held items".into()] }),
             streams: vec![StreamBeat {
                 id: "peis/items".into(),
-                state: "ok".into(),
+                state: "waiting".into(),
+                health: Some("healthy".into()),
                 last_success: Some(at),
                 watermark_age_secs: Some(5),
                 counts: StreamCounts::default(),

@@ -71,8 +71,8 @@
       )
     );
     if (!words) {
-      row.appendChild(document.createTextNode(why.text));
-      row.appendChild(el("span", "→ " + why.next, "next"));
+      row.appendChild(document.createTextNode((now.lang === "zh" && why.text_zh) || why.text));
+      row.appendChild(el("span", "→ " + ((now.lang === "zh" && why.next_zh) || why.next), "next"));
     } else {
       code = now.report.upstream.breaker.code || "";
       row.appendChild(

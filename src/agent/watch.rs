@@ -1,0 +1,186 @@
+//! The tasks by which the agent watches itself: it looks at its report, tells people, and probes its sources.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_api::{FaultClass, SourceError, StreamId};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::sources::{Shared, poller_of};
+use super::supervisor::{Supervisor, Task};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::intake::StreamState;
+use crate::ops::probes::Probed;
+use crate::ops::silence::ago;
+use crate::ops::standing::Standing;
+use crate::ops::traces::Tracer;
+use crate::ops::watch::{self, Sampler};
+use crate::ops::{self, certificates};
+
+/// How often a source is probed.
+const PROBE_EVERY: Duration = Duration::from_secs(15 * 60);
+
+/// How often while its silence is suspicious.
+const PROBE_SUSPICIOUS: Duration = Duration::from_secs(5 * 60);
+
+/// A source that refuses the login is not asked again for so long: that could lock the account.
+const PROBE_REFUSED: Duration = Duration::from_secs(30 * 60);
+
+/// The first probes wait until the streams were read once.
+const PROBE_FIRST: Duration = Duration::from_secs(60);
+
+/// How long a probe may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Starts the look at the report and the sending of alerts.
+pub(super) fn start(
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+    config: &Arc<Config>,
+    state: &ops::State,
+) -> Vec<Task> {
+    let of_traces = config.clone();
+    let (config, of_health, stop_health) = (config.clone(), state.clone(), stop.clone());
+    let health = supervisor.spawn("health", stop.clone(), move || {
+        let (config, state, stop) = (config.clone(), of_health.clone(), stop_health.clone());
+        async move { look(&config, &state, &stop).await.map_err(|error| error.to_string()) }
+    });
+    let (desk, stop_alerts) = (state.desk.clone(), stop.clone());
+    let alerts = supervisor.spawn("alerts", stop.clone(), move || {
+        let (desk, stop) = (desk.clone(), stop_alerts.clone());
+        async move { desk.send(&stop).await.map_err(|error| error.to_string()) }
+    });
+    let mut tasks = vec![health, alerts];
+    tasks.extend(traces(supervisor, stop, &of_traces, state));
+    tasks
+}
+
+/// Sends traces, where the configuration says where to.
+fn traces(supervisor: &Supervisor, stop: &CancellationToken, config: &Config, state: &ops::State) -> Option<Task> {
+    let settings = config.traces.clone()?;
+    let (about, store, base_dir) = (state.about.clone(), state.store.clone(), config.base_dir.clone());
+    let stop_task = stop.clone();
+    Some(supervisor.spawn("traces", stop.clone(), move || {
+        let (settings, about, store) = (settings.clone(), about.clone(), store.clone());
+        let tracer = Tracer::new(settings, &base_dir, about, store).map_err(|error| connector_api::chain(&error));
+        let stop = stop_task.clone();
+        async move { tracer?.run(&stop).await.map_err(|error| error.to_string()) }
+    }))
+}
+
+/// Looks at the report every few seconds: learns what is usual, and lets alerts begin and end.
+async fn look(config: &Config, state: &ops::State, stop: &CancellationToken) -> Result<(), crate::store::Error> {
+    let files = certificate_files(config);
+    let mut sampler = Sampler::default();
+    let mut read_at: Option<Instant> = None;
+    loop {
+        if read_at.is_none_or(|at| at.elapsed() >= certificates::EVERY) {
+            let (files, base_dir) = (files.clone(), config.base_dir.clone());
+            // Files of a few kilobytes, once an hour; on a network share they may hang.
+            if let Ok(read) = tokio::task::spawn_blocking(move || certificates::read(&files, &base_dir)).await {
+                state.watch.put_certificates(read);
+            }
+            read_at = Some(Instant::now());
+        }
+        let report = state.report().await?;
+        sampler.look(&report, state.zone);
+        if sampler.is_due(report.now) {
+            keep(state, &mut sampler).await?;
+            let since = watch::kept_since(state.zone, report.now);
+            state.watch.learn(state.store.read(move |reader| reader.traffic(&since)).await?);
+        }
+        state.desk.look(&report.health.reasons, &report.undecided).await?;
+        tokio::select! {
+            () = stop.cancelled() => return keep(state, &mut sampler).await,
+            () = tokio::time::sleep(watch::EVERY) => {}
+        }
+    }
+}
+
+async fn keep(state: &ops::State, sampler: &mut Sampler) -> Result<(), crate::store::Error> {
+    let now = state.clock.now();
+    let hours = sampler.take(now);
+    if hours.is_empty() {
+        return Ok(());
+    }
+    state.store.add_traffic(hours, watch::kept_since(state.zone, now)).await
+}
+
+/// The files with certificates that the configuration names, with their keys.
+fn certificate_files(config: &Config) -> Vec<(String, PathBuf)> {
+    let mut files = Vec::new();
+    for source in &config.sources {
+        files.extend(certificates::files_named(&source.settings, &format!("sources.{}", source.id)));
+    }
+    files.extend(config.upstream.ca.clone().map(|file| ("upstream.ca".to_owned(), file)));
+    if let crate::delivery::Auth::MutualTls { certificate, .. } = &config.upstream.auth {
+        files.push(("upstream.auth.certificate".to_owned(), certificate.clone()));
+    }
+    files
+}
+
+/// Probes the polled streams one after another, each with a connection of its own.
+pub(super) fn probes(supervisor: &Supervisor, stop: &CancellationToken, shared: &Shared, state: &ops::State) -> Task {
+    let (shared, state, stop_task) = (shared.clone(), state.clone(), stop.clone());
+    supervisor.spawn("probes", stop.clone(), move || {
+        let (shared, state, stop) = (shared.clone(), state.clone(), stop_task.clone());
+        async move {
+            let work = probe_all(&shared, &state);
+            tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                never = work => match never {},
+            }
+        }
+    })
+}
+
+async fn probe_all(shared: &Shared, state: &ops::State) -> std::convert::Infallible {
+    let mut next = Instant::now() + PROBE_FIRST;
+    loop {
+        sleep_until(next).await;
+        // Soon enough for a suspicion; each stream has its own time.
+        next = Instant::now() + PROBE_FIRST;
+        let Ok(report) = state.report().await else { continue };
+        for source in &shared.config.sources {
+            for stream in source.streams.iter().filter(|stream| stream.schedule.is_some()) {
+                let Some(of) = report.streams.iter().find(|of| of.status.id == stream.id) else { continue };
+                if !is_due(of, &shared.clock) {
+                    continue;
+                }
+                let probed = match poller_of(source, &shared.config.base_dir, &stream.id) {
+                    Ok((mut poller, _)) => {
+                        let answer = tokio::time::timeout(PROBE_LIMIT, poller.poller.probe()).await;
+                        answer.unwrap_or_else(|_| Err(hung(&stream.id)))
+                    }
+                    Err(problem) => Err(SourceError::stop(FaultClass::Other, problem)),
+                };
+                state.watch.probes.put(stream.id.clone(), Probed::of(probed, shared.clock.now()));
+            }
+        }
+    }
+}
+
+/// Whether a stream's source is to be probed now. Not while its own task is refused, or still makes its first round.
+fn is_due(stream: &ops::StreamReport, clock: &Clock) -> bool {
+    let status = &stream.status;
+    let refused = |class: &str| class == FaultClass::Login.as_str();
+    let login = status.failure.as_ref().is_some_and(|failure| refused(&failure.class));
+    if status.state == StreamState::Stopped || login || status.rounds == 0 {
+        return false;
+    }
+    let Some(probed) = &stream.probe else { return true };
+    let every = match &probed.failure {
+        Some(failure) if refused(&failure.class) => PROBE_REFUSED,
+        _ if stream.health.standing == Standing::QuietAndSuspicious => PROBE_SUSPICIOUS,
+        _ => PROBE_EVERY,
+    };
+    ago(clock.now(), probed.at) >= every
+}
+
+fn hung(stream: &StreamId) -> SourceError {
+    let operation = format!("look at the source of {stream} within {} s", PROBE_LIMIT.as_secs());
+    SourceError::retry(FaultClass::Timeout, operation)
+}

@@ -222,7 +222,7 @@ impl Reader {
 
     fn bodies(&self, verified: &mut Verified, told: Told<'_>) -> Result<(), Error> {
         let sql = "SELECT id, digest, codec, size, opened_body(codec, 'archive', id, body) FROM archive
-                   WHERE id > ?1 ORDER BY id LIMIT ?2";
+                   WHERE id > ?1 AND given_up_at IS NULL ORDER BY id LIMIT ?2";
         verified.records = self.hashes(verified, ("record", "archive"), sql, told)?;
         let sql = "SELECT e.id, e.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
                    FROM event e JOIN content c ON c.id = e.content_id WHERE e.id > ?1 ORDER BY e.id LIMIT ?2";

@@ -366,7 +366,8 @@ pub(super) fn unclaim(tx: &mut Tx<'_>, before: i64) -> Result<(), Error> {
 /// whether there was such an event.
 pub(super) fn clock_went_back(tx: &mut Tx<'_>) -> Result<bool, Error> {
     let sql = "UPDATE outbox SET ready_at = ?1 WHERE state = 'waiting' AND ready_at > ?1
-               AND EXISTS (SELECT 1 FROM attempt a WHERE a.outbox_id = outbox.id AND a.at > ?1)";
+               AND EXISTS (SELECT 1 FROM attempt a
+                           WHERE a.outbox_id = outbox.id AND a.n = outbox.attempts AND a.at > ?1)";
     let found = tx.run("follow the clock", sql, (tx.now.max(1),))? > 0;
     tx.wake |= found;
     attachments::clock_went_back(tx)?;

@@ -99,7 +99,8 @@ fn build<K: ConnectorKind>(source: SourceSpec<Json, Json>) -> Result<Connector, 
     }
     match settings {
         Some(settings) if problems.is_empty() => {
-            K::build(SourceSpec { id: source.id, base_dir: source.base_dir, settings, streams })
+            let (base_dir, zone) = (source.base_dir, source.zone);
+            K::build(SourceSpec { id: source.id, base_dir, zone, settings, streams })
         }
         _ => Err(problems),
     }

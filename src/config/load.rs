@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono_tz::Tz;
 use connector_api::{Mode, Secret, SourceId, StreamId};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -55,6 +56,7 @@ pub(super) fn load(path: &Path, kinds: &'static [Kind], compile: Compile) -> Res
         kinds,
         compile,
         base_dir,
+        zone: USUAL_ZONE,
         disk: Disk::default(),
         found: Found::default(),
         mapping_problems: Vec::new(),
@@ -65,7 +67,17 @@ pub(super) fn load(path: &Path, kinds: &'static [Kind], compile: Compile) -> Res
         // What a broken file would have said is unknown: more problems would be guesses.
         return Err(loader.found.problems);
     }
+    loader.zone = zone_of(&root);
     loader.config(&root)
+}
+
+/// The zone of sources where the file does not say it, which is refused, or is not asked for it.
+const USUAL_ZONE: Tz = chrono_tz::Asia::Shanghai;
+
+/// The hospital's time zone, which connectors need before all of the file is read.
+fn zone_of(root: &Node) -> Tz {
+    let written = root.get("agent").and_then(|agent| agent.get("timezone")).and_then(Node::text);
+    written.and_then(|name| name.parse().ok()).unwrap_or(USUAL_ZONE)
 }
 
 /// The data folder alone. Files that can't be read matter only where they may be the ones that name it.
@@ -121,6 +133,7 @@ pub(super) fn look(path: &Path, id: &str, kinds: &'static [Kind]) -> Result<Look
         kinds,
         compile: Mapping::compile,
         base_dir,
+        zone: USUAL_ZONE,
         disk: Disk::default(),
         found: Found::default(),
         mapping_problems: Vec::new(),
@@ -146,8 +159,8 @@ pub(super) fn look(path: &Path, id: &str, kinds: &'static [Kind]) -> Result<Look
     let id = SourceId::new(id);
     let own = node.get("streams").map(Node::items).unwrap_or_default();
     let build = |streams: Vec<connector_api::StreamSpec<Json>>| {
-        let (id, base_dir) = (id.clone(), loader.base_dir.clone());
-        kind.build(connector_api::SourceSpec { id, base_dir, settings: settings.to_json(), streams })
+        let (id, base_dir, zone) = (id.clone(), loader.base_dir.clone(), zone_of(&root));
+        kind.build(connector_api::SourceSpec { id, base_dir, zone, settings: settings.to_json(), streams })
     };
     let own: Vec<_> = own.iter().filter_map(|stream| spec(stream, &id)).collect();
     let built = match build(own.clone()) {
@@ -193,6 +206,7 @@ struct Loader {
     kinds: &'static [Kind],
     compile: Compile,
     base_dir: PathBuf,
+    zone: Tz,
     disk: Disk,
     found: Found,
     /// Problems of mapping files: they lie outside the source's table, whose connector can still
@@ -445,7 +459,7 @@ impl Loader {
         }
         self.try_build(node, kind, &id, &settings);
         let streams = streams.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(SourceConfig { id, kind, settings: settings.to_json(), streams })
+        Some(SourceConfig { id, kind, settings: settings.to_json(), zone: self.zone, streams })
     }
 
     /// Lets the connector check what only it can; its paths become places.
@@ -455,6 +469,7 @@ impl Loader {
         let spec = connector_api::SourceSpec {
             id: id.clone(),
             base_dir: self.base_dir.clone(),
+            zone: self.zone,
             settings: settings.to_json(),
             streams: specs.collect(),
         };

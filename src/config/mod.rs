@@ -125,6 +125,8 @@ pub struct SourceConfig {
     pub kind: &'static Kind,
     /// Its settings, checked.
     pub settings: serde_json::Value,
+    /// The hospital's time zone.
+    pub zone: Tz,
     /// Its streams in the file's order.
     pub streams: Vec<StreamConfig>,
 }
@@ -140,6 +142,7 @@ impl SourceConfig {
         self.kind.build(SourceSpec {
             id: self.id.clone(),
             base_dir: base_dir.to_owned(),
+            zone: self.zone,
             settings: self.settings.clone(),
             streams: streams.collect(),
         })

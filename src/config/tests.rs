@@ -43,6 +43,15 @@ fn each_mistake_is_reported_at_its_place_with_a_hint() {
 }
 
 #[test]
+fn sources_are_in_the_hospitals_time_zone() {
+    let (_folder, path) = sound_copy();
+    let text = std::fs::read_to_string(&path).unwrap().replace("Asia/Shanghai", "Asia/Tokyo");
+    std::fs::write(&path, text).unwrap();
+    let config = super::load(&path).unwrap();
+    assert!(config.sources.iter().all(|source| source.zone == chrono_tz::Asia::Tokyo), "{:?}", config.sources);
+}
+
+#[test]
 fn the_page_is_for_this_machine_unless_somebody_says_otherwise() {
     let (_folder, path) = sound_copy();
     let text = std::fs::read_to_string(&path).unwrap();

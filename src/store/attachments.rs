@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::codec::{Packed, pack, unpack};
 use super::prepare::Hash;
 use super::writer::Tx;
-use super::{Error, held, ledger, outbox, query};
+use super::{Error, ledger, outbox, query};
 use crate::model::File;
 
 /// The reason code of a file that two people's reports name.
@@ -227,9 +227,7 @@ pub(super) fn refuse(tx: &mut Tx<'_>, digest: &Hash, code: &str, message: &str) 
     let sql = "UPDATE attachment SET due_at = NULL, attempts = attempts + 1, last_code = ?2 WHERE digest = ?1";
     tx.run("give a file up", sql, (digest, code))?;
     for (event, _) in waiting(tx, digest)? {
-        if outbox::hold(tx, event, code, message)? {
-            held::refused(tx, event, code, message)?;
-        }
+        outbox::hold(tx, event, code, message)?;
     }
     Ok(())
 }

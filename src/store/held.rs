@@ -384,16 +384,16 @@ pub(super) fn dismiss(tx: &mut Tx<'_>, id: i64, who: &str, reason: &str) -> Resu
 }
 
 /// Opens the item of an event that upstream refuses.
-pub(super) fn refused(tx: &mut Tx<'_>, event: i64, code: &str, message: &str) -> Result<(), Error> {
-    let sql = "SELECT o.stream_id, o.entity_id, e.archive_id, e.mapping_id FROM outbox o JOIN event e ON e.id = o.id
-               WHERE o.id = ?1";
+pub(super) fn refused(tx: &mut Tx<'_>, event: i64, kind: &'static str, code: &str, message: &str) -> Result<(), Error> {
+    // The event's own row may be gone, and with it what it was made from.
+    let sql = "SELECT o.stream_id, o.entity_id, e.archive_id, e.mapping_id
+               FROM outbox o LEFT JOIN event e ON e.id = o.id WHERE o.id = ?1";
     let found = tx.one("read an event", sql, (event,), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?, row.get::<_, i64>(3)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?))
     })?;
     let (stream, entity, archive, mapping) = found.ok_or(Error::NotFound { what: "outbox entry", id: event })?;
     let finding = crate::model::Finding::new(code, crate::model::Severity::Hold, "", message);
     let findings = serde_json::to_string(&[finding]).map_err(|_| Error::Unreadable("a finding"))?;
-    let kind = ledger::key_of(tx, entity)?.entity.as_str();
     let item = New {
         leg: Leg::Outbox,
         stream,
@@ -402,7 +402,7 @@ pub(super) fn refused(tx: &mut Tx<'_>, event: i64, code: &str, message: &str) ->
         kind,
         entity: Some(entity),
         digest: None,
-        mapping: Some(mapping),
+        mapping,
         reason: code,
         findings: &findings,
         until: None,

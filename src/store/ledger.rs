@@ -167,13 +167,20 @@ pub(super) fn doubt_change(
         return Ok(None);
     }
     let before = match data(tx, NEWEST, ledger.id) {
-        // A damaged version must not keep the versions after it out of the store; a person looks at one.
+        // A damaged or lost version must not keep the versions after it out of the store; a person looks at one.
         Err(Error::Unreadable(_)) => return unreadable(key, VERSION).map(Some),
+        Ok(None) if has_event(tx, ledger.id)? => return unreadable(key, VERSION).map(Some),
         before => before?,
     };
     let after = data(tx, CONTENT, next.content)?;
+    // What upstream had before this store was made has no version here.
     let (Some(before), Some(after)) = (before, after) else { return Ok(None) };
     tx.shared.composer.doubt_change(key, &before, &after).map(super::prepare::doubtful).transpose()
+}
+
+fn has_event(tx: &Tx<'_>, entity: i64) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM outbox WHERE entity_id = ?1 LIMIT 1";
+    Ok(tx.one("read the outbox", sql, (entity,), |_| Ok(()))?.is_some())
 }
 
 const VERSION: &str = "the version before can't be read from the store: its file is damaged";

@@ -99,12 +99,16 @@ fn take(
     let sql = "UPDATE outbox SET state = ?3, ready_at = NULL, claimed_at = ?2
                WHERE id IN (SELECT value FROM json_each(?1))";
     tx.run("claim", sql, (&ids, tx.now, state))?;
-    // CROSS JOIN keeps the list's order.
-    let sql = "SELECT o.id, e.event_id, n.type, opened('entity.key', NULL, n.key), o.attempts,
-                 opened('event.head', e.id, e.head), c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body),
-                 e.hash, e.sequence
-               FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value CROSS JOIN event e ON e.id = o.id
-               CROSS JOIN entity n ON n.id = o.entity_id CROSS JOIN content c ON c.id = e.content_id";
+    // CROSS JOIN keeps the list's order. An entry whose rows are gone (a lost page) is taken as one that can't be read:
+    // it is held alone, where an error would stop all others with it.
+    let sql = "SELECT o.id, coalesce(e.event_id, zeroblob(16)), coalesce(n.type, ''),
+                 iif(n.id IS NULL, '', opened('entity.key', NULL, n.key)), o.attempts,
+                 iif(e.id IS NULL OR c.id IS NULL, '', opened('event.head', e.id, e.head)),
+                 coalesce(c.codec, 0), coalesce(c.size, 0),
+                 iif(c.id IS NULL, x'', opened_body(c.codec, 'content', c.id, c.body)),
+                 coalesce(e.hash, zeroblob(32)), coalesce(e.sequence, 0)
+               FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value LEFT JOIN event e ON e.id = o.id
+               LEFT JOIN entity n ON n.id = o.entity_id LEFT JOIN content c ON c.id = e.content_id";
     let claimed = tx.all("claim", sql, (&ids,), |row| {
         Ok(Claimed {
             id: row.get(0)?,
@@ -150,8 +154,14 @@ struct Row {
     size: i64,
 }
 
+/// The columns of a [`Row`], of an entry `o` and its entity `n`. Where that is gone, the entry counts as what its
+/// stream mostly has in the queue, which is nearly always all that it has.
+const ROW: &str = "o.state, o.entity_id, o.stream_id,
+    coalesce(n.type, (SELECT c.kind FROM counter c WHERE c.scope = CAST(o.stream_id AS TEXT) AND c.name = 'queued'
+                      ORDER BY c.n DESC LIMIT 1)), o.attempts, o.counts, o.size";
+
 impl Row {
-    /// Reads `state, entity_id, stream_id, type, attempts, counts, size` from a column on.
+    /// Reads [`ROW`] from a column on.
     fn read(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Row> {
         Ok(Row {
             state: row.get(at)?,
@@ -166,9 +176,8 @@ impl Row {
 }
 
 fn row_of(tx: &Tx<'_>, id: i64) -> Result<Option<Row>, Error> {
-    let sql = "SELECT o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts, o.size
-               FROM outbox o JOIN entity n ON n.id = o.entity_id WHERE o.id = ?1";
-    tx.one("read the outbox", sql, (id,), |row| Row::read(row, 0))
+    let sql = format!("SELECT {ROW} FROM outbox o LEFT JOIN entity n ON n.id = o.entity_id WHERE o.id = ?1");
+    tx.one("read the outbox", &sql, (id,), |row| Row::read(row, 0))
 }
 
 pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), Error> {
@@ -188,13 +197,13 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), 
             Verdict::Held { code, message } => {
                 remember(tx, id, row.attempts + 1, code)?;
                 finish(tx, id, &row, "held", code, Some(message))?;
-                held::refused(tx, id, code, message)?;
+                held::refused(tx, id, ledger::kind(&row.entity_type)?, code, message)?;
             }
             Verdict::Retry { code, .. } if code == attachments::UNKNOWN && !attachments::forget(tx, id)? => {
                 let message = "upstream lacks a file that the agent has given up: have the record read again";
                 remember(tx, id, row.attempts + 1, code)?;
                 finish(tx, id, &row, "held", code, Some(message))?;
-                held::refused(tx, id, code, message)?;
+                held::refused(tx, id, ledger::kind(&row.entity_type)?, code, message)?;
             }
             Verdict::Retry { at, code } => {
                 remember(tx, id, row.attempts + 1, code)?;
@@ -220,9 +229,11 @@ pub(super) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), 
 
 /// Notes what upstream has, a batch with a few statements: this is what nearly every settlement is.
 fn deliver(tx: &mut Tx<'_>, status: &'static str, ids: &[i64]) -> Result<(), Error> {
-    let sql = "SELECT o.id, o.state, o.entity_id, o.stream_id, n.type, o.attempts, o.counts, o.size
-               FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value CROSS JOIN entity n ON n.id = o.entity_id";
-    let rows = tx.all("read the outbox", sql, (list(ids),), |row| Ok((row.get::<_, i64>(0)?, Row::read(row, 1)?)))?;
+    let sql = format!(
+        "SELECT o.id, {ROW} FROM json_each(?1) j CROSS JOIN outbox o ON o.id = j.value
+         LEFT JOIN entity n ON n.id = o.entity_id"
+    );
+    let rows = tx.all("read the outbox", &sql, (list(ids),), |row| Ok((row.get::<_, i64>(0)?, Row::read(row, 1)?)))?;
     if rows.len() < ids.len()
         && let Some(id) = ids.iter().copied().find(|id| rows.iter().all(|(found, _)| found != id))
     {
@@ -366,7 +377,8 @@ pub(super) fn unclaim(tx: &mut Tx<'_>, before: i64) -> Result<(), Error> {
 /// whether there was such an event.
 pub(super) fn clock_went_back(tx: &mut Tx<'_>) -> Result<bool, Error> {
     let sql = "UPDATE outbox SET ready_at = ?1 WHERE state = 'waiting' AND ready_at > ?1
-               AND EXISTS (SELECT 1 FROM attempt a WHERE a.outbox_id = outbox.id AND a.at > ?1)";
+               AND EXISTS (SELECT 1 FROM attempt a
+                           WHERE a.outbox_id = outbox.id AND a.n = outbox.attempts AND a.at > ?1)";
     let found = tx.run("follow the clock", sql, (tx.now.max(1),))? > 0;
     tx.wake |= found;
     attachments::clock_went_back(tx)?;
@@ -380,6 +392,7 @@ pub(super) fn hold(tx: &mut Tx<'_>, id: i64, code: &str, message: &str) -> Resul
         return Ok(false);
     };
     finish(tx, id, &row, "held", code, Some(message))?;
+    held::refused(tx, id, ledger::kind(&row.entity_type)?, code, message)?;
     Ok(true)
 }
 

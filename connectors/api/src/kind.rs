@@ -52,6 +52,8 @@ pub struct SourceSpec<S, T> {
     pub id: SourceId,
     /// Relative paths in the settings are relative to this folder (the configuration file's).
     pub base_dir: PathBuf,
+    /// The hospital's time zone: in it are wall-clock times of a source that tells no zone of its own.
+    pub zone: chrono_tz::Tz,
     /// The connector's own settings.
     pub settings: S,
     /// The streams, in the file's order.

@@ -55,7 +55,7 @@ impl ConnectorKind for Odbc {
         }
         let pollers = source.streams.iter().map(|stream| {
             let client = OdbcClient::new(source.id.as_str(), source.settings.clone(), source.base_dir.clone());
-            let poller = SqlPoller::new(client, Plan::new(stream.settings.clone()));
+            let poller = SqlPoller::new(client, Plan::new(stream.settings.clone(), source.zone));
             StreamPoller { stream: stream.id.clone(), poller: Box::new(poller) }
         });
         Ok(Connector { decoder: RowDecoder::shared(), flow: Flow::Poll(pollers.collect()) })

@@ -101,7 +101,7 @@ async fn sent(preset: &'static Preset, stream: &toml::Table) -> Json {
     let columns = if incremental { names.map(str::to_owned).to_vec() } else { vec!["TCDM".to_owned()] };
     let asked = Arc::new(Mutex::new(Vec::new()));
     let client = Recorder { preset, asked: Arc::clone(&asked), columns };
-    let mut poller = SqlPoller::new(client, Plan::new(settings));
+    let mut poller = SqlPoller::new(client, Plan::new(settings, connector_testkit::ZONE));
     if incremental {
         let at = Watermark::at(vec![
             Value::Time("2024-01-02T09:00:00.5".parse().unwrap()),

@@ -35,6 +35,7 @@ impl ConnectorKind for Rest {
         let compile = |check: &mut Check, at: &str, call: &Call, known: &[&str]| {
             call.compile(check, at, known, &headers, answer.as_ref())
         };
+        let timezone = timezone.unwrap_or_else(|| source.zone.name().to_owned());
         let parts = SourceParts {
             url,
             login,

@@ -31,16 +31,12 @@ pub struct Settings {
     /// How XML becomes values.
     #[serde(default)]
     pub xml: XmlRules,
-    /// The time zone of the times that are asked for and answered.
-    #[serde(default = "china")]
-    pub timezone: String,
+    /// The time zone of the times that are asked for and answered; the hospital's where left out.
+    #[serde(default)]
+    pub timezone: Option<String>,
     /// Time limits, sizes, certificates, a limit of calls in a second.
     #[serde(default)]
     pub connection: Connection,
-}
-
-fn china() -> String {
-    "Asia/Shanghai".to_owned()
 }
 
 /// What a stream's table holds beside the common keys.

@@ -35,6 +35,7 @@ impl ConnectorKind for Soap {
         let compile = |check: &mut Check, at: &str, call: &Call, known: &[&str]| {
             envelope::compile(check, at, call, known, &settings)
         };
+        let timezone = settings.timezone.clone().unwrap_or_else(|| source.zone.name().to_owned());
         let parts = SourceParts {
             url: settings.url.clone(),
             login: settings.login.clone(),
@@ -42,12 +43,12 @@ impl ConnectorKind for Soap {
             sign: settings.sign.clone(),
             charset: settings.charset,
             xml: settings.xml.clone(),
-            timezone: settings.timezone.clone(),
+            timezone: timezone.clone(),
             connection: settings.connection.clone(),
         };
         let identity = format!("{}/{}", Self::NAME, source.id);
         let session = check.session(&identity, &source.base_dir, parts, compile).map(Arc::new);
-        let zone = settings.timezone.parse().unwrap_or_default();
+        let zone = timezone.parse().unwrap_or_default();
         let catalogue = Arc::new(wsdl::Service { version: settings.version, qualified: settings.qualified });
         let mut pollers = Vec::new();
         for (at, stream) in source.streams.iter().enumerate() {

@@ -44,9 +44,9 @@ pub struct Settings {
     /// How XML becomes values.
     #[serde(default)]
     pub xml: XmlRules,
-    /// The time zone of the times that are asked for and answered.
-    #[serde(default = "china")]
-    pub timezone: String,
+    /// The time zone of the times that are asked for and answered; the hospital's where left out.
+    #[serde(default)]
+    pub timezone: Option<String>,
     /// Time limits, sizes, certificates, a limit of calls in a second.
     #[serde(default)]
     pub connection: Connection,
@@ -58,10 +58,6 @@ fn tempuri() -> String {
 
 fn yes() -> bool {
     true
-}
-
-fn china() -> String {
-    "Asia/Shanghai".to_owned()
 }
 
 /// The version of SOAP.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, TimeZone as _};
+use chrono_tz::Tz;
 use connector_api::{Column, Discovered, Map, SourceError, Value, async_trait};
 
 use crate::{Dialect, Now, Query};
@@ -120,15 +121,14 @@ pub trait RelationalClient: Send {
     /// tells.
     async fn now_local(&mut self) -> Result<Option<NaiveDateTime>, SourceError>;
 
-    /// What time it is where the source stamps its rows. What it does not tell is taken from this
-    /// machine's clock and zone: in a machine that runs in UTC, a wall east of it seems to be ahead,
-    /// so that its last hours are read again in every scan.
-    async fn now(&mut self) -> Result<Now, SourceError> {
+    /// What time it is where the source stamps its rows. A source that tells no time has this machine's; one that
+    /// tells none of its wall has the hospital's zone, whatever the machine's own zone is.
+    async fn now(&mut self, zone: Tz) -> Result<Now, SourceError> {
         #[expect(clippy::disallowed_methods, reason = "where the source tells no time, this machine's clock must do")]
-        let ours = chrono::Local::now();
-        let utc = self.now_utc().await?.unwrap_or_else(|| ours.naive_utc());
+        let ours = || chrono::Utc::now().naive_utc();
+        let utc = self.now_utc().await?.unwrap_or_else(ours);
         let local = self.now_local().await?;
-        Ok(Now { utc, local: local.unwrap_or_else(|| utc.checked_add_offset(*ours.offset()).unwrap_or(utc)) })
+        Ok(Now { utc, local: local.unwrap_or_else(|| zone.from_utc_datetime(&utc).naive_local()) })
     }
 
     /// The tables and views, without columns and row counts.

@@ -1,5 +1,6 @@
 //! A stream's table, worked out once: which columns are read, and what binds child to parent.
 
+use chrono_tz::Tz;
 use connector_api::{FaultClass, SourceError, Value};
 
 use crate::query::{Composer, Condition, Select, Term};
@@ -12,6 +13,8 @@ pub struct Plan {
     /// The parent's select list; all columns where empty.
     pub(crate) columns: Vec<String>,
     pub(crate) children: Vec<ChildPlan>,
+    /// The hospital's.
+    pub(crate) zone: Tz,
 }
 
 /// What one child fetch reads.
@@ -24,8 +27,8 @@ pub(crate) struct ChildPlan {
 }
 
 impl Plan {
-    /// Works out what the stream reads.
-    pub fn new(stream: TableStream) -> Plan {
+    /// Works out what the stream reads, in a hospital's time zone.
+    pub fn new(stream: TableStream, zone: Tz) -> Plan {
         let children = plan_children(&stream.children, Some(&stream.fetch.key));
         let fetch = &stream.fetch;
         let watermark = fetch.watermark.iter().map(|watermark| &watermark.column);
@@ -36,7 +39,7 @@ impl Plan {
             .chain(watermark)
             .chain(children.iter().flat_map(|child| &child.parent_key));
         let columns = select_list(&fetch.columns, needed);
-        Plan { columns, children, stream }
+        Plan { columns, children, stream, zone }
     }
 
     pub(crate) fn from(&self) -> &str {

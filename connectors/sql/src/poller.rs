@@ -99,7 +99,7 @@ impl<C: RelationalClient> SqlPoller<C> {
     async fn changes(&mut self, from: &Watermark, after: Option<&Cursor>, limit: usize) -> Result<Batch, SourceError> {
         // Asked for before the rows: what is committed after that is stamped after it, less the lag.
         let now = match self.plan.watermark()?.kind {
-            WatermarkType::Timestamp => Some(self.client.now().await?),
+            WatermarkType::Timestamp => Some(self.client.now(self.plan.zone).await?),
             _ => None,
         };
         let nothing = Watermark::start();
@@ -268,9 +268,11 @@ impl<C: RelationalClient> SqlPoller<C> {
         if newest.is_empty() {
             return Ok(None);
         }
-        let settings = self.plan.watermark()?;
+        let (settings, zone) = (self.plan.watermark()?, self.plan.zone);
         let start = match settings.kind {
-            WatermarkType::Timestamp => newest.iter().find_map(|sample| watermark::at_time(settings, sample, since)),
+            WatermarkType::Timestamp => {
+                newest.iter().find_map(|sample| watermark::at_time(settings, sample, since, zone))
+            }
             _ => None,
         };
         start.map(Some).ok_or_else(|| {
@@ -528,7 +530,7 @@ impl<C: RelationalClient> Poller for SqlPoller<C> {
         let settings = self.plan.stream.fetch.watermark.as_ref()?;
         let column = |name: &str| name == settings.column || name.eq_ignore_ascii_case(&settings.column);
         let (_, value) = document.root.iter().find(|(name, _)| column(name))?;
-        watermark::time_of(settings, value)
+        watermark::time_of(settings, value, self.plan.zone)
     }
 
     async fn discover(&mut self, name: Option<&str>) -> Result<Vec<Discovered>, SourceError> {

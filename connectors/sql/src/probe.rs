@@ -66,13 +66,13 @@ async fn probe_watermark<C: RelationalClient>(
         return Err(SourceError::stop(FaultClass::Data, operation)
             .hint("set the watermark's type, or its format, to what the column holds"));
     }
-    let now = client.now().await?;
+    let now = client.now(plan.zone).await?;
     let ahead = values.iter().filter(|value| !watermark::is_vouched_for(settings, value, Some(&now))).count();
     if ahead > 0 {
         probe.findings.push(format!(
             "the newest values of {:?} can't be read or lie in the future: their rows are read, but the \
-             watermark stays before them; where all are ahead by whole hours, the source's clock (or this machine's, \
-             if the source tells no time) runs in another zone, and these hours are read again in every scan",
+             watermark stays before them; where all are ahead by whole hours, the source's clock (or agent.timezone, \
+             if the source tells no time) is in another zone, and these hours are read again in every scan",
             settings.column
         ));
     }

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _, Timelike, Utc};
+use chrono_tz::Tz;
 use connector_api::{SourceTime, Value};
 
 use crate::{WatermarkSettings, WatermarkType};
@@ -46,13 +47,31 @@ pub struct Now {
 }
 
 impl Now {
+    /// When the hospital's walls show that time. Of an hour that they show twice it is the first, and one that
+    /// they never show is the hour before: an earlier start is always safe.
+    fn when(local: NaiveDateTime, zone: Tz) -> Now {
+        let hours = (0..24).filter_map(|hours| local.checked_sub_signed(TimeDelta::hours(hours)));
+        let instant = hours.filter_map(|time| zone.from_local_datetime(&time).earliest()).next();
+        Now { utc: instant.map_or(local, |instant| instant.naive_utc()), local }
+    }
+
     /// In the zone in which a stamp is written.
     fn of(&self, value: &Value, form: &TimeForm) -> NaiveDateTime {
-        match form {
-            TimeForm::Offset(offset) => self.utc.checked_add_offset(*offset).unwrap_or(self.utc),
-            TimeForm::UnixSecs | TimeForm::UnixMillis => self.utc,
-            TimeForm::Text(_) if value.as_text().is_some_and(|text| text.ends_with('Z')) => self.utc,
-            TimeForm::Date | TimeForm::Local | TimeForm::Text(_) | TimeForm::Digits(_) => self.local,
+        match form.offset(value) {
+            Some(offset) => self.utc.checked_add_offset(offset).unwrap_or(self.utc),
+            None => self.local,
+        }
+    }
+}
+
+impl TimeForm {
+    /// The offset from UTC in which a stamp of this form is written; `None` where a wall shows it.
+    fn offset(&self, value: &Value) -> Option<FixedOffset> {
+        match self {
+            TimeForm::Offset(offset) => Some(*offset),
+            TimeForm::UnixSecs | TimeForm::UnixMillis => Some(Utc.fix()),
+            TimeForm::Text(_) if value.as_text().is_some_and(|text| text.ends_with('Z')) => Some(Utc.fix()),
+            TimeForm::Date | TimeForm::Local | TimeForm::Text(_) | TimeForm::Digits(_) => None,
         }
     }
 }
@@ -234,16 +253,20 @@ fn text_less(text: &str, lag: u64) -> Option<String> {
     text.chars().map(|c| if c.is_ascii_digit() { less.next() } else { Some(c) }).collect()
 }
 
-/// A wall-clock time in the form in which `sample` is written, at its whole second: a finer one may
-/// be refused by the column's type, and starting earlier is always safe.
-pub(crate) fn at_time(settings: &WatermarkSettings, sample: &Value, time: NaiveDateTime) -> Option<Value> {
-    write_time(whole_second(time), &read_time(sample, settings.format.as_deref())?.1)
+/// A time on the hospital's walls in the form and zone in which `sample` is written, at its whole second: a finer
+/// one may be refused by the column's type, and starting earlier is always safe.
+pub(crate) fn at_time(settings: &WatermarkSettings, sample: &Value, time: NaiveDateTime, zone: Tz) -> Option<Value> {
+    at_now(settings, sample, &Now::when(time, zone))
 }
 
-/// The time that a value stands for, in the zone in which it is written.
-pub(crate) fn time_of(settings: &WatermarkSettings, value: &Value) -> Option<NaiveDateTime> {
+/// The time that a value stands for, on the hospital's walls. What is written without a zone is in theirs.
+pub(crate) fn time_of(settings: &WatermarkSettings, value: &Value, zone: Tz) -> Option<NaiveDateTime> {
     let timed = settings.kind == WatermarkType::Timestamp;
-    timed.then(|| read_time(value, settings.format.as_deref())).flatten().map(|(time, _)| time)
+    let (time, form) = timed.then(|| read_time(value, settings.format.as_deref())).flatten()?;
+    Some(match form.offset(value) {
+        Some(offset) => zone.from_utc_datetime(&time.checked_sub_offset(offset)?).naive_local(),
+        None => time,
+    })
 }
 
 fn whole_second(time: NaiveDateTime) -> NaiveDateTime {

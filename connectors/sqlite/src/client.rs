@@ -355,9 +355,9 @@ impl RelationalClient for SqliteClient {
         self.clock("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").await
     }
 
-    /// SQLite has no server: this is the machine's own clock, in its zone.
+    /// SQLite has no server: its clock is the machine's, whose zone says nothing of the zone of the rows.
     async fn now_local(&mut self) -> Result<Option<NaiveDateTime>, SourceError> {
-        self.clock("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now', 'localtime')").await
+        Ok(None)
     }
 
     async fn tables(&mut self) -> Result<Vec<Discovered>, SourceError> {

@@ -82,7 +82,7 @@ impl ConnectorKind for Sqlite {
         };
         let pollers = source.streams.iter().map(|stream| StreamPoller {
             stream: stream.id.clone(),
-            poller: Box::new(SqlPoller::new(client(), Plan::new(stream.settings.clone()))),
+            poller: Box::new(SqlPoller::new(client(), Plan::new(stream.settings.clone(), source.zone))),
         });
         Ok(Connector { decoder: RowDecoder::shared(), flow: Flow::Poll(pollers.collect()) })
     }

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use chrono::NaiveDate;
-use connector_api::{Action, FaultClass, Poller, Request, SourceError, Watermark};
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use connector_api::{Action, FaultClass, Poller, Record, Request, SourceError, Watermark};
 use connector_sqlite::Sqlite;
 use connector_testkit::conformance::{poller, scan_changes, scan_snapshot};
 use connector_testkit::memory::{rows_to_read, scan_within_bounds};
@@ -188,7 +188,7 @@ async fn a_row_in_the_future_does_not_hide_the_rows_behind_it() {
     for limit in [1, 2, 100] {
         let site = Site::new(SCHEMA);
         let database = site.database();
-        let later = "INSERT INTO BG VALUES (?, 'x', datetime('now', 'localtime', ?))";
+        let later = "INSERT INTO BG VALUES (?, 'x', datetime('now', '+8 hours', ?))";
         database.execute(later, ["3", "+10 hours"]).unwrap();
         database.execute_batch("INSERT INTO BG VALUES ('4', 'y', '9999-12-31 00:00:00')").unwrap();
         let mut poller = site.reports();
@@ -203,12 +203,27 @@ async fn a_row_in_the_future_does_not_hide_the_rows_behind_it() {
     }
 }
 
-/// So it is where the machine runs in UTC and the source stamps the hours of its wall.
+/// What stamps by the hospital's wall is vouched for, whatever the machine's own zone is.
+#[tokio::test]
+async fn the_last_hours_of_the_hospitals_wall_are_read_once() {
+    let site = Site::new(SCHEMA);
+    let now = "INSERT INTO BG VALUES ('3', 'x', datetime('now', '+8 hours'))";
+    site.database().execute(now, []).unwrap();
+    let stamp: String = site.database().query_row("SELECT max(GXSJ) FROM BG", [], |row| row.get(0)).unwrap();
+    let mut poller = site.reports();
+    let mut stored = Watermark::start();
+    assert_eq!(scan_changes(&mut *poller, &mut stored, 10).await.len(), 3);
+    assert_eq!(stored.columns()[0].as_text(), Some(&*stamp));
+    let probe = poller.probe().await.unwrap();
+    assert!(probe.findings.iter().all(|finding| !finding.contains("future")), "{:?}", probe.findings);
+}
+
+/// So it is where the hospital's zone in the configuration is not the one in which the source stamps.
 #[tokio::test]
 async fn a_clock_that_is_behind_the_rows_does_not_stop_the_watermark() {
     let site = Site::new(SCHEMA);
     let ahead = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)
-        INSERT INTO BG SELECT 'n' || i, 'x', datetime('now', 'localtime', '+8 hours', -i || ' minutes') FROM n";
+        INSERT INTO BG SELECT 'n' || i, 'x', datetime('now', '+16 hours', -i || ' minutes') FROM n";
     site.database().execute_batch(ahead).unwrap();
     let mut stored = Watermark::start();
     let mut poller = site.reports();
@@ -227,9 +242,38 @@ async fn a_window_reads_what_changed_since_and_moves_nothing() {
     assert_eq!((first.records.len(), first.advance), (1, None));
     let rest = poller.fetch(Request::Window { since, after: first.next.as_ref() }, 10).await.unwrap();
     assert_eq!((rest.records.len(), rest.advance, rest.next), (1, None, None));
+    assert_eq!(times(&*poller, &first.records), [Some(since + TimeDelta::minutes(30))]);
     let mut snapshot = site.stream(r#"from = "BG", key = ["TJBH"]"#, "");
     let error = snapshot.fetch(Request::Window { since, after: None }, 1).await.unwrap_err();
     check(&error, FaultClass::Other, false, "watermark");
+}
+
+/// Stamps that say in which zone they are: a window that starts at half past eight on the hospital's wall starts at
+/// half past midnight in UTC.
+#[tokio::test]
+async fn a_window_starts_on_the_hospitals_wall_however_the_column_counts_time() {
+    let forms = [
+        ("unixepoch(t)", "type = \"timestamp\", format = \"unix\""),
+        ("unixepoch(t) * 1000", "type = \"timestamp\", format = \"unix-millis\""),
+        ("strftime('%Y-%m-%dT%H:%M:%SZ', t)", "type = \"timestamp\""),
+        ("datetime(t, '+8 hours')", "type = \"timestamp\""),
+    ];
+    for (form, kind) in forms {
+        let site = Site::new(&format!(
+            "CREATE TABLE U (t TEXT); INSERT INTO U VALUES ('2024-01-02 00:29:59'), ('2024-01-02 00:30:00');
+             CREATE TABLE BG AS SELECT rowid AS TJBH, {form} AS GXSJ FROM U"
+        ));
+        let watermark = format!("{{ column = \"GXSJ\", lag_secs = 60, {kind} }}");
+        let mut poller = site.stream(&format!(r#"from = "BG", key = ["TJBH"], watermark = {watermark}"#), "");
+        let since = NaiveDate::from_ymd_opt(2024, 1, 2).unwrap().and_hms_opt(8, 30, 0).unwrap();
+        let found = poller.fetch(Request::Window { since, after: None }, 10).await.unwrap();
+        assert_eq!(times(&*poller, &found.records), [Some(since)], "{form}");
+    }
+}
+
+/// When a window finds the records, on the hospital's wall.
+fn times(poller: &dyn Poller, records: &[Record]) -> Vec<Option<NaiveDateTime>> {
+    records.iter().map(|record| poller.time_of(record.document.as_ref().unwrap())).collect()
 }
 
 #[tokio::test]

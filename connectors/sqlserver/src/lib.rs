@@ -60,13 +60,13 @@ impl ConnectorKind for SqlServer {
             let poller: Box<dyn Poller> = match &stream.settings.procedure {
                 None => {
                     let client = SqlServerClient::new(endpoint, &table, usize::MAX);
-                    Box::new(SqlPoller::new(client, Plan::new(table)))
+                    Box::new(SqlPoller::new(client, Plan::new(table, source.zone)))
                 }
                 Some(procedure) => {
                     // Its one call needs no transaction, and nobody knows what it does in one.
                     endpoint.settings.isolation = Isolation::ReadCommitted;
                     let client = SqlServerClient::new(endpoint, &table, procedure::MOST_ROWS);
-                    Box::new(ProcedurePoller::new(client, table.fetch, procedure.clone()))
+                    Box::new(ProcedurePoller::new(client, table.fetch, procedure.clone(), source.zone))
                 }
             };
             StreamPoller { stream: stream.id.clone(), poller }

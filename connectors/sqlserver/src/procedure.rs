@@ -1,6 +1,7 @@
 //! Streams that call a stored procedure, where the configuration allows it by name.
 
 use chrono::{NaiveDate, NaiveDateTime};
+use chrono_tz::Tz;
 use connector_api::{
     Advance, Batch, Cursor, Discovered, FaultClass, Poller, Probe, Record, Request, SourceError, SourceTime, Value,
     Watermark, async_trait,
@@ -21,6 +22,7 @@ pub(crate) struct ProcedurePoller {
     client: SqlServerClient,
     fetch: Fetch,
     procedure: Procedure,
+    zone: Tz,
     pending: Option<Pending>,
 }
 
@@ -34,8 +36,8 @@ struct Pending {
 }
 
 impl ProcedurePoller {
-    pub(crate) fn new(client: SqlServerClient, fetch: Fetch, procedure: Procedure) -> ProcedurePoller {
-        ProcedurePoller { client, fetch, procedure, pending: None }
+    pub(crate) fn new(client: SqlServerClient, fetch: Fetch, procedure: Procedure, zone: Tz) -> ProcedurePoller {
+        ProcedurePoller { client, fetch, procedure, zone, pending: None }
     }
 
     /// `EXEC [name] @a = @P1, …`, everything bound.
@@ -56,7 +58,7 @@ impl ProcedurePoller {
         let query = self.call(since);
         self.client.begin().await?;
         // Asked for before the rows: what is committed after that is stamped after it, less the lag.
-        let result = match self.client.now().await {
+        let result = match self.client.now(self.zone).await {
             Ok(now) => self.client.query(&query).await.map(|rows| (rows, now)),
             Err(error) => Err(error),
         };

@@ -11,7 +11,7 @@ use connector_api::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::source::COMMON;
+use crate::source::{COMMON, ZONE};
 use crate::{Break, Relay, Upstream};
 
 /// How long a poller may wait for a source that says nothing. It has time limits of a second or two.
@@ -113,7 +113,7 @@ pub fn load_source<K: ConnectorKind>(text: &str, base_dir: &Path) -> Result<Conn
         let settings = read(toml::Value::Table(own)).map_err(|error| broken(&path, error))?;
         streams.push(StreamSpec { id: StreamId::new(&id, &name), mode, settings });
     }
-    K::build(SourceSpec { id, base_dir: base_dir.to_owned(), settings, streams })
+    K::build(SourceSpec { id, base_dir: base_dir.to_owned(), zone: ZONE, settings, streams })
 }
 
 fn read<T: DeserializeOwned>(value: toml::Value) -> Result<T, String> {

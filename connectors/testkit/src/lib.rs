@@ -14,4 +14,4 @@ pub use cases::{Case, cases};
 pub use certificates::certificates;
 pub use intake::{Call, Kept};
 pub use relay::{Break, Relay, Upstream};
-pub use source::source_spec;
+pub use source::{ZONE, source_spec};

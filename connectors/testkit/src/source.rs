@@ -5,6 +5,9 @@ use std::path::Path;
 use connector_api::{ConnectorKind, Mode, SourceId, SourceSpec, StreamId, StreamSpec};
 use serde::Deserialize as _;
 
+/// The time zone of the hospital of these tests.
+pub const ZONE: chrono_tz::Tz = chrono_tz::Asia::Shanghai;
+
 /// The keys of a stream's table that the agent reads itself.
 pub(crate) const COMMON: [&str; 11] = [
     "id",
@@ -35,7 +38,7 @@ pub fn source_spec<K: ConnectorKind>(toml: &str, base_dir: &Path) -> SourceSpec<
     let Some(toml::Value::Array(tables)) = source.remove("streams") else { panic!("there are no streams") };
     assert!(source.is_empty(), "unknown keys: {source:?}");
     let streams = tables.into_iter().map(|table| stream::<K>(&id, table)).collect();
-    SourceSpec { id, base_dir: base_dir.to_owned(), settings, streams }
+    SourceSpec { id, base_dir: base_dir.to_owned(), zone: ZONE, settings, streams }
 }
 
 fn stream<K: ConnectorKind>(source: &SourceId, table: toml::Value) -> StreamSpec<K::Stream> {

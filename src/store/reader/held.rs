@@ -67,7 +67,7 @@ impl Reader {
             },
             // An event that is held for being unreadable can't be shown, and everything else about it can.
             event: match item.outbox_id.map(|event| self.event(event)) {
-                Some(Err(Error::Unreadable(_))) => None,
+                Some(Err(Error::Unreadable(_) | Error::NotFound { .. })) => None,
                 event => event.transpose()?,
             },
             history: self.audit_of(&format!("held/{id}"))?,

@@ -134,6 +134,32 @@ async fn an_event_that_cant_be_read_is_held_alone_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn an_event_whose_rows_are_gone_is_held_alone_and_the_others_go_on() {
+    for lost in ["event WHERE id = 1", "content WHERE size > 500", "entity WHERE id = 1"] {
+        let world = World::new();
+        world.give(vec![says("1", &"x".repeat(500)), says("2", "a")]).await;
+        let conn = rusqlite::Connection::open(world.dir.path().join(schema::FILE_NAME)).unwrap();
+        conn.pragma_update(None, "foreign_keys", false).unwrap();
+        assert_eq!(conn.execute(&format!("DELETE FROM {lost}"), ()).unwrap(), 1);
+        let limit = ClaimLimit { events: 100, bytes: 1 << 20 };
+        assert_eq!(keys(&world.store.take(limit).await.unwrap()), ["2"], "{lost}");
+        let detail = world.store.read(|reader| reader.held_show(1)).await.unwrap();
+        assert_eq!((detail.item.leg.as_str(), detail.item.reason.as_str()), ("outbox", "unreadable-event"), "{lost}");
+        assert_eq!(detail.item.entity, "exam_report", "{lost}");
+        world.verdict(2, Verdict::Delivered { status: "accepted" }).await;
+        world.store.held_retry_outbox(1, "ops").await.unwrap();
+        assert!(world.claim().await.is_empty(), "it is held again: {lost}");
+        let totals = world.store.read(Reader::totals).await.unwrap()["exam_report"];
+        assert!(totals.adds_up && (totals.held, totals.delivered) == (1, 1), "{lost}: {totals:?}");
+        if !lost.starts_with("entity") {
+            world.give(vec![says("1", "b")]).await;
+            let reason = world.raw_sql::<String>("SELECT reason FROM held WHERE leg = 'record'");
+            assert_eq!(reason, "unreadable-event", "whose version that is can't be told: {lost}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_was_never_sent_goes_back_without_an_attempt() {
     let world = World::new();
     world.give(vec![says("1", "a")]).await;

@@ -1,10 +1,14 @@
 //! The watermark moves past nothing that may still come or was not seen.
 
 use crate::support::{site, start};
-use connector_api::{Action, Advance, Batch, FaultClass, Poller, Request, SourceError, SourceTime, Value, Watermark};
+use connector_api::{
+    Action, Advance, Batch, ConnectorKind as _, FaultClass, Flow, Poller, Request, SourceError, SourceTime, Value,
+    Watermark,
+};
 use connector_rest::Rest;
 use connector_testkit::conformance::{FixtureRow, poller};
 use connector_testkit::recorded::{Peer, Turn};
+use connector_testkit::source_spec;
 use serde_json::json;
 
 /// An answer of rows with a time each, and more headers.
@@ -150,4 +154,25 @@ async fn a_held_record_with_nothing_behind_it_is_no_failure_and_stays_offered() 
     ended.unwrap();
     assert_eq!(read, ["held", "2", "held"]);
     assert_eq!(stored, start());
+}
+
+#[tokio::test]
+async fn times_are_in_the_hospitals_zone_unless_the_source_has_one_of_its_own() {
+    // Half past eight in Tokyo, and in UTC.
+    for (own, from) in [("", "1704151800"), (", timezone = \"UTC\"", "1704184200")] {
+        let peer = Peer::start(vec![answer(DATE, 1, &["2024-01-02 07:50:00"])]);
+        let text = format!(
+            "[[sources]]\nid = \"s\"\nconnector = \"rest\"\nsettings = {{ url = \"{}\"{own} }}\n[[sources.streams]]\n\
+             id = \"it\"\nmode = \"incremental\"\nrecords = \"list\"\n{FROM}\
+             changes = {{ start = \"2024-01-01\", format = \"unix\" }}\n",
+            peer.url
+        );
+        let mut source = source_spec::<Rest>(&text, std::path::Path::new("."));
+        source.zone = "Asia/Tokyo".parse().unwrap();
+        let Flow::Poll(mut pollers) = Rest::build(source).unwrap().flow else { panic!("it is polled") };
+        let since = "2024-01-02T08:30:00".parse().unwrap();
+        pollers[0].poller.fetch(Request::Window { since, after: None }, 10).await.unwrap();
+        let asked = peer.asked.lock().unwrap()[0].clone();
+        assert!(asked.contains(&format!("from={from}")), "{asked}");
+    }
 }

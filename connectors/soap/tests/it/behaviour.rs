@@ -1,7 +1,9 @@
 //! What SOAP sources must survive, on a service made with spyne.
 
 use crate::support::site;
-use connector_api::{Action, FaultClass, Poller, Record, Request, SourceTime, Value, Watermark};
+use connector_api::{
+    Action, ConnectorKind as _, FaultClass, Flow, Poller, Record, Request, SourceTime, Value, Watermark,
+};
 use connector_testkit::conformance::{FixtureRow, scan_changes, scan_snapshot};
 use connector_testkit::recorded::{Peer, Turn};
 use serde_json::json;
@@ -169,7 +171,7 @@ async fn a_fault_is_told_from_a_failing_server() {
             Action::Retry { after: None },
         ),
         (500, "<html><body>Server Error in '/' Application.</body></html>", Action::Retry { after: None }),
-        (200, "<!DOCTYPE html><html><body>login</body></html>", Action::Stop),
+        (200, "<!DOCTYPE html><html><body>login</body></html>", Action::Retry { after: None }),
         (200, "<e:Envelope xmlns:e='u'><e:Body><a><b>", Action::Retry { after: None }),
     ] {
         let head = format!("HTTP/1.1 {code} x\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -185,5 +187,26 @@ async fn a_fault_is_told_from_a_failing_server() {
         assert!(!error.chain().contains("张三"));
         let asked = peer.asked.lock().unwrap()[0].to_ascii_lowercase();
         assert!(asked.contains("soapaction: \"http://tempuri.org/a\""), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn times_are_in_the_hospitals_zone_unless_the_source_has_one_of_its_own() {
+    // Half past eight in Tokyo, and in UTC.
+    for (own, from) in [("", "1704151800"), (", timezone = \"UTC\"", "1704184200")] {
+        let peer = Peer::start(vec![Turn::Answer(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n".to_vec())]);
+        let text = format!(
+            "[[sources]]\nid = \"s\"\nconnector = \"soap\"\nsettings = {{ url = \"{}\"{own} }}\n[[sources.streams]]\n\
+             id = \"it\"\nmode = \"incremental\"\nlist = {{ operation = \"A\", params = [{{ name = \"from\", value = \
+             \"{{{{ from }}}}\" }}] }}\nchanges = {{ start = \"2024-01-01\", format = \"unix\" }}\n",
+            peer.url
+        );
+        let mut source = connector_testkit::source_spec::<connector_soap::Soap>(&text, std::path::Path::new("."));
+        source.zone = "Asia/Tokyo".parse().unwrap();
+        let Flow::Poll(mut pollers) = connector_soap::Soap::build(source).unwrap().flow else { panic!("it is polled") };
+        let since = "2024-01-02T08:30:00".parse().unwrap();
+        pollers[0].poller.fetch(Request::Window { since, after: None }, 10).await.unwrap_err();
+        let asked = peer.asked.lock().unwrap()[0].clone();
+        assert!(asked.contains(&format!(">{from}<")), "{asked}");
     }
 }

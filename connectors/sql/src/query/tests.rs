@@ -172,7 +172,7 @@ fn child_rows_are_bound_to_their_parents_and_read_what_binds_theirs() {
         }]
     }))
     .unwrap();
-    let plan = Plan::new(stream);
+    let plan = Plan::new(stream, chrono_tz::UTC);
     assert_eq!(plan.columns, ["TCMC", "TCDM", "YQDM"]);
     let tuples = [vec![Value::from("1"), Value::from("a")], vec![Value::from("2"), Value::from("a")]];
     let query = plan.children[0].rows_of(&SqlServer, &tuples);

@@ -157,3 +157,26 @@ fn a_format_must_read_what_it_writes() {
         assert!(!is_usable_format(format), "{format}");
     }
 }
+
+#[test]
+fn a_time_on_the_hospitals_wall_is_written_and_read_in_the_zone_of_the_stamps() {
+    let local = |text: &str| text.parse::<NaiveDateTime>().unwrap();
+    let typed = |text: &str| Value::Time(text.parse().unwrap());
+    let (shanghai, new_york) = (chrono_tz::Asia::Shanghai, chrono_tz::America::New_York);
+    let cases = [
+        (shanghai, "2024-01-02T08:30:00", Some("unix"), Value::Integer(0), Value::Integer(1_704_155_400)),
+        (shanghai, "2024-01-02T08:30:00", None, typed("2020-01-01T00:00:00+09:00"), typed("2024-01-02T09:30:00+09:00")),
+        (shanghai, "2024-01-02T08:30:00", None, typed("2020-01-01T00:00:00"), typed("2024-01-02T08:30:00")),
+        // An hour that walls show twice, and one that they leave out.
+        (new_york, "2024-11-03T01:30:00", Some("unix"), Value::Integer(0), Value::Integer(1_730_611_800)),
+        (new_york, "2024-03-10T02:30:00", Some("unix"), Value::Integer(0), Value::Integer(1_710_052_200)),
+    ];
+    for (zone, time, format, sample, expected) in cases {
+        let settings = settings(WatermarkType::Timestamp, 0, format);
+        let written = at_time(&settings, &sample, local(time), zone);
+        assert_eq!(written.as_ref(), Some(&expected), "{time} {zone}");
+        let read = time_of(&settings, &expected, zone).unwrap();
+        let hour_before = time == "2024-03-10T02:30:00";
+        assert_eq!(read, if hour_before { local("2024-03-10T01:30:00") } else { local(time) }, "{time} {zone}");
+    }
+}

@@ -15,6 +15,7 @@ fn reader(default: &str) -> Reader {
             settings: serde_json::from_value(stream).unwrap(),
         }],
         base_dir: ".".into(),
+        zone: connector_testkit::ZONE,
         settings: serde_json::from_value(settings).unwrap(),
         id,
     })

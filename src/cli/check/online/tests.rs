@@ -13,7 +13,8 @@ async fn check(kind: &str, base_dir: &Path, settings: Json, stream: Json) -> Loo
     let kind = KINDS.iter().find(|known| known.name == kind).unwrap();
     let id = SourceId::new("peis");
     let stream = StreamSpec { id: StreamId::new(&id, "reports"), mode: Mode::Snapshot, settings: stream };
-    let spec = SourceSpec { id: id.clone(), base_dir: base_dir.to_owned(), settings, streams: vec![stream] };
+    let zone = chrono_tz::Asia::Shanghai;
+    let spec = SourceSpec { id: id.clone(), base_dir: base_dir.to_owned(), zone, settings, streams: vec![stream] };
     let connector = kind.build(spec).map_err(|problems| format!("{problems:?}")).unwrap();
     let mut looks = JoinSet::new();
     look(0, &id, connector, &mut looks);

@@ -5,6 +5,7 @@ mod codes;
 mod explain;
 mod held;
 mod outbox;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use rusqlite::{Connection, Params, Row};
 
 use super::vault::{self, Vault};
 use super::{Error, HeldCount, Overview, StreamProgress, Totals, query, schema};
+
+pub use replay::{ReplayFilter, Slot, Standing, StoredPart};
 
 /// A read-only connection. Blocks: from async code go through [`Store::read`](super::Store::read).
 pub struct Reader {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use connector_api::{
     Advance, Batch, CancellationToken, Cursor, FaultClass, Flow, Mode, Poller, Probe, Record, Request, SourceError,
-    StreamId, Value, Watermark, async_trait,
+    SourceId, StreamId, Value, Watermark, async_trait,
 };
 use hisync::agent::sources::normaliser;
 use hisync::agent::supervisor::Supervisor;
 use hisync::clock::Clock;
 use hisync::intake::poll::NeedsRebuild;
 use hisync::intake::{
-    Board, Gate, Normaliser, PollStream, Reconcile, RoundReport, RoundRequest, Schedule, StreamStatus,
+    Board, Gate, Normaliser, PollStream, Reconcile, RoundReport, RoundRequest, Schedule, SourceBreaker, StreamStatus,
 };
 use hisync::mapping::Composer;
 use hisync::sandbox::hospital::report_rows;
@@ -127,6 +127,7 @@ impl Stage {
             normaliser,
             store,
             gate: Arc::new(Gate::measured(1_000, move || Some(measured.load(Ordering::SeqCst)))),
+            breaker: SourceBreaker::new(SourceId::new("peis"), clock.clone()),
             board,
             clock: clock.clone(),
             reconcile: Reconcile { policy: None, decoder: connector_api::DocumentDecoder::shared() },
@@ -396,7 +397,8 @@ async fn below_the_disks_floor_no_page_is_asked_for() {
     stage.pass(stage.next_in());
     tokio::time::advance(Duration::from_secs(30)).await;
     assert!(stage.calls.try_recv().is_err());
-    stage.free.store(1_000, Ordering::SeqCst);
+    // A tenth more than the floor: it does not flap.
+    stage.free.store(1_100, Ordering::SeqCst);
     tokio::time::advance(Duration::from_secs(2)).await;
     stage.pass(TimeDelta::minutes(1));
     let next = stage.call().await;

@@ -71,7 +71,6 @@ fn run(site: &Site, n: usize) -> Result<(Duration, u64), Failure> {
         composer: &sources::site(&config),
         filter: ReplayFilter::default(),
         mappings: Vec::new(),
-        now: Clock::system().now(),
         threads: 2,
     };
     let folder = site.data_dir();

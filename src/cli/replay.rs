@@ -12,7 +12,6 @@ use connector_api::{StreamId, chain};
 use super::table::table;
 use super::{Exit, Terminal};
 use crate::agent::sources;
-use crate::clock::Clock;
 use crate::config::{self, Config, KeyError};
 use crate::diagnose::{self, Problem};
 use crate::mapping::{Files, Mapping};
@@ -173,7 +172,6 @@ fn replayed(args: &Args, terminal: &Terminal) -> Result<Report, Error> {
         composer: &site,
         filter: ReplayFilter { stream: args.stream.clone(), since, until, entities },
         mappings,
-        now: Clock::system().now(),
         threads: args.threads.map_or(cores, usize::from),
     };
     let watched = std::io::stderr().is_terminal();

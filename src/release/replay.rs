@@ -58,8 +58,6 @@ pub struct Plan<'a> {
     pub filter: ReplayFilter,
     /// The mappings before and after, for the report.
     pub mappings: Vec<MappingPair>,
-    /// The time that alarms are weighed by; UTC.
-    pub now: DateTime<Utc>,
     /// Threads that map; at least one.
     pub threads: usize,
 }
@@ -275,7 +273,11 @@ impl Worker<'_> {
                 (Some(_), Outcome::Held(_)) => self.tally.still_held(kind, id),
                 (None, Outcome::Held(now)) => self.tally.whole(kind, id, Kind::HeldNow, &now.reason),
                 (None, Outcome::Mapped(mapped)) if mapped.wish == Wish::Present => {
-                    self.tally.whole(kind, id, Kind::New, WHOLE);
+                    // An alarm that was too old to ring when it came is no news of the mapping.
+                    let rings = || self.plan.composer.is_news(None, &mapped.data, record.received_at);
+                    if kind != EntityType::CriticalValue || rings() {
+                        self.tally.whole(kind, id, Kind::New, WHOLE);
+                    }
                 }
                 (None, Outcome::Mapped(_)) => {}
             }
@@ -423,6 +425,16 @@ impl Worker<'_> {
     ) -> Result<(), Error> {
         let (key, kind) = (&standing.key, standing.key.entity);
         let gone = standing.slots.iter().filter_map(|slot| slot.part.as_ref()).any(|part| part.gone);
+        if kind == EntityType::CriticalValue && held.is_none() && *wish == Wish::Present {
+            let before = match self.reader.newest_data(standing) {
+                Err(Error::Unreadable(_)) => None,
+                newest => newest?.map(|(data, _)| data).filter(|_| standing.present),
+            };
+            if !self.plan.composer.is_news(before.as_deref(), after, received_at(standing, id)) {
+                self.tally.compared(kind, id, Vec::new());
+                return Ok(());
+            }
+        }
         if *wish != Wish::Present || !standing.present {
             match (held, wish) {
                 (Some(reason), _) => self.tally.whole(kind, id, Kind::ReleasedNow, reason),
@@ -462,10 +474,6 @@ impl Worker<'_> {
             self.tally.whole(kind, id, Kind::ReleasedNow, reason);
             return Ok(());
         }
-        if kind == EntityType::CriticalValue && !self.plan.composer.is_news(Some(&before), after, self.plan.now) {
-            self.tally.compared(kind, id, Vec::new());
-            return Ok(());
-        }
         let (Ok(before), Ok(after)) = (serde_json::from_slice::<Json>(&before), serde_json::from_slice::<Json>(after))
         else {
             self.tally.skipped("content-damaged");
@@ -479,4 +487,10 @@ impl Worker<'_> {
         self.tally.compared(kind, id, found);
         Ok(())
     }
+}
+
+/// When the record came: alarms are weighed as they were then.
+fn received_at(standing: &Standing, id: i64) -> DateTime<Utc> {
+    let slot = standing.slots.iter().find(|slot| slot.archive_id == id);
+    slot.and_then(|slot| DateTime::from_timestamp_micros(slot.received_at)).unwrap_or_default()
 }

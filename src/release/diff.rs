@@ -259,7 +259,7 @@ fn pairs(before: &[Element<'_>], after: &[Element<'_>]) -> BTreeMap<usize, usize
         }
     }
     let taken: Vec<usize> = pairs.values().copied().collect();
-    fn left<'e>(elements: &'e [Element<'_>], known: impl Fn(usize) -> bool) -> HashMap<String, Option<usize>> {
+    fn left(elements: &[Element<'_>], known: impl Fn(usize) -> bool) -> HashMap<String, Option<usize>> {
         let mut left: HashMap<String, Option<usize>> = HashMap::new();
         for (at, element) in elements.iter().enumerate().filter(|(at, _)| !known(*at)) {
             let name = NAMES.iter().find_map(|name| Some(format!("{name}={}", text(element.json, name)?)));

@@ -72,9 +72,9 @@ pub fn page(report: &Report) -> String {
 
 fn group(html: &mut String, group: &Group) {
     let (word, count) = (group.kind.as_str(), group.count);
-    let _ = write!(
+    let _ = writeln!(
         html,
-        "<details><summary><span class=\"k {word}\">{word}</span> {} <code>{}</code>: {} entities, {} changes</summary>\n",
+        "<details><summary><span class=\"k {word}\">{word}</span> {} <code>{}</code>: {} entities, {} changes</summary>",
         group.entity,
         safe(&group.field),
         count.entities,

@@ -289,12 +289,12 @@ impl Tally {
         let group = |((kind, entity, field), found): ((Kind, &'static str, String), Field)| {
             let pair = |((before, after), count)| Pair { before, after, count };
             let mut pairs: Vec<Pair> = found.pairs.into_iter().map(pair).collect();
-            pairs.sort_by(|one, other| other.count.cmp(&one.count));
+            pairs.sort_by_key(|pair| std::cmp::Reverse(pair.count));
             let Field { count, codes, more_codes, more_pairs, examples, .. } = found;
             Group { kind, entity, field, count, codes, more_codes, pairs, more_pairs, examples }
         };
         let mut groups: Vec<Group> = self.fields.into_iter().map(group).collect();
-        groups.sort_by(|one, other| other.count.entities.cmp(&one.count.entities));
+        groups.sort_by_key(|group| std::cmp::Reverse(group.count.entities));
         Report {
             mappings,
             records: self.records,

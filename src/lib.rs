@@ -6,6 +6,7 @@
 //! - `intake` knows `mapping` and `store`; `delivery` knows `store` and `model`;
 //! - `registry` alone names concrete connectors; our own SQLite is only in `store`, HTTP to
 //!   upstream only in `delivery`;
+//! - `release` tries a change against the past: it reads the store, and writes nothing;
 //! - `config` knows the settings types of the rooms that it configures; `cli` and `ops` render the
 //!   same structs.
 
@@ -21,6 +22,7 @@ pub mod mapping;
 pub mod model;
 pub mod ops;
 pub mod registry;
+pub mod release;
 pub mod retry;
 pub mod sandbox;
 pub mod store;

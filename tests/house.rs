@@ -23,12 +23,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["registry", "mapping", "model", "store", "delivery", "ops", "diagnose"]),
     ("ops", &["store", "intake", "delivery", "model", "clock", "config", "retry"]),
     ("agent", &["config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry"]),
+    ("release", &["intake", "mapping", "store", "model", "ops"]),
     ("sandbox", &["model", "delivery", "clock"]),
     (
         "cli",
         &[
             "agent", "clock", "config", "delivery", "diagnose", "intake", "mapping", "model", "ops", "registry",
-            "sandbox", "store",
+            "release", "sandbox", "store",
         ],
     ),
 ];

@@ -21,6 +21,7 @@ mod helper;
 mod intake;
 mod latency;
 mod mapping;
+mod replay;
 mod sender;
 mod sink;
 mod site;
@@ -57,6 +58,9 @@ struct Args {
     /// Records of one run of mapping; a few dozen are enough to count instructions.
     #[arg(long)]
     records: Option<usize>,
+    /// Archived reports of one run of a replay.
+    #[arg(long)]
+    archived: Option<usize>,
     /// So many minutes under load, with an eye on memory.
     #[arg(long, value_name = "MINUTES")]
     soak: Option<u64>,
@@ -91,6 +95,7 @@ enum Part {
     Latency,
     Whole,
     Backlog,
+    Replay,
     Soak,
 }
 
@@ -101,6 +106,8 @@ struct Scale {
     messages: usize,
     /// Records of one run of mapping.
     records: usize,
+    /// Archived reports of one run of a replay.
+    archived: usize,
     /// Events of one run of delivery.
     events: usize,
     backlog: usize,
@@ -122,6 +129,7 @@ impl Scale {
             runs: args.runs.unwrap_or(pick(3, 5)).max(1),
             messages: pick(2_000, 10_000),
             records: args.records.unwrap_or(pick(1_000, 4_000)).max(4),
+            archived: args.archived.unwrap_or(pick(5_000, 100_000)),
             events: pick(3_000, 10_000),
             backlog: args.backlog.unwrap_or(pick(50_000, 1_000_000)),
             timed: pick(200, 1_000),
@@ -182,6 +190,9 @@ async fn run(args: Args) -> Result<(), Failure> {
     }
     if wanted(Part::Backlog) {
         backlog::measure(&scale, &mut figures).await?;
+    }
+    if wanted(Part::Replay) {
+        replay::measure(&scale, &mut figures).await?;
     }
     if wanted(Part::Soak)
         && let Some(time) = scale.soak

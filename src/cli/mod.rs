@@ -29,6 +29,7 @@ mod outbox;
 mod panics;
 mod preview;
 mod reconcile;
+mod replay;
 mod run;
 pub mod sandbox;
 mod schema;
@@ -130,6 +131,7 @@ enum Command {
     Codes(codes::Args),
     Outbox(outbox::Args),
     Reconcile(reconcile::Args),
+    Replay(replay::Args),
     Sources(sources::Args),
     Explain(explain::Args),
     Store(store::Args),
@@ -170,6 +172,7 @@ impl Command {
             | Command::Codes(_)
             | Command::Outbox(_)
             | Command::Reconcile(_)
+            | Command::Replay(_)
             | Command::Sources(_)
             | Command::Explain(_)
             | Command::Store(_)
@@ -217,6 +220,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),
+        Command::Replay(args) => replay::run(&args, &terminal).into(),
         Command::Sources(args) => sources::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Store(args) => store::run(args, &terminal).await.into(),

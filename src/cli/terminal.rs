@@ -57,4 +57,9 @@ impl Terminal {
         let end = if text.ends_with('\n') { "" } else { "\n" };
         let _ = std::io::stderr().lock().write_all(format!("{text}{end}").as_bytes());
     }
+
+    /// Writes over the last such note on stderr, which must be a terminal; an empty one wipes it.
+    pub fn note_in_place(&self, text: &str) {
+        let _ = std::io::stderr().lock().write_all(format!("\r\x1b[2K{text}").as_bytes());
+    }
 }

@@ -6,6 +6,7 @@ mod explain;
 mod held;
 mod lives;
 mod outbox;
+mod replay;
 mod statistics;
 
 pub use lives::EventLife;
@@ -22,6 +23,8 @@ use rusqlite::{Connection, Params, Row};
 
 use super::vault::{self, Vault};
 use super::{Error, HeldCount, Overview, StreamProgress, Totals, query, schema};
+
+pub use replay::{ReplayFilter, Slot, Standing, StoredPart};
 
 /// A read-only connection. Blocks: from async code go through [`Store::read`](super::Store::read).
 pub struct Reader {

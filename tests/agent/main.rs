@@ -15,6 +15,7 @@ mod files;
 mod intake;
 mod privacy;
 mod reconcile;
+mod replay;
 mod sealed;
 mod support;
 mod watching;

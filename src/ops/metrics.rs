@@ -79,8 +79,8 @@ pub const ALL: &[(&str, Type, &str)] = &[
     ("hisync_source_breaker_open", Gauge, "1 while a source is left alone"),
     ("hisync_intake_stopped", Gauge, "1 while nothing is taken in: no room on the disk or in the outbox"),
     ("hisync_archive_kept_bytes", Gauge, "bytes of raw records that are kept"),
-    ("hisync_archive_covered_days", Gauge, "days since which every record can be mapped again"),
-    ("hisync_archive_possible_days", Gauge, "days that the archive can reach back on this disk"),
+    ("hisync_archive_covered_seconds", Gauge, "how far back every record can be mapped again"),
+    ("hisync_archive_possible_seconds", Gauge, "how far the archive can reach back on this disk"),
     ("hisync_store_free_bytes", Gauge, "free pages in the store's file"),
     ("hisync_store_wal_bytes", Gauge, "the store's log"),
     ("hisync_store_growth_bytes_per_day", Gauge, "by how much the store grew a day lately"),
@@ -232,9 +232,9 @@ pub fn publish(report: &super::Report) {
     let stopped = report.health.reasons.iter().any(|reason| matches!(reason.code, "disk" | "outbox"));
     page.put("hisync_intake_stopped", &[], one(stopped));
     page.put("hisync_archive_kept_bytes", &[], report.archive.status.kept_bytes as f64);
-    page.put("hisync_archive_covered_days", &[], report.archive.covered_days as f64);
+    page.put("hisync_archive_covered_seconds", &[], (report.archive.covered_days * 86_400) as f64);
     if let Some(days) = report.archive.possible_days {
-        page.put("hisync_archive_possible_days", &[], days as f64);
+        page.put("hisync_archive_possible_seconds", &[], (days * 86_400) as f64);
     }
     page.put("hisync_store_free_bytes", &[], report.archive.status.free_bytes as f64);
     page.put("hisync_store_wal_bytes", &[], report.archive.status.wal_bytes as f64);

@@ -62,6 +62,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, Error> {
 /// program or these keys can't open is not touched.
 pub(super) fn open_writer(path: &Path, keys: Option<&KeyRing>, now: i64) -> Result<(Connection, Arc<Vault>), Error> {
     if path.exists() {
+        roll_back(path)?;
         let conn = look(path)?;
         known(layout(&conn)?)?;
         vault::load(&conn, keys)?;
@@ -78,6 +79,18 @@ pub(super) fn open_writer(path: &Path, keys: Option<&KeyRing>, now: i64) -> Resu
         }
     })?;
     Ok((conn, vault))
+}
+
+/// Finishes what a kill left of the moment in which the file was made: before it became WAL it has a journal, which only a
+/// connection that may write can roll back.
+fn roll_back(path: &Path) -> Result<(), Error> {
+    let journal = path.with_file_name(format!("{FILE_NAME}-journal"));
+    if journal.exists() {
+        let conn = Connection::open(path).map_err(Error::sqlite("open the store"))?;
+        conn.busy_timeout(BUSY).map_err(Error::sqlite("open the store"))?;
+        pragma(&conn, "schema_version")?;
+    }
+    Ok(())
 }
 
 /// Opens the writer's connection again after a failure.

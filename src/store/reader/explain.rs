@@ -103,7 +103,8 @@ impl Reader {
 
     /// What an event says of its entity; `None` for a withdrawal, and where it can't be read any more.
     fn data_of(&self, event: i64) -> Result<Option<serde_json::Value>, Error> {
-        let sql = "SELECT c.codec, c.size, c.body FROM event e JOIN content c ON c.id = e.content_id
+        let sql = "SELECT c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+                   FROM event e JOIN content c ON c.id = e.content_id
                    WHERE e.id = ?1 AND e.kind <> 'withdrawn'";
         let found = self.one("explain a record", sql, (event,), |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))

@@ -702,9 +702,9 @@ fn fate(before: &Ledger, books: &Books, after: Vec<Outcome>) -> Fate {
                         let doubted = present && site().doubt_change(&mapped.key, data, &mapped.data).is_some();
                         if doubted || contradicts >= Some(Severity::Hold) {
                             Fate::Held
-                        } else if contradicts >= Some(Severity::Warn) {
-                            Fate::Told
-                        } else if present && !codes(&mapped.data).is_subset(&codes(data)) {
+                        } else if contradicts >= Some(Severity::Warn)
+                            || (present && !codes(&mapped.data).is_subset(&codes(data)))
+                        {
                             Fate::Told
                         } else {
                             Fate::Carried

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use hisync::agent::Agent;
 use hisync::clock::Clock;
 use hisync::sandbox::hospital::peis::ReportState;
@@ -312,7 +312,7 @@ async fn a_daily_share_that_jumps_is_an_alert() {
     let mut site = Site::new().await;
     let mapping = "mapping = \"mappings/demo-peis/exam_report.toml\"";
     site.edit("hisync.toml", mapping, &format!("{mapping}\ncanaries = {{ min_sample = 2, min_days = 1 }}"));
-    let clock = Clock::manual(Utc::now() - TimeDelta::days(1));
+    let clock = Clock::manual(Clock::system().now() - TimeDelta::days(1));
     for index in 0..4 {
         conclude_another(&mut site, index);
     }

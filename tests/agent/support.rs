@@ -221,7 +221,7 @@ impl Peer {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("HISYNC_PYTHON, with the packages of tests/peers/requirements.txt: scripts/test makes it");
-        let (sender, lines) = std::sync::mpsc::channel();
+        let (sender, lines) = std::sync::mpsc::sync_channel(64);
         let out = std::io::BufReader::new(process.stdout.take().unwrap());
         std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {

@@ -227,10 +227,8 @@ impl<'a> World<'a> {
                     self.told.renamed(&note.path, to);
                 }
             }
-            UNLINK => {
-                if self.names.remove(&note.path).is_some() {
-                    self.naming.push((place, Naming::Gone(note.path.clone())));
-                }
+            UNLINK if self.names.remove(&note.path).is_some() => {
+                self.naming.push((place, Naming::Gone(note.path.clone())));
             }
             SEND => self.told.says(note.fd, self.bytes(&note.data)),
             RECV => self.told.hears(note.fd, self.bytes(&note.data)),

@@ -159,7 +159,7 @@ async fn a_panic_in_one_job_leaves_the_others_and_the_store_alone() {
 #[tokio::test]
 async fn a_job_that_fails_takes_only_itself_back_from_its_group() {
     let world = World::new();
-    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
     // Keeps the writer until all the others wait, so that they share a transaction.
     let first = world.store.write("wait", 1, move |_| {
         let _ = wait.recv();

@@ -277,6 +277,11 @@ impl Stage {
         (code == 200).then(|| serde_json::from_str(&body).unwrap())
     }
 
+    /// Whether the agent says anything at all: its status may lie in what is damaged.
+    pub(crate) fn answers(&self) -> bool {
+        http(self.admin, "GET", "/live", "").is_some()
+    }
+
     /// Whether the agent's receiver takes connections.
     pub(crate) fn receives(&self) -> bool {
         TcpStream::connect(self.mllp).is_ok()

@@ -3,7 +3,7 @@
 //! - [`settings`]: the `[upstream]` table;
 //! - `client`: one HTTP request, one reply; [`signature`]: how it is signed;
 //! - `classify`: what a reply means, a pure function;
-//! - [`crate::breaker`]: when to send again, pure as well;
+//! - `breaker`, at the top of the crate: when to send again, pure as well;
 //! - `sender`: the loop over the outbox; `files`: the one over the files that events name;
 //! - [`heartbeat`]: the agent's pulse;
 //! - [`digests`]: comparing what upstream has with the ledger;

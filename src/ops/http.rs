@@ -1,6 +1,6 @@
 //! The admin address: health for machines, an API for commands, a page for people.
 //!
-//! Who comes in, and what for, is [`access`](super::access)'s business. Two doors stay shut in any case: a
+//! Who comes in, and what for, is [`access`]'s business. Two doors stay shut in any case: a
 //! foreign web page can't act through a browser (a header is asked for that only same-origin
 //! scripts can set), nor read through a name that it points here (the Host must be an address or
 //! `localhost` where no session is needed).

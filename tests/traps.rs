@@ -1,6 +1,9 @@
-//! Holds the table of traps to the tests that it names: each trap has one, and each exists.
+//! Holds the tables of traps and of invariants to what they name: each line has a test or a rule, and each exists.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use hisync::mapping::rules;
 
 /// How many traps there are.
 const TRAPS: usize = 50;
@@ -15,8 +18,13 @@ struct Row {
     cells: Vec<String>,
 }
 
-fn rows(text: &str) -> Vec<Row> {
-    let lines = text.lines().filter(|line| line.starts_with("| T"));
+fn rows(text: &str, letters: &[char]) -> Vec<Row> {
+    let numbered = |line: &&str| {
+        line.strip_prefix("| ")
+            .and_then(|line| line.strip_prefix(letters))
+            .is_some_and(|line| line.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let lines = text.lines().filter(numbered);
     lines
         .map(|line| {
             // `\|` inside a cell is a character of its text.
@@ -63,7 +71,7 @@ fn missing(named: &str) -> Option<String> {
 #[test]
 fn every_trap_names_a_test_that_exists_or_says_what_protects_instead() {
     let text = std::fs::read_to_string(root().join("tests/traps.md")).expect("the table");
-    let rows = rows(&text);
+    let rows = rows(&text, &['T']);
     let numbers: Vec<String> = rows.iter().map(|row| row.number.clone()).collect();
     let expected: Vec<String> = (1..=TRAPS).map(|number| format!("T{number}")).collect();
     assert_eq!(numbers, expected, "each trap has one line, in order");
@@ -80,6 +88,31 @@ fn every_trap_names_a_test_that_exists_or_says_what_protects_instead() {
             wrong.push(format!("{}: it names no test, and no sentence that says why", row.number));
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_invariant_names_rules_and_tests_that_exist_and_every_rule_has_its_place() {
+    let text = std::fs::read_to_string(root().join("tests/invariants.md")).expect("the table");
+    let mut wrong = Vec::new();
+    let mut placed = BTreeSet::new();
+    for row in rows(&text, &['M', 'E']) {
+        let [what, codes, shown] = row.cells.as_slice() else {
+            wrong.push(format!("{}: a line has three cells", row.number));
+            continue;
+        };
+        let codes: Vec<&str> = quoted(codes).collect();
+        let named: Vec<&str> = quoted(shown).collect();
+        let unknown = codes.iter().filter(|code| rules::find(code).is_none());
+        wrong.extend(unknown.map(|code| format!("{what}: there is no rule {code}")));
+        wrong.extend(named.iter().filter_map(|named| missing(named)).map(|why| format!("{what}: {why}")));
+        if codes.is_empty() && named.is_empty() {
+            wrong.push(format!("{what}: nothing guards it"));
+        }
+        placed.extend(codes.into_iter().map(str::to_owned));
+    }
+    let unplaced = rules::all().iter().filter(|rule| !placed.contains(rule.code));
+    wrong.extend(unplaced.map(|rule| format!("the rule {} guards no invariant", rule.code)));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

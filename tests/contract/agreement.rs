@@ -79,6 +79,24 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
 }
 
 #[tokio::test]
+async fn an_older_version_that_comes_late_changes_nothing_upstream() {
+    let upstream = sandbox(None).await;
+    let recorder = RawServer::start(|_, _| http(204, "", "")).await;
+    let mut agent = Agent::new(&recorder.url);
+    agent.commit(&["A"]).await;
+    agent.withdraw(&["A"]).await;
+    agent.start();
+    agent.settled(2).await;
+    let requests = recorder.requests.lock().unwrap().clone();
+    let [first, second] = requests.as_slice() else { panic!("two versions of one entity are two requests") };
+    let (_, newer) = replay(&upstream.url(), second).await;
+    assert_eq!(newer["results"][0]["status"], "accepted");
+    let (status, older) = replay(&upstream.url(), first).await;
+    assert_eq!((status, &older["results"][0]["status"]), (200, &json!("duplicate")), "{older}");
+    assert_eq!(older["results"][0]["code"], "superseded");
+}
+
+#[tokio::test]
 async fn the_sandbox_refuses_what_is_not_as_the_contract_says() {
     let upstream = sandbox(None).await;
     let server = RawServer::start(|_, _| http(204, "", "")).await;

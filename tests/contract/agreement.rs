@@ -83,6 +83,7 @@ async fn an_older_version_that_comes_late_changes_nothing_upstream() {
     let upstream = sandbox(None).await;
     let recorder = RawServer::start(|_, _| http(204, "", "")).await;
     let mut agent = Agent::new(&recorder.url);
+    agent.settings.compression = hisync::delivery::Compression::None;
     agent.commit(&["A"]).await;
     agent.withdraw(&["A"]).await;
     agent.start();

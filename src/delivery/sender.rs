@@ -115,7 +115,7 @@ impl Sender {
             if written {
                 self.launch_ready();
             }
-            written = self.flush().await;
+            written = self.turn().await;
             let wake = if written { self.fill().await } else { Instant::now() + STORE_PAUSE };
             self.show();
             tokio::select! {
@@ -184,10 +184,32 @@ impl Sender {
         }
     }
 
-    /// Claims the next batch while others are on their way, where the last claim was a full one: so the line does not
-    /// wait for the disk. While upstream is in trouble the outbox is the place to wait.
+    /// Whether the next batch is claimed while others are on their way: where the last claim was a full one, so that
+    /// the line does not wait for the disk. While upstream is in trouble the outbox is the place to wait.
+    fn reaches_ahead(&self) -> bool {
+        self.more && self.waiting.is_empty() && self.breaker.permit(Instant::now()) == Permit::Free
+    }
+
+    /// Writes what became of attempts; together with the claim of the next batch where that is to be claimed as well.
+    async fn turn(&mut self) -> bool {
+        if self.unsettled.is_empty() || !self.reaches_ahead() {
+            return self.flush().await;
+        }
+        let (limit, now) = (self.limit(false), Instant::now());
+        match self.store.settle_and_take(self.unsettled.clone(), limit).await {
+            Ok(entries) => {
+                self.unsettled.clear();
+                self.arrive(entries, limit, now);
+                true
+            }
+            // Perhaps only one of the two can't be done.
+            Err(_) => self.flush().await,
+        }
+    }
+
+    /// Claims ahead where nothing came back with which it could be done.
     async fn prefetch(&mut self) {
-        if !self.more || !self.waiting.is_empty() || self.breaker.permit(Instant::now()) != Permit::Free {
+        if !self.reaches_ahead() {
             return;
         }
         // What can't be claimed now is asked for again when a place is free.
@@ -252,17 +274,26 @@ impl Sender {
 
     /// Claims a batch; it waits to be sent.
     async fn claim(&mut self, probe: bool) -> Result<(), crate::store::Error> {
+        let (limit, now) = (self.limit(probe), Instant::now());
+        let entries = self.store.take(limit).await?;
+        self.arrive(entries, limit, now);
+        Ok(())
+    }
+
+    /// How much one claim takes.
+    fn limit(&self, probe: bool) -> ClaimLimit {
         let settings = self.client.settings();
         // Commas and brackets count as well.
         let bytes = settings.batch_max_bytes.saturating_sub(settings.batch_max_events + 2).max(1);
-        let events = if probe { 1 } else { settings.batch_max_events };
-        let now = Instant::now();
-        let entries = self.store.take(ClaimLimit { events, bytes }).await?;
+        ClaimLimit { events: if probe { 1 } else { settings.batch_max_events }, bytes }
+    }
+
+    /// What was claimed waits to be sent.
+    fn arrive(&mut self, entries: Vec<Entry>, limit: ClaimLimit, claimed: Instant) {
         let largest = entries.iter().map(|entry| entry.body.len()).max().unwrap_or_default();
         let taken: usize = entries.iter().map(|entry| entry.body.len()).sum();
-        self.more = entries.len() >= events || taken.saturating_add(largest) > bytes;
-        self.waiting.extend(arrange(entries, self.client.settings().batch_max_events, now));
-        Ok(())
+        self.more = entries.len() >= limit.events || taken.saturating_add(largest) > limit.bytes;
+        self.waiting.extend(arrange(entries, self.client.settings().batch_max_events, claimed));
     }
 
     /// Of the batches that waited long enough, the one that waited longest.

@@ -30,8 +30,8 @@ demo *ARGS:
 
 # Ratios against bare floors measured in the same run; the figures as JSON on stdout.
 bench *ARGS:
-    cargo build --release
-    cargo run --release --example bench -- {{ARGS}}
+    cargo build --profile dist
+    cargo run --profile dist --example bench -- {{ARGS}}
 
 # The Debian packages, into target/debian.
 package:

@@ -3,11 +3,14 @@
 //! No status ever drops an event. Where the contract is silent, the choice is the one that keeps
 //! the event: see `docs/contract.md`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::retry::retry_after;
@@ -151,6 +154,49 @@ fn classify_success(status: u16, body: Option<&[u8]>, events: &[Uuid], after: Op
 /// The receipts by event, `None` where the body is none of ours. A single element that can't be
 /// understood spoils its own event only.
 fn read_receipts(body: &[u8]) -> Option<HashMap<Uuid, Vec<EventReceipt>>> {
+    usual_receipts(body).or_else(|| any_receipts(body))
+}
+
+/// What [`any_receipts`] reads where every element is written as the contract has it; `None` for any other body.
+fn usual_receipts(body: &[u8]) -> Option<HashMap<Uuid, Vec<EventReceipt>>> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        results: Vec<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct One<'a> {
+        #[serde(borrow)]
+        id: Cow<'a, str>,
+        #[serde(borrow)]
+        status: Cow<'a, str>,
+    }
+    // A struct may also be read from a list, which is none of ours.
+    let object = |text: &[u8]| text.first() == Some(&b'{');
+    if !object(body) {
+        return None;
+    }
+    let answer: Answer<'_> = serde_json::from_slice(body).ok()?;
+    let mut named = HashMap::with_capacity(answer.results.len());
+    for one in answer.results.into_iter().map(RawValue::get) {
+        if !object(one.as_bytes()) {
+            return None;
+        }
+        let one: One<'_> = serde_json::from_str(one).ok()?;
+        let status = match &*one.status {
+            "accepted" => "accepted",
+            "duplicate" => "duplicate",
+            _ => return None,
+        };
+        let id = Uuid::try_parse(&one.id).ok()?;
+        if named.insert(id, vec![EventReceipt::Delivered(status)]).is_some() {
+            return None;
+        }
+    }
+    Some(named)
+}
+
+fn any_receipts(body: &[u8]) -> Option<HashMap<Uuid, Vec<EventReceipt>>> {
     let json: Json = serde_json::from_slice(body).ok()?;
     let mut named: HashMap<Uuid, Vec<EventReceipt>> = HashMap::new();
     for result in json.get("results")?.as_array()? {

@@ -62,6 +62,14 @@ impl Batch {
     }
 }
 
+/// What an exchange with the store is about.
+#[derive(Debug)]
+struct Exchanged {
+    settlements: Vec<Settlement>,
+    limit: ClaimLimit,
+    since: Instant,
+}
+
 /// After the store failed it is asked again so much later.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -74,8 +82,12 @@ pub(super) struct Sender {
     waiting: Vec<Batch>,
     flying: JoinSet<Reply>,
     flights: HashMap<Id, (Batch, Instant)>,
-    /// Settlements that the store could not take yet.
+    /// Settlements that the store has not been told of yet.
     unsettled: Vec<Settlement>,
+    /// The store being told of settlements and asked for the next batch; at most one at a time.
+    exchange: JoinSet<Result<Vec<Entry>, crate::store::Error>>,
+    /// What it is about.
+    exchanged: Exchanged,
     /// Whether something may wait that must not.
     urgent: bool,
     /// Whether the last claim was as large as it might be, so that there is probably more.
@@ -98,6 +110,12 @@ impl Sender {
             flying: JoinSet::new(),
             flights: HashMap::new(),
             unsettled: Vec::new(),
+            exchange: JoinSet::new(),
+            exchanged: Exchanged {
+                settlements: Vec::new(),
+                limit: ClaimLimit { events: 0, bytes: 0 },
+                since: Instant::now(),
+            },
             urgent: true,
             more: false,
             status,
@@ -115,11 +133,14 @@ impl Sender {
             if written {
                 self.launch_ready();
             }
-            written = self.flush().await;
+            self.reach_ahead();
+            // What comes back meanwhile is written with the next exchange.
+            written = !self.exchange.is_empty() || self.flush().await;
             let wake = if written { self.fill().await } else { Instant::now() + STORE_PAUSE };
             self.show();
             tokio::select! {
                 Some(done) = self.flying.join_next_with_id() => self.land(done),
+                Some(done) = self.exchange.join_next() => self.end_exchange(done),
                 () = stop.cancelled() => break,
                 () = resets.notified() => self.breaker.reset(),
                 () = store.urgent_arrived() => self.urgent = true,
@@ -157,6 +178,14 @@ impl Sender {
                 Permit::WaitUntil(until) => return until,
                 Permit::WaitForProbe => return idle,
             };
+            // The next batch is under way from the store.
+            if !self.exchange.is_empty() {
+                match if probe { None } else { self.next_waiting(now) } {
+                    Some(batch) => self.launch(batch),
+                    None => return idle,
+                }
+                continue;
+            }
             match self.next_batch(now, probe).await {
                 Ok(Some(batch)) => self.launch(batch),
                 Ok(None) => return self.next_wake(now).await,
@@ -169,7 +198,6 @@ impl Sender {
                 self.breaker.begin_probe();
             }
         }
-        self.prefetch().await;
         idle
     }
 
@@ -184,16 +212,33 @@ impl Sender {
         }
     }
 
-    /// Claims the next batch while others are on their way, where the last claim was a full one: so the line does not
-    /// wait for the disk. While upstream is in trouble the outbox is the place to wait.
-    async fn prefetch(&mut self) {
-        if !self.more || !self.waiting.is_empty() || self.breaker.permit(Instant::now()) != Permit::Free {
+    /// Begins to claim the next batch while others are on their way, where the last claim was a full one, and writes what
+    /// has come back in the same transaction: so the line waits neither for the disk nor for the reading of bodies. While
+    /// upstream is in trouble the outbox is the place to wait.
+    fn reach_ahead(&mut self) {
+        let now = Instant::now();
+        let wanted = self.more && self.waiting.is_empty() && self.breaker.permit(now) == Permit::Free;
+        if !wanted || !self.exchange.is_empty() {
             return;
         }
-        // What can't be claimed now is asked for again when a place is free.
-        if let Err(error) = self.claim(false).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be used");
+        let settlements = std::mem::take(&mut self.unsettled);
+        self.exchanged = Exchanged { settlements, limit: self.limit(false), since: now };
+        let (store, settlements, limit) =
+            (self.store.clone(), self.exchanged.settlements.clone(), self.exchanged.limit);
+        self.exchange.spawn(async move { store.settle_and_take(settlements, limit).await });
+    }
+
+    fn end_exchange(&mut self, done: Result<Result<Vec<Entry>, crate::store::Error>, JoinError>) {
+        let (limit, since) = (self.exchanged.limit, self.exchanged.since);
+        let settlements = std::mem::take(&mut self.exchanged.settlements);
+        match done {
+            Ok(Ok(entries)) => return self.arrive(entries, limit, since),
+            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be used"),
+            Err(_) => tracing::error!("reading the outbox failed: a bug in hisync"),
         }
+        // Told once more by themselves: perhaps only the claim can't be done. It is asked for again when a place is free.
+        self.more = false;
+        self.unsettled.splice(0..0, settlements);
     }
 
     /// Sends what must not wait behind others, even where every other place is taken.
@@ -217,6 +262,9 @@ impl Sender {
         let now = Instant::now();
         let old = |batch: &mut Batch| now >= batch.claimed + TOGETHER;
         let old: Vec<Batch> = self.waiting.extract_if(.., old).collect();
+        if old.is_empty() {
+            return;
+        }
         for batch in old {
             let sent = batch.attempts > 0;
             self.give_back(batch, "paused", sent);
@@ -252,17 +300,26 @@ impl Sender {
 
     /// Claims a batch; it waits to be sent.
     async fn claim(&mut self, probe: bool) -> Result<(), crate::store::Error> {
+        let (limit, now) = (self.limit(probe), Instant::now());
+        let entries = self.store.take(limit).await?;
+        self.arrive(entries, limit, now);
+        Ok(())
+    }
+
+    /// How much one claim takes.
+    fn limit(&self, probe: bool) -> ClaimLimit {
         let settings = self.client.settings();
         // Commas and brackets count as well.
         let bytes = settings.batch_max_bytes.saturating_sub(settings.batch_max_events + 2).max(1);
-        let events = if probe { 1 } else { settings.batch_max_events };
-        let now = Instant::now();
-        let entries = self.store.take(ClaimLimit { events, bytes }).await?;
+        ClaimLimit { events: if probe { 1 } else { settings.batch_max_events }, bytes }
+    }
+
+    /// What was claimed waits to be sent.
+    fn arrive(&mut self, entries: Vec<Entry>, limit: ClaimLimit, claimed: Instant) {
         let largest = entries.iter().map(|entry| entry.body.len()).max().unwrap_or_default();
         let taken: usize = entries.iter().map(|entry| entry.body.len()).sum();
-        self.more = entries.len() >= events || taken.saturating_add(largest) > bytes;
-        self.waiting.extend(arrange(entries, self.client.settings().batch_max_events, now));
-        Ok(())
+        self.more = entries.len() >= limit.events || taken.saturating_add(largest) > limit.bytes;
+        self.waiting.extend(arrange(entries, self.client.settings().batch_max_events, claimed));
     }
 
     /// Of the batches that waited long enough, the one that waited longest.
@@ -441,6 +498,9 @@ impl Sender {
     /// Waits for the answers that are still out, and gives back what waits.
     async fn drain(&mut self) {
         let deadline = Instant::now() + DRAIN;
+        while let Ok(Some(done)) = timeout_at(deadline, self.exchange.join_next()).await {
+            self.end_exchange(done);
+        }
         while let Ok(Some(done)) = timeout_at(deadline, self.flying.join_next_with_id()).await {
             self.land(done);
             self.flush().await;

@@ -1,11 +1,10 @@
 //! Code tables: a source's local codes and what they mean, inline or as CSV.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use connector_api::Value;
 
-use super::plan::{CodeTable, PivotLine};
+use super::plan::{CodeTable, Lookup, PivotLine};
 use super::readers::text::trim;
 use super::tree::{Loader, Spot, Table, Tree, beside};
 use crate::diagnose::Problem;
@@ -18,7 +17,7 @@ pub(super) struct Loaded {
 
 /// Loads a table: the file first, inline codes over it.
 pub(super) fn load(name: &str, table: &Table, flag: bool, loader: &mut Loader<'_>) -> Loaded {
-    let mut codes = HashMap::new();
+    let mut codes = Lookup::default();
     let mut places = Vec::new();
     let mut from = None;
     if let Some(entry) = table.get("file") {
@@ -102,7 +101,7 @@ fn read_csv(
     text: &str,
     file: Arc<std::path::Path>,
     loader: &mut Loader<'_>,
-    codes: &mut HashMap<String, String>,
+    codes: &mut Lookup<String, String>,
     places: &mut Vec<(String, Spot)>,
 ) {
     let skipped = text.len() - text.trim_start_matches('\u{feff}').len();

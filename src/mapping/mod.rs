@@ -24,6 +24,7 @@ mod shape;
 mod shown;
 mod source;
 mod tree;
+mod typed;
 mod usage;
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ use super::shape::Kind;
 use super::source::SourcePath;
 use crate::model::Assembly;
 
+/// A table of the configuration or of the program itself, looked up for each value. Nobody outside chooses its keys, so
+/// it needs no hash that withstands chosen ones.
+pub(super) type Lookup<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
+
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The list that holds the entities; the document itself where absent.
@@ -127,7 +131,7 @@ pub(super) struct Alternative {
     pub(super) time: Option<SourcePath>,
     pub(super) scale: Option<Scale>,
     /// Words of a result that mean absence, beside the built-in ones.
-    pub(super) absent: HashMap<String, String>,
+    pub(super) absent: Lookup<String, String>,
     /// What an empty flag means.
     pub(super) empty: Option<String>,
     pub(super) split: Vec<String>,
@@ -196,7 +200,7 @@ pub(super) struct CodeTable {
     pub(super) name: String,
     /// The CSV file that holds it; `None` where all its codes stand in the mapping.
     pub(super) file: Option<std::path::PathBuf>,
-    pub(super) codes: HashMap<String, String>,
+    pub(super) codes: Lookup<String, String>,
     /// Whether an unknown code leaves the field empty and is only told.
     pub(super) flag: bool,
 }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::{self, Write as _};
 
+use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, Timelike as _};
 use serde::Serialize;
 use serde::ser::{
     Error as _, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -21,18 +22,160 @@ const EXACT: u64 = 1 << 53;
 
 /// Writes a value as canonical JSON; fails where it holds a float, or an integer beyond 53 bits.
 pub fn to_vec(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    let mut writer = Writer {
-        text: Vec::with_capacity(16 << 10),
-        members: Vec::with_capacity(64),
-        moved: Vec::with_capacity(1024),
-        orders: Orders::default(),
-    };
+    let mut writer = Writer { text: Vec::with_capacity(4 << 10), ..Writer::default() };
     value.serialize(&mut writer)?;
     Ok(writer.text)
 }
 
+/// Writes a value that knows its own canonical form; the bytes are those of [`to_vec`].
+pub(super) fn written(value: &impl Canonical) -> Result<Vec<u8>, Error> {
+    let mut writer = Writer { text: Vec::with_capacity(8 << 10), ..Writer::default() };
+    value.write(&mut writer)?;
+    Ok(writer.text)
+}
+
+/// What knows its own canonical form: the order of its members stands in the program, so that nothing has to be sorted
+/// when it is written. [`members!`] implements it for the objects of the model.
+pub(super) trait Canonical {
+    /// Writes the value.
+    fn write(&self, writer: &mut Writer) -> Result<(), Error>;
+
+    /// Whether a member with this value is left out, where its type allows that.
+    fn is_absent(&self) -> bool {
+        false
+    }
+}
+
+/// Implements [`Canonical`] for objects, given their members in canonical order: `name !` is always there, `name ?` is
+/// left out where it is absent. A field that is not listed does not compile.
+macro_rules! members {
+    ($($object:ident { $($name:ident $mode:tt),+ $(,)? })+) => {
+        $(impl $crate::model::canonical::Canonical for $object {
+            fn write(&self, writer: &mut $crate::model::canonical::Writer) -> Result<(), serde_json::Error> {
+                let $object { $($name),+ } = self;
+                writer.begin();
+                $($crate::model::canonical::members!(@$mode writer, $name);)+
+                writer.end();
+                Ok(())
+            }
+        })+
+    };
+    (@! $writer:ident, $name:ident) => {
+        $writer.named(concat!("\"", stringify!($name), "\":"), $name)?
+    };
+    (@? $writer:ident, $name:ident) => {
+        if !$crate::model::canonical::Canonical::is_absent($name) {
+            $writer.named(concat!("\"", stringify!($name), "\":"), $name)?
+        }
+    };
+}
+pub(super) use members;
+
+/// Implements [`Canonical`] for values that write themselves as single words and numbers.
+macro_rules! leaves {
+    ($($leaf:ty),+ $(,)?) => {
+        $(impl $crate::model::canonical::Canonical for $leaf {
+            fn write(&self, writer: &mut $crate::model::canonical::Writer) -> Result<(), serde_json::Error> {
+                serde::Serialize::serialize(self, writer)
+            }
+        })+
+    };
+}
+pub(super) use leaves;
+
+leaves!(String, bool, i64, u16, u32, u64);
+
+impl<T: Canonical> Canonical for Option<T> {
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        match self {
+            Some(value) => value.write(writer),
+            None => writer.serialize_unit(),
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<T: Canonical> Canonical for Vec<T> {
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        let mut list = writer.array("]");
+        for value in self {
+            value.write(list.writer)?;
+            list.writer.text.push(b',');
+        }
+        list.finish();
+        Ok(())
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl Canonical for NaiveDate {
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        match date_digits(*self) {
+            Some(date) => {
+                writer.text.push(b'"');
+                writer.text.extend_from_slice(&date);
+                writer.text.push(b'"');
+                Ok(())
+            }
+            None => self.serialize(writer),
+        }
+    }
+}
+
+impl Canonical for DateTime<FixedOffset> {
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        match time_digits(self.naive_local(), self.offset().local_minus_utc()) {
+            Some(time) => {
+                writer.text.push(b'"');
+                writer.text.extend_from_slice(&time);
+                writer.text.push(b'"');
+                Ok(())
+            }
+            None => self.serialize(writer),
+        }
+    }
+}
+
+fn two(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
+}
+
+/// `2026-11-22`; `None` for a year that has not four digits.
+fn date_digits(date: NaiveDate) -> Option<[u8; 10]> {
+    let year = u32::try_from(date.year()).ok().filter(|year| *year <= 9999)?;
+    let ([a, b], [c, d]) = (two(year / 100), two(year % 100));
+    let ([e, f], [g, h]) = (two(date.month()), two(date.day()));
+    Some([a, b, c, d, b'-', e, f, b'-', g, h])
+}
+
+/// `2026-11-22T08:00:00+08:00`; `None` for what is written otherwise: parts of a second, no offset, a year of other
+/// than four digits.
+fn time_digits(local: NaiveDateTime, offset: i32) -> Option<[u8; 25]> {
+    if local.nanosecond() != 0 || offset == 0 || offset % 60 != 0 {
+        return None;
+    }
+    let mut text = *b"0000-00-00T00:00:00+00:00";
+    text[..10].copy_from_slice(&date_digits(local.date())?);
+    let minutes = offset.unsigned_abs() / 60;
+    if offset < 0 {
+        text[19] = b'-';
+    }
+    let places = [(11, local.hour()), (14, local.minute()), (17, local.second()), (20, minutes / 60), (23, minutes % 60)];
+    for (at, number) in places {
+        text[at..at + 2].copy_from_slice(&two(number));
+    }
+    Some(text)
+}
+
 /// Writes compact JSON and sorts the members of each object when it ends.
-struct Writer {
+#[derive(Default)]
+pub(super) struct Writer {
     text: Vec<u8>,
     /// The finished members of the objects that are open, the innermost last.
     members: Vec<Member>,
@@ -134,6 +277,28 @@ fn inexact() -> Error {
 }
 
 impl Writer {
+    /// Begins an object whose members come in order.
+    pub(super) fn begin(&mut self) {
+        self.text.push(b'{');
+    }
+
+    /// Writes a member; `name` is quoted and has its colon.
+    pub(super) fn named(&mut self, name: &'static str, value: &impl Canonical) -> Result<(), Error> {
+        self.text.extend_from_slice(name.as_bytes());
+        value.write(self)?;
+        self.text.push(b',');
+        Ok(())
+    }
+
+    /// Ends an object that was begun.
+    pub(super) fn end(&mut self) {
+        match self.text.last_mut() {
+            // No value ends in a comma.
+            Some(last) if *last == b',' => *last = b'}',
+            _ => self.text.push(b'}'),
+        }
+    }
+
     fn quoted(&mut self, text: &str) {
         self.text.push(b'"');
         self.escaped(text);
@@ -209,7 +374,7 @@ impl fmt::Write for Escaping<'_> {
 }
 
 /// An object that is being written.
-struct Object<'w> {
+pub(super) struct Object<'w> {
     writer: &'w mut Writer,
     /// Where its members begin.
     first: usize,
@@ -268,7 +433,7 @@ fn put_in_order(text: &mut [u8], own: &[Member], places: &[usize], moved: &mut V
 }
 
 /// An array that is being written.
-struct Array<'w> {
+pub(super) struct Array<'w> {
     writer: &'w mut Writer,
     close: &'static str,
 }

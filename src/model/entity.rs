@@ -16,6 +16,7 @@ mod dictionary;
 mod package;
 mod report;
 mod result;
+mod written;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ pub use dictionary::*;
 pub use package::*;
 pub use report::*;
 pub use result::*;
+pub(crate) use written::report_objects;
 
 /// One entity of any type.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,8 +90,8 @@ impl Entity {
             Entity::ExamItem(item) => canonical::to_vec(item),
             Entity::ExamItemGroup(group) => canonical::to_vec(group),
             Entity::ExamPackage(package) => canonical::to_vec(package),
-            Entity::ExamReport(report) => canonical::to_vec(report),
-            Entity::CriticalValue(value) => canonical::to_vec(value),
+            Entity::ExamReport(report) => canonical::written(&**report),
+            Entity::CriticalValue(value) => canonical::written(&**value),
         }
     }
 

@@ -10,6 +10,7 @@ use super::prepare::{Batch, Doubtful, Good, Hash, Prepared, Record};
 use super::volume::Volume;
 use super::writer::{Name, Progress, Tx};
 use super::{Committed, Error, RecordReceipt, attachments, dictionary, onboarding, prepare, revision, snapshot};
+use crate::model::dictionary::Compared;
 use crate::model::{EntityKey, EntityType, Finding, Held, Severity};
 
 /// The stream's row as the batch found it.
@@ -443,7 +444,7 @@ fn apply_good(
 ) -> Result<(i64, Fate), Error> {
     let ledger = match known.ledger {
         Some(ledger) => ledger,
-        None => ledger::create(tx, &good.key)?,
+        None => Ledger { bare: good.files.is_empty(), ..ledger::create(tx, &good.key)? },
     };
     if let Some(part) = &known.part
         && revision::is_older(good.revision.as_deref(), part.revision.as_deref())
@@ -514,7 +515,12 @@ fn apply_good(
                 let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
                 return Ok((ledger.id, Fate::Held(id)));
             }
-            let compared = dictionary::compare(tx, &good.key, &ledger, &whole)?;
+            // A new entity has no part but this one.
+            let compared = if ledger.fresh && !tx.shared.composer.compares(good.key.entity, stream.name) {
+                Compared::default()
+            } else {
+                dictionary::compare(tx, &good.key, &ledger, &whole)?
+            };
             if let Some(doubtful) = dictionary::doubt(&good.key, &compared)? {
                 let id = hold(tx, origin, Some(ledger.id), record.digest, &doubtful, archive)?;
                 dictionary::wait(tx, id, &compared)?;

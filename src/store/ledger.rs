@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     pub(super) hash: Option<Hash>,
     /// Made in this transaction: nothing of it can lie in the outbox, or be held.
     pub(super) fresh: bool,
+    /// Fresh, and its only record brings no files.
+    pub(super) bare: bool,
 }
 
 /// What a record comes from.
@@ -64,6 +66,7 @@ pub(super) fn find(tx: &Tx<'_>, key: &EntityKey) -> Result<Option<Ledger>, Error
                 sequence: Sequence(row.get::<_, i64>(2)?.unsigned_abs()),
                 hash: row.get(3)?,
                 fresh: false,
+                bare: false,
             })
         },
     )
@@ -73,7 +76,7 @@ pub(super) fn find(tx: &Tx<'_>, key: &EntityKey) -> Result<Option<Ledger>, Error
 pub(super) fn create(tx: &Tx<'_>, key: &EntityKey) -> Result<Ledger, Error> {
     let sql = "INSERT INTO entity (type, key) VALUES (?1, same('entity.key', ?2))";
     let id = tx.insert("add to the ledger", sql, (key.entity.as_str(), &key.key))?;
-    Ok(Ledger { id, present: false, sequence: Sequence::default(), hash: None, fresh: true })
+    Ok(Ledger { id, present: false, sequence: Sequence::default(), hash: None, fresh: true, bare: false })
 }
 
 /// Lets a person find the entity (or the held item, where there is no entity) by these words.
@@ -380,6 +383,7 @@ pub(super) fn event(
             )?
             .is_some();
     let files = match kind {
+        EventKind::Upserted if ledger.bare => Vec::new(),
         EventKind::Upserted => attachments::named(tx, ledger.id, whole.content)?,
         EventKind::Withdrawn | EventKind::Raised => Vec::new(),
     };

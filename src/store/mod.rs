@@ -383,6 +383,22 @@ impl Store {
         self.write("settle", settlements.len(), move |tx| outbox::settle(tx, &settlements)).await
     }
 
+    /// Does what [`Store::settle`] and then [`Store::take`] do in one transaction: a sender with batches on their way
+    /// needs one fsync for each of them.
+    pub async fn settle_and_take(
+        &self,
+        settlements: Vec<Settlement>,
+        limit: ClaimLimit,
+    ) -> Result<Vec<Entry>, Error> {
+        let weight = settlements.len() + limit.events;
+        let work = move |tx: &mut writer::Tx<'_>| {
+            outbox::settle(tx, &settlements)?;
+            outbox::claim(tx, limit, "inflight")
+        };
+        let claimed = self.write("settle and claim", weight, work).await?;
+        self.readable(claimed).await
+    }
+
     /// Takes what must not wait behind others (critical values), as [`Store::take`] does.
     pub async fn take_urgent(&self, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
         let claimed = self.write("claim", limit.events, move |tx| outbox::claim_urgent(tx, limit)).await?;

@@ -12,7 +12,7 @@
 //! takes and nothing else, and two entries of one entity are never on their way together (P5).
 //! When the head is delivered or held, the next one becomes the head.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::writer::Tx;
 use super::{ClaimLimit, Error, Settlement, Verdict, attachments, held, ledger, upstream};
@@ -241,9 +241,10 @@ fn deliver(tx: &mut Tx<'_>, status: &'static str, ids: &[i64]) -> Result<(), Err
     }
     let mut entities = Vec::with_capacity(rows.len());
     let mut done = Vec::with_capacity(rows.len());
+    let mut seen = HashSet::with_capacity(rows.len());
     for (id, row) in rows {
         // A receipt counts even if the lease ran out meanwhile: upstream has it.
-        if matches!(row.state.as_str(), "delivered" | "held") || done.contains(&id) {
+        if matches!(row.state.as_str(), "delivered" | "held") || !seen.insert(id) {
             continue;
         }
         tx.count_outbox(Some(&row.state), "delivered", 1);

@@ -158,3 +158,23 @@ fn retry_after_holds_for_everything_where_upstream_is_overloaded() {
     assert_eq!(answered(500, Some("7"), ""), retry("http-500", Some(7), false));
     assert_eq!(answered(408, Some("7"), ""), retry("http-408", Some(7), false));
 }
+
+#[test]
+fn what_is_read_the_short_way_is_what_is_read_the_long_way() {
+    let (a, b) = (A.to_string(), B.to_string());
+    let bodies = [
+        json!({ "results": [{ "id": a, "status": "accepted" }, { "id": b, "status": "duplicate", "code": 7 }] }),
+        json!({ "results": [{ "id": a, "status": "accepted", "more": [{}] }], "more": null }),
+        json!({ "results": [[a, "accepted"], { "id": b, "status": "accepted" }] }),
+        json!({ "results": [{ "id": a, "status": "accepted" }, { "id": a, "status": "duplicate" }] }),
+        json!({ "results": [{ "id": a, "status": "rejected", "code": "x" }, { "id": b, "status": "accepted" }] }),
+        json!([[{ "id": a, "status": "accepted" }]]),
+        json!({ "results": {} }),
+    ];
+    for body in bodies.map(|body| body.to_string()) {
+        for body in [body.clone(), format!(" {body}\n")] {
+            let short = usual_receipts(body.as_bytes());
+            assert!(short.is_none() || short == any_receipts(body.as_bytes()), "{body}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::BuildHasher;
 
 use super::take::plain;
 use super::{Run, Step};
@@ -28,7 +28,8 @@ impl<'a> Run<'a> {
         let rows = if plan.pivot.is_empty() { rows } else { columns(plan, rows) };
         let rows = self.kept(plan, rows, scope);
         // By how they begin: the first of the nodes, and the others.
-        let mut places: HashMap<u64, (usize, Vec<usize>)> = HashMap::new();
+        let mut places: HashMap<u64, (usize, Vec<usize>), foldhash::fast::RandomState> = HashMap::default();
+        let state = foldhash::fast::RandomState::default();
         let mut nodes: Vec<Node<'a>> = Vec::with_capacity(rows.len());
         let groups = if plan.group_by.is_empty() {
             rows.into_iter().map(|row| (row, None)).collect()
@@ -50,7 +51,7 @@ impl<'a> Run<'a> {
             }
             if plan.leaf {
                 self.manifest.rows_read += 1;
-                match places.entry(beginning(&node)) {
+                match places.entry(beginning(&node, &state)) {
                     Entry::Vacant(place) => _ = place.insert((nodes.len(), Vec::new())),
                     Entry::Occupied(mut place) => {
                         let (first, others) = place.get_mut();
@@ -136,7 +137,7 @@ impl<'a> Run<'a> {
             return vec![(first, Some(rows))];
         }
         let mut groups: Vec<(Row<'a>, Option<Vec<Row<'a>>>)> = Vec::new();
-        let mut places: HashMap<Vec<Cow<'a, str>>, usize> = HashMap::new();
+        let mut places: HashMap<Vec<Cow<'a, str>>, usize, foldhash::fast::RandomState> = HashMap::default();
         for row in rows {
             let inner = Scope { row, up: Some(scope), rows: None };
             let key: Vec<Cow<'a, str>> = plan
@@ -187,12 +188,11 @@ impl<'a> Run<'a> {
 }
 
 /// What rows that are equal have in common, so that a list of a thousand is not compared a million times.
-fn beginning(node: &Node<'_>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    if let Node::Map(fields) = node {
-        fields.iter().take(2).for_each(|field| field.hash(&mut hasher));
+fn beginning(node: &Node<'_>, state: &impl BuildHasher) -> u64 {
+    match node {
+        Node::Map(fields) => state.hash_one(&fields[..fields.len().min(2)]),
+        _ => 0,
     }
-    hasher.finish()
 }
 
 /// The rows that a wide table's rows stand for: one for each column of the dictionary.

@@ -22,6 +22,7 @@ use super::readers::reference::Person;
 use super::readers::text;
 use super::rules::{self, Findings, Rule};
 use super::source::{Found, Row, Scope, SourcePath};
+use super::typed::Typed as _;
 use super::{Context, Input, critical};
 use crate::model::entity::{Envelope, Manifest, Provenance, Sex};
 use crate::model::{
@@ -589,10 +590,23 @@ fn search_words(fields: &Fields<'_>, key: Option<&EntityKey>) -> Vec<String> {
 
 fn typed(entity: EntityType, mut fields: Fields<'_>) -> Result<Entity, serde_json::Error> {
     // The envelope is set afterwards, typed; here it only has to be there.
+    fields.push(("envelope", Node::Map(Vec::new())));
+    let node = Node::Map(fields);
+    Ok(match entity {
+        EntityType::ExamItem => Entity::ExamItem(Box::new(ExamItem::deserialize(enveloped(node))?)),
+        EntityType::ExamItemGroup => Entity::ExamItemGroup(Box::new(ExamItemGroup::deserialize(enveloped(node))?)),
+        EntityType::ExamPackage => Entity::ExamPackage(Box::new(ExamPackage::deserialize(enveloped(node))?)),
+        EntityType::ExamReport => Entity::ExamReport(Box::new(ExamReport::of(node)?)),
+        EntityType::CriticalValue => Entity::CriticalValue(Box::new(CriticalValue::of(node)?)),
+    })
+}
+
+/// The same with an empty envelope that serde can read.
+fn enveloped(node: Node<'_>) -> Node<'_> {
+    let Node::Map(mut fields) = node else { return node };
     let empty = || Node::text("");
-    fields.push((
-        "envelope",
-        Node::Map(vec![
+    if let Some((_, envelope)) = fields.iter_mut().find(|(name, _)| *name == "envelope") {
+        *envelope = Node::Map(vec![
             ("hospital_id", empty()),
             ("campus_id", empty()),
             ("source_system", empty()),
@@ -610,14 +624,7 @@ fn typed(entity: EntityType, mut fields: Fields<'_>) -> Result<Entity, serde_jso
                     ("excluded", Node::List(Vec::new())),
                 ]),
             ),
-        ]),
-    ));
-    let node = Node::Map(fields);
-    Ok(match entity {
-        EntityType::ExamItem => Entity::ExamItem(Box::new(ExamItem::deserialize(node)?)),
-        EntityType::ExamItemGroup => Entity::ExamItemGroup(Box::new(ExamItemGroup::deserialize(node)?)),
-        EntityType::ExamPackage => Entity::ExamPackage(Box::new(ExamPackage::deserialize(node)?)),
-        EntityType::ExamReport => Entity::ExamReport(Box::new(ExamReport::deserialize(node)?)),
-        EntityType::CriticalValue => Entity::CriticalValue(Box::new(CriticalValue::deserialize(node)?)),
-    })
+        ]);
+    }
+    Node::Map(fields)
 }

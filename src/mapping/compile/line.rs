@@ -1,6 +1,5 @@
 //! Compiles one line of `[fields]`: where a value comes from and how it is read.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Compiler, ENVIRONMENT, TEXT, Target, did_you_mean, nearest};
@@ -35,7 +34,7 @@ impl Compiler<'_> {
             zone: None,
             time: None,
             scale: None,
-            absent: HashMap::new(),
+            absent: Lookup::default(),
             empty: None,
             split: Vec::new(),
             named: None,

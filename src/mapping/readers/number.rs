@@ -5,11 +5,37 @@ use rust_decimal::Decimal;
 
 /// The number of a decimal literal; `None` beyond 28 digits, where comparing would not be exact.
 pub fn decimal(literal: &str) -> Option<Decimal> {
+    if let Some(number) = usual(literal) {
+        return Some(number);
+    }
+    any(literal)
+}
+
+fn any(literal: &str) -> Option<Decimal> {
     let plain = literal.strip_prefix('+').unwrap_or(literal);
     if !Literal::accepts(plain) {
         return None;
     }
     Decimal::from_str_exact(plain).or_else(|_| Decimal::from_scientific(plain)).ok()
+}
+
+/// The number of digits with a point among them or without one: nearly all that there are.
+fn usual(literal: &str) -> Option<Decimal> {
+    // So many digits fit 63 bits.
+    if literal.len() > 18 {
+        return None;
+    }
+    let (mut number, mut point) = (0_i64, None);
+    for (at, byte) in literal.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + i64::from(byte - b'0'),
+            b'.' if point.is_none() && at > 0 => point = Some(at),
+            _ => return None,
+        }
+    }
+    let behind = point.map_or(0, |at| literal.len() - at - 1);
+    let whole = !literal.is_empty() && point.is_none_or(|_| behind > 0);
+    whole.then(|| Decimal::new(number, behind as u32))
 }
 
 /// What a price is counted in.
@@ -63,5 +89,22 @@ pub fn truth(text: &str) -> Option<bool> {
         "1" | "Y" | "y" | "T" | "是" | "true" | "TRUE" | "True" => Some(true),
         "0" | "N" | "n" | "F" | "否" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn usual_numbers_are_read_as_all_are(literal in "[0-9]{0,12}(\\.[0-9]{0,8})?[0-9.+-]?") {
+            if let Some(number) = usual(&literal) {
+                let slow = any(&literal);
+                prop_assert_eq!(slow.map(|slow| (slow, slow.scale())), Some((number, number.scale())));
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Units: the spellings whose UCUM code is certain.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::text::{fold, trim};
+use crate::mapping::plan::Lookup;
 
 /// `spelling,ucum,certainty`, one per line. What is `doubtful` names what was probably meant, for a
 /// person; what is `uncoded` is known and has no UCUM code (a cut-off index, the word for no unit).
@@ -20,7 +20,7 @@ pub enum Certainty {
     Doubtful(Option<&'static str>),
 }
 
-static UNITS: LazyLock<HashMap<String, Certainty>> = LazyLock::new(|| {
+static UNITS: LazyLock<Lookup<String, Certainty>> = LazyLock::new(|| {
     let lines = TABLE.lines().skip(1).filter_map(|line| {
         let (spelling, rest) = line.split_once(',')?;
         let (code, certainty) = rest.split_once(',')?;
@@ -35,7 +35,7 @@ static UNITS: LazyLock<HashMap<String, Certainty>> = LazyLock::new(|| {
 });
 
 /// The same by the table's own spellings, so that the usual ones need not be brought into the form for comparing.
-static SPELLINGS: LazyLock<HashMap<&'static str, Certainty>> = LazyLock::new(|| {
+static SPELLINGS: LazyLock<Lookup<&'static str, Certainty>> = LazyLock::new(|| {
     let spellings = TABLE.lines().skip(1).filter_map(|line| Some(line.split_once(',')?.0));
     spellings.filter_map(|spelling| Some((spelling, *UNITS.get(&key(spelling))?))).collect()
 });

@@ -3,11 +3,11 @@
 //! An item gets its identity from a code table (`standard_code`), in hisync's own word or in LOINC. An
 //! item without one is never guessed from its name, and the rules here leave it alone.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use rust_decimal::Decimal;
 
+use crate::mapping::plan::Lookup;
 use crate::model::entity::Sex;
 
 /// `concept,name,loinc,sex,low,high,units`: LOINC codes apart by blanks; bounds of what is seen in
@@ -57,7 +57,7 @@ static CONCEPTS: LazyLock<Vec<Concept>> = LazyLock::new(|| {
         .collect()
 });
 
-static BY_CODE: LazyLock<HashMap<&'static str, &'static Concept>> = LazyLock::new(|| {
+static BY_CODE: LazyLock<Lookup<&'static str, &'static Concept>> = LazyLock::new(|| {
     let codes = CONCEPTS
         .iter()
         .flat_map(|concept| concept.loinc.iter().copied().chain([concept.word]).map(move |code| (code, concept)));

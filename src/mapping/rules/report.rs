@@ -1,9 +1,11 @@
 //! Rules of reports, and what hisync derives in them.
 
+use std::collections::HashSet;
+
 use chrono::NaiveDate;
+use foldhash::fast::RandomState;
 use rust_decimal::Decimal;
 
-use super::dictionary::is_reversed;
 use super::{
     AGE_DISAGREES, AGE_IMPOSSIBLE, COLUMNS_SHIFTED, CONCLUSION_DENIES, CONCLUSION_MISSING, CONCLUSION_SILENT,
     DATE_ORDER, DUPLICATE_RESULT, EMPTY_VALUE, FLAG_DISAGREES, FLAG_OPPOSITE, Findings, GROUP_MISSING, GROUP_UNORDERED,
@@ -26,11 +28,12 @@ pub(super) fn settle(report: &mut ExamReport, findings: &mut Findings<'_>) {
     let sex = report.examinee.sex;
     for (at, group) in report.groups.iter_mut().enumerate() {
         for (index, item) in group.items.iter_mut().enumerate() {
-            item.flag_derived = derive_flag(item, sex);
+            let ends = item.reference.as_ref().map(Ends::of);
+            item.flag_derived = derive_flag(item, ends, sex);
             let critical = [Some(AbnormalFlag::CriticalLow), Some(AbnormalFlag::CriticalHigh)];
             item.is_critical |= critical.contains(&item.flag_source);
             let path = |field: &str| format!("groups[{at}].items[{index}].{field}");
-            check_item(item, |rule, field, message, value| {
+            check_item(item, ends, |rule, field, message, value| {
                 findings.add_value(rule, path(field), message, value);
             });
             if is_for_another(item, sex) {
@@ -152,9 +155,9 @@ fn is_for_another(item: &ResultItem, sex: Sex) -> bool {
 
 /// Tells what value, unit, range and flag of one result say against each other: rule, field, message
 /// and the source's value.
-fn check_item(item: &ResultItem, mut tell: impl FnMut(&'static Rule, &str, &str, &str)) {
+fn check_item(item: &ResultItem, ends: Option<Ends>, mut tell: impl FnMut(&'static Rule, &str, &str, &str)) {
     let value = item.value_raw.as_deref().unwrap_or_default();
-    if item.reference.as_ref().is_some_and(is_reversed) {
+    if ends.is_some_and(Ends::are_reversed) {
         tell(&RANGE_REVERSED, "reference", "low is above high", item.reference_raw.as_deref().unwrap_or_default());
         return;
     }
@@ -224,7 +227,7 @@ fn check_flag(item: &ResultItem) -> Option<(&'static Rule, &'static str)> {
 }
 
 /// What value and range say by themselves; `None` where either could not be read.
-fn derive_flag(item: &ResultItem, sex: Sex) -> Option<AbnormalFlag> {
+fn derive_flag(item: &ResultItem, ends: Option<Ends>, sex: Sex) -> Option<AbnormalFlag> {
     let reference = item.reference.as_ref()?;
     if is_for_another(item, sex) {
         return None;
@@ -256,15 +259,37 @@ fn derive_flag(item: &ResultItem, sex: Sex) -> Option<AbnormalFlag> {
         ValueKind::Range => (Some(number(&item.value_low)?), Some(number(&item.value_high)?), true, true),
         _ => return None,
     };
-    place((low, low_in), (high, high_in), reference)
+    place((low, low_in), (high, high_in), reference, ends?)
 }
 
-fn place(low: (Option<Decimal>, bool), high: (Option<Decimal>, bool), range: &ReferenceRange) -> Option<AbnormalFlag> {
-    let bound = |text: &Option<DecimalText>| match text {
-        None => Some(None),
-        Some(text) => decimal(&text.0).map(Some),
-    };
-    let (floor, ceiling) = (bound(&range.low)?, bound(&range.high)?);
+/// The ends of a range as numbers: `Some(None)` where it has none, `None` where it is not to be read.
+#[derive(Clone, Copy)]
+struct Ends {
+    low: Option<Option<Decimal>>,
+    high: Option<Option<Decimal>>,
+}
+
+impl Ends {
+    fn of(range: &ReferenceRange) -> Ends {
+        let end = |text: &Option<DecimalText>| match text {
+            None => Some(None),
+            Some(text) => decimal(&text.0).map(Some),
+        };
+        Ends { low: end(&range.low), high: end(&range.high) }
+    }
+
+    fn are_reversed(self) -> bool {
+        matches!((self.low, self.high), (Some(Some(low)), Some(Some(high))) if low > high)
+    }
+}
+
+fn place(
+    low: (Option<Decimal>, bool),
+    high: (Option<Decimal>, bool),
+    range: &ReferenceRange,
+    ends: Ends,
+) -> Option<AbnormalFlag> {
+    let (floor, ceiling) = (ends.low?, ends.high?);
     let (floor_in, ceiling_in) = (range.low_inclusive == Some(true), range.high_inclusive == Some(true));
     if floor.is_none() && ceiling.is_none() {
         return None;
@@ -314,17 +339,20 @@ fn completeness(report: &ExamReport, findings: &mut Findings<'_>) {
     if ordered.is_empty() {
         return;
     }
-    let has = |code: &str| report.groups.iter().any(|group| group.group_code == code && !group.items.is_empty());
+    let results: HashSet<&str, RandomState> =
+        report.groups.iter().filter(|group| !group.items.is_empty()).map(|group| &*group.group_code).collect();
     if matches!(report.report_kind, ReportKind::Health | ReportKind::Occupational) {
         for (at, group) in ordered.iter().enumerate() {
-            if matches!(group.state, OrderState::Ordered | OrderState::Done) && !has(&group.group_code) {
+            let expected = matches!(group.state, OrderState::Ordered | OrderState::Done);
+            if expected && !results.contains(&*group.group_code) {
                 let path = format!("visit.ordered_groups[{at}]");
                 findings.add_value(&GROUP_MISSING, path, "ordered, and without results or reason", &group.group_code);
             }
         }
     }
+    let ordered: HashSet<&str, RandomState> = ordered.iter().map(|order| &*order.group_code).collect();
     for (at, group) in report.groups.iter().enumerate() {
-        if !ordered.iter().any(|order| order.group_code == group.group_code) {
+        if !ordered.contains(&*group.group_code) {
             let path = format!("groups[{at}].group_code");
             findings.add_value(&GROUP_UNORDERED, path, "has results and was not ordered", &group.group_code);
         }

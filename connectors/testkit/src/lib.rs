@@ -1,5 +1,6 @@
 //! What the tests of connectors share.
 
+pub mod bench;
 mod cases;
 mod certificates;
 pub mod conformance;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use connector_api::async_trait;
 use connector_sqlite::Sqlite;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
+use connector_testkit::tables::streams;
 use rusqlite::{Connection, params};
 
 struct File {
@@ -28,24 +29,8 @@ fn file(fetch: &'static str) -> File {
 }
 
 fn source(path: &str, fetch: &str) -> String {
-    format!(
-        r#"
-        [[sources]]
-        id = "s"
-        connector = "sqlite"
-        settings = {{ path = "{path}" }}
-        [[sources.streams]]
-        id = "changes"
-        mode = "incremental"
-        fetch = {{ {fetch} }}
-        children = [{{ name = "items", from = "child", key = ["key_no"], order_by = ["item"] }}]
-        [[sources.streams]]
-        id = "all"
-        mode = "snapshot"
-        fetch = {{ from = "parent", key = ["key_no"] }}
-        children = [{{ name = "items", from = "child", key = ["key_no"] }}]
-        "#
-    )
+    let streams = streams(fetch);
+    format!("[[sources]]\nid = \"s\"\nconnector = \"sqlite\"\nsettings = {{ path = \"{path}\" }}\n{streams}")
 }
 
 const FETCH: &str =

@@ -12,6 +12,7 @@ use connector_sqlserver::SqlServer;
 use connector_tds_testkit::{Encryption, Options, TdsServer};
 use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
+use connector_testkit::tables::streams;
 use rusqlite::params;
 
 struct Fixture {
@@ -35,25 +36,8 @@ const FETCH: &str =
 const SPLIT: &str = r#"from = "dbo.parent", key = ["key_no"], watermark = { column = "day", then = ["clock"], type = "timestamp", lag_secs = 60 }"#;
 
 fn source(settings: &str, fetch: &str) -> String {
-    format!(
-        r#"
-        [[sources]]
-        id = "s"
-        connector = "sqlserver"
-        [sources.settings]
-        {settings}
-        [[sources.streams]]
-        id = "changes"
-        mode = "incremental"
-        fetch = {{ {fetch} }}
-        children = [{{ name = "items", from = "child", key = ["key_no"], order_by = ["item"] }}]
-        [[sources.streams]]
-        id = "all"
-        mode = "snapshot"
-        fetch = {{ from = "parent", key = ["key_no"] }}
-        children = [{{ name = "items", from = "child", key = ["key_no"] }}]
-        "#
-    )
+    let streams = streams(fetch);
+    format!("[[sources]]\nid = \"s\"\nconnector = \"sqlserver\"\n[sources.settings]\n{settings}\n{streams}")
 }
 
 #[async_trait]

@@ -41,23 +41,7 @@ pub(crate) fn configured(settings: &str, streams: &str) -> String {
 
 /// A source with the streams of the conformance suite.
 pub(crate) fn source(settings: &str, fetch: &str) -> String {
-    configured(
-        settings,
-        &format!(
-            r#"
-        [[sources.streams]]
-        id = "changes"
-        mode = "incremental"
-        fetch = {{ {fetch} }}
-        children = [{{ name = "items", from = "child", key = ["key_no"], order_by = ["item"] }}]
-        [[sources.streams]]
-        id = "all"
-        mode = "snapshot"
-        fetch = {{ from = "parent", key = ["key_no"] }}
-        children = [{{ name = "items", from = "child", key = ["key_no"] }}]
-        "#
-        ),
-    )
+    configured(settings, &connector_testkit::tables::streams(fetch))
 }
 
 /// A source with one snapshot stream `all` of a table.

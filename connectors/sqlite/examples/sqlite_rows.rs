@@ -1,5 +1,5 @@
 //! Rows per second of the connector beside the driver's own fetch of the same rows, and the memory of a scan:
-//! `cargo run --release -p connector-sqlite --example rows_per_second`; `HISYNC_ROWS` says how many.
+//! `cargo run --release -p connector-sqlite --example sqlite_rows`; `HISYNC_ROWS` says how many.
 //!
 //! The driver makes one query and looks at each value where SQLite has it, without a copy. `rows` is the
 //! connector's own reading of the same query in pages; `records` is all that it does: pages, a look for repeated
@@ -11,12 +11,12 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use connector_api::{Poller, Request};
 use connector_sql::{Query, RelationalClient as _};
 use connector_sqlite::{Sqlite, SqliteClient};
 use connector_testkit::bench::{Bench, Compared, setting};
 use connector_testkit::conformance::poller;
 use connector_testkit::memory::measure;
+use connector_testkit::tables::count_records;
 use rusqlite::Connection;
 
 /// The rows of a page, as the agent asks for them.
@@ -52,7 +52,9 @@ fn driver(database: &Connection) -> usize {
     let mut found = statement.query([]).unwrap();
     let mut rows = 0;
     while let Some(row) = found.next().unwrap() {
-        (0..width).for_each(|at| drop(black_box(row.get_ref(at).unwrap())));
+        for at in 0..width {
+            black_box(row.get_ref(at).unwrap());
+        }
         rows += 1;
     }
     rows
@@ -73,18 +75,6 @@ async fn values(client: &mut SqliteClient) -> usize {
     }
     client.end().await.unwrap();
     rows
-}
-
-async fn records(poller: &mut dyn Poller) -> usize {
-    let (mut after, mut rows) = (None, 0);
-    loop {
-        let batch = poller.fetch(Request::Snapshot { after: after.as_ref() }, PAGE).await.unwrap();
-        rows += batch.records.len();
-        after = batch.next;
-        if after.is_none() {
-            return rows;
-        }
-    }
 }
 
 fn main() {
@@ -115,7 +105,7 @@ fn main() {
         false => rate(&mut || driver(&database)),
     });
     bench.compare(compared("records", None), |ours| match ours {
-        true => rate(&mut || runtime.block_on(records(&mut *all))),
+        true => rate(&mut || runtime.block_on(count_records(&mut *all, PAGE, usize::MAX))),
         false => rate(&mut || driver(&database)),
     });
     bench.finish();

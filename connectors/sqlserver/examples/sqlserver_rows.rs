@@ -1,5 +1,5 @@
 //! Rows per second of the connector beside the driver's own fetch of the same rows, and the memory of a scan:
-//! `cargo run --release -p connector-sqlserver --example rows_per_second`; `HISYNC_ROWS` says how many.
+//! `cargo run --release -p connector-sqlserver --example sqlserver_rows`; `HISYNC_ROWS` says how many.
 //!
 //! Both read from the test server in this process, whose work is part of both figures. The driver
 //! makes one query and throws its rows away; the connector reads pages, looks for repeated keys and
@@ -9,12 +9,12 @@
 
 use std::time::Instant;
 
-use connector_api::{Poller, Request};
 use connector_sqlserver::SqlServer;
 use connector_tds_testkit::{Encryption, Options, TdsServer};
 use connector_testkit::bench::{Bench, Compared, setting};
 use connector_testkit::conformance::poller;
 use connector_testkit::memory::measure;
+use connector_testkit::tables::count_records;
 use futures_util::TryStreamExt as _;
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel, QueryItem};
 use tokio_util::compat::TokioAsyncWriteCompatExt as _;
@@ -54,18 +54,6 @@ async fn driver(server: &TdsServer) -> usize {
     rows
 }
 
-async fn connector(poller: &mut dyn Poller) -> usize {
-    let (mut after, mut rows) = (None, 0);
-    loop {
-        let batch = poller.fetch(Request::Snapshot { after: after.as_ref() }, PAGE).await.unwrap();
-        rows += batch.records.len();
-        after = batch.next;
-        if after.is_none() {
-            return rows;
-        }
-    }
-}
-
 fn main() {
     let rows = setting("HISYNC_ROWS", 1_000_000);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -92,7 +80,7 @@ fn main() {
         Compared { name: "records", unit: "rows", aim: Some(0.7), rounds: setting("HISYNC_ROUNDS", 5) };
     bench.compare(compared, |ours| {
         let began = Instant::now();
-        let read = if ours { runtime.block_on(connector(&mut *all)) } else { runtime.block_on(driver(&server)) };
+        let read = if ours { runtime.block_on(count_records(&mut *all, PAGE, usize::MAX)) } else { runtime.block_on(driver(&server)) };
         assert_eq!(read, rows);
         rows as f64 / began.elapsed().as_secs_f64()
     });

@@ -1,6 +1,6 @@
 //! Rows per second through the connector, against the bare driver's fetch of the same rows, and the memory of a scan.
 //!
-//! `cargo run --release -p hisync-odbc --example bench`, with `hisync-odbc` built in the same profile; `HISYNC_ROWS`
+//! `cargo run --release -p hisync-odbc --example odbc_rows`, with `hisync-odbc` built in the same profile; `HISYNC_ROWS`
 //! says how many rows. It starts private PostgreSQL and MariaDB servers and makes a SQLite file. The bare fetch runs
 //! the same SQL in pages on one connection, binds column-wise text buffers of the columns' sizes, and touches no value.
 //! `rows` is the connector's own reading of these pages: it runs in this process and its driver in `hisync-odbc`, so
@@ -15,12 +15,12 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use connector_api::{Poller, Request};
 use connector_odbc::{Odbc, OdbcClient, OdbcSettings};
 use connector_sql::{Query, RelationalClient};
 use connector_testkit::bench::{Bench, Compared, setting};
 use connector_testkit::conformance::poller;
 use connector_testkit::memory::measure;
+use connector_testkit::tables::count_records;
 use odbc_api::buffers::TextRowSet;
 use odbc_api::{ConnectionOptions, Cursor, environment};
 use support::{Mariadb, Postgres, sqlite};
@@ -76,18 +76,6 @@ fn source(settings: &str) -> String {
          \"timestamp\" }} }}\n",
         program()
     )
-}
-
-async fn records(poller: &mut dyn Poller, wanted: usize) -> usize {
-    let (mut after, mut rows) = (None, 0);
-    loop {
-        let batch = poller.fetch(Request::Snapshot { after: after.as_ref() }, 500).await.unwrap();
-        rows += batch.records.len();
-        after = batch.next.filter(|_| rows < wanted);
-        if after.is_none() {
-            return rows;
-        }
-    }
 }
 
 fn compare(bench: &mut Bench, product: &str, settings: &str, rows: usize, runtime: &tokio::runtime::Runtime) {
@@ -148,7 +136,7 @@ fn compare(bench: &mut Bench, product: &str, settings: &str, rows: usize, runtim
             return bare();
         }
         let started = Instant::now();
-        let read = runtime.block_on(records(&mut *all, rows));
+        let read = runtime.block_on(count_records(&mut *all, 500, rows));
         read as f64 / started.elapsed().as_secs_f64()
     });
 }

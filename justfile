@@ -41,14 +41,10 @@ package:
 package-test:
     packaging/test
 
-# The connectors beside their bare drivers and parsers, as ratios in one run; and their memory over a million rows. That of
-# ODBC needs a server: see connectors/odbc/driver/examples/bench.rs.
+# The connectors beside their bare drivers and parsers, as ratios in one run, and their memory over a million rows; the
+# figures as JSON on stdout.
 bench-connectors:
-    cargo run --release -p connector-formats --example decoding
-    cargo run --release -p connector-formats --example hl7_speed
-    cargo run --release -p connector-sqlserver --example rows_per_second
-    HISYNC_ROWS=1000000 cargo test --release -p connector-sqlite --test behaviour memory_does -- --nocapture
-    HISYNC_ROWS=1000000 cargo test --release -p connector-sqlserver --test reading memory_does -- --nocapture
+    scripts/bench-connectors
 
 # The pictures of the status page again; needs chromium.
 pictures:

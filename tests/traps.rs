@@ -18,11 +18,10 @@ struct Row {
     cells: Vec<String>,
 }
 
-fn rows(text: &str, letters: &[char]) -> Vec<Row> {
+fn rows(text: &str) -> Vec<Row> {
     let numbered = |line: &&str| {
-        line.strip_prefix("| ")
-            .and_then(|line| line.strip_prefix(letters))
-            .is_some_and(|line| line.starts_with(|c: char| c.is_ascii_digit()))
+        let cell = line.strip_prefix("| ").unwrap_or_default().split(' ').next().unwrap_or_default();
+        cell.starts_with(|c: char| c.is_ascii_uppercase()) && cell.ends_with(|c: char| c.is_ascii_digit())
     };
     let lines = text.lines().filter(numbered);
     lines
@@ -55,6 +54,11 @@ fn missing(named: &str) -> Option<String> {
         return (!case).then(|| format!("{file} is no case: name the test in it"));
     };
     let text = std::fs::read_to_string(&path).expect("a source file");
+    if !file.ends_with(".rs") {
+        // A sentence, however it is broken into lines.
+        let words: Vec<&str> = text.split_whitespace().collect();
+        return (!words.join(" ").contains(test)).then(|| format!("{file} does not say {test:?}"));
+    }
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let declared = |line: &str| {
         let rest = line.strip_prefix("async ").unwrap_or(line);
@@ -71,12 +75,32 @@ fn missing(named: &str) -> Option<String> {
 #[test]
 fn every_trap_names_a_test_that_exists_or_says_what_protects_instead() {
     let text = std::fs::read_to_string(root().join("tests/traps.md")).expect("the table");
-    let rows = rows(&text, &['T']);
+    let rows = rows(&text);
     let numbers: Vec<String> = rows.iter().map(|row| row.number.clone()).collect();
     let expected: Vec<String> = (1..=TRAPS).map(|number| format!("T{number}")).collect();
     assert_eq!(numbers, expected, "each trap has one line, in order");
+    let wrong = faults(&rows);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_trap_of_a_driver_names_a_test_or_a_sentence_that_exists() {
+    let text = std::fs::read_to_string(root().join("tests/driver-traps.md")).expect("the table");
+    let rows = rows(&text);
+    let numbers: Vec<String> = rows.iter().map(|row| row.number.clone()).collect();
+    let expected: Vec<String> = [("O", 35), ("S", 23), ("X", 2)]
+        .into_iter()
+        .flat_map(|(letter, count)| (1..=count).map(move |number| format!("{letter}{number}")))
+        .collect();
+    assert_eq!(numbers, expected, "each trap has one line, in order");
+    let wrong = faults(&rows);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with a table's lines.
+fn faults(rows: &[Row]) -> Vec<String> {
     let mut wrong = Vec::new();
-    for row in &rows {
+    for row in rows {
         let [_, what, does, shown] = row.cells.as_slice() else {
             wrong.push(format!("{}: a line has four cells", row.number));
             continue;
@@ -88,7 +112,7 @@ fn every_trap_names_a_test_that_exists_or_says_what_protects_instead() {
             wrong.push(format!("{}: it names no test, and no sentence that says why", row.number));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong
 }
 
 #[test]
@@ -96,7 +120,7 @@ fn every_invariant_names_rules_and_tests_that_exist_and_every_rule_has_its_place
     let text = std::fs::read_to_string(root().join("tests/invariants.md")).expect("the table");
     let mut wrong = Vec::new();
     let mut placed = BTreeSet::new();
-    for row in rows(&text, &['M', 'E']) {
+    for row in rows(&text) {
         let [what, codes, shown] = row.cells.as_slice() else {
             wrong.push(format!("{}: a line has three cells", row.number));
             continue;
@@ -124,6 +148,7 @@ fn a_name_that_leads_nowhere_is_found() {
         ("tests/traps.rs::missing", "is no test"),
         ("tests/traps.rs", "name the test in it"),
         ("fixtures/mapping/nowhere/input.json", "does not exist"),
+        ("connectors/odbc/README.md::words that nobody wrote", "does not say"),
     ] {
         assert!(missing(named).is_some_and(|said| said.contains(why)), "{named}");
     }

@@ -1,7 +1,8 @@
-//! How fast JSON and XML become Documents, beside the bare parser on the same bytes in the same run.
+//! How fast XML, JSON and HL7 become Documents, beside the bare parser on the same bytes in the same run:
+//! `cargo run --release -p connector-formats --example decoding`.
 //!
-//! `cargo run --release -p connector-formats --example decoding`. Rounds of floor, ours, floor; the
-//! median of their ratios is what counts, since the machine drifts.
+//! The bare parser of XML is quick-xml's events, of JSON serde_json's values, of HL7 the splitting of the decoded text
+//! into its fields. A Document has names, exact numbers, unescaped and checked text beside that.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark of its own input")]
 
@@ -9,34 +10,36 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use connector_formats::charset::Charset;
+use connector_formats::hl7::Hl7Decoder;
+use connector_formats::text::TextPolicy;
 use connector_formats::xml::XmlRules;
 use connector_formats::{json, xml};
+use connector_testkit::bench::{Bench, Compared, setting};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-const ROUNDS: usize = 15;
+/// How long a turn is.
+const TURN: Duration = Duration::from_millis(200);
 
-fn timed(work: impl Fn()) -> Duration {
-    let began = Instant::now();
-    (0..200).for_each(|_| work());
-    began.elapsed()
-}
-
-fn compare(name: &str, bytes: usize, floor: impl Fn(), ours: impl Fn()) {
-    let mut ratios = Vec::new();
-    let mut best = Duration::MAX;
-    for _ in 0..ROUNDS {
-        let (before, own, after) = (timed(&floor), timed(&ours), timed(&floor));
-        best = best.min(own);
-        ratios.push((before + after).as_secs_f64() / 2.0 / own.as_secs_f64());
+/// A result message of some 2 KB, as a laboratory sends it.
+fn message(charset: &str) -> String {
+    let mut text = format!(
+        "MSH|^~\\&|LIS|HOSP|HISYNC|EXAM|20261122080000||ORU^R01^ORU_R01|20261122000117|P|2.4||||||{charset}\r\
+         PID|1||T0301170001^^^LIS||张三||19880601|M\rPV1|1|O|体检中心^^^\r\
+         ORC|RE|0301170001||||||||||1007^李医生\rOBR|1|0301170001||LP01^血脂四项^L|||20261122073000||||||||S^血清\r"
+    );
+    for number in 1..=20 {
+        text += &format!(
+            "OBX|{number}|NM|TG{number:02}^甘油三酯^L||1.{number:02}|mmol/L|0.45-1.70|N|||F|||20261122075500||1007^李医生\r"
+        );
     }
-    ratios.sort_by(f64::total_cmp);
-    let speed = bytes as f64 * 200.0 / best.as_secs_f64() / 1e6;
-    let (low, middle, high) = (ratios[0], ratios[ROUNDS / 2], ratios[ROUNDS - 1]);
-    println!("{name}: {middle:.2} of the bare parser ({low:.2} to {high:.2}), {speed:.0} MB/s of {bytes} bytes");
+    text
 }
 
-fn main() {
+/// Reports as JSON and as XML.
+fn reports() -> (String, String) {
     let (mut as_json, mut as_xml) = (String::from("{\"reports\":["), String::from("<reports>"));
     for report in 0..20 {
         let comma = if report > 0 { "," } else { "" };
@@ -60,12 +63,50 @@ fn main() {
     }
     as_json.push_str("]}");
     as_xml.push_str("</reports>");
+    (as_json, as_xml)
+}
+
+/// How often some work is done in a second.
+fn speed(work: impl Fn()) -> f64 {
+    let begun = Instant::now();
+    let mut count = 0_u32;
+    while begun.elapsed() < TURN {
+        (0..20).for_each(|_| work());
+        count += 20;
+    }
+    f64::from(count) / begun.elapsed().as_secs_f64()
+}
+
+fn main() {
+    let mut bench = Bench::new("formats");
+    let rounds = setting("HISYNC_ROUNDS", 15);
+    let compared = |name, unit| Compared { name, unit, aim: Some(0.4), rounds };
+    let (as_json, as_xml) = reports();
     let rules = XmlRules::default();
-    let bare_json = || drop(black_box(serde_json::from_str::<serde_json::Value>(black_box(&as_json)).unwrap()));
-    compare("json", as_json.len(), bare_json, || drop(black_box(json::document(black_box(&as_json)).unwrap())));
-    let bare_xml = || {
-        let mut reader = Reader::from_str(black_box(&as_xml));
-        while !matches!(black_box(reader.read_event().unwrap()), Event::Eof) {}
-    };
-    compare("xml", as_xml.len(), bare_xml, || drop(black_box(xml::parse(black_box(&as_xml), &rules).unwrap())));
+    bench.compare(compared("xml", "documents"), |ours| match ours {
+        true => speed(|| drop(black_box(xml::parse(black_box(&as_xml), &rules).unwrap()))),
+        false => speed(|| {
+            let mut reader = Reader::from_str(black_box(&as_xml));
+            while !matches!(black_box(reader.read_event().unwrap()), Event::Eof) {}
+        }),
+    });
+    bench.compare(compared("json", "documents"), |ours| match ours {
+        true => speed(|| drop(black_box(json::document(black_box(&as_json)).unwrap()))),
+        false => speed(|| drop(black_box(serde_json::from_str::<serde_json::Value>(black_box(&as_json)).unwrap()))),
+    });
+    let text = message("UNICODE UTF-8");
+    let gbk = Charset::Gbk.encode(&message("GBK")).map(|bytes| bytes.into_owned()).unwrap_or_default();
+    let decoder = Hl7Decoder::new(TextPolicy::default());
+    for (name, body, charset) in [("hl7, utf-8", text.into_bytes(), Charset::Utf8), ("hl7, gbk", gbk, Charset::Gbk)] {
+        let body = Bytes::from(body);
+        bench.compare(compared(name, "messages"), |ours| match ours {
+            true => speed(|| drop(black_box(decoder.receive(body.clone())))),
+            false => speed(|| {
+                let text = charset.decode(&body).unwrap_or_default();
+                let fields: Vec<Vec<&str>> = text.split('\r').map(|line| line.split('|').collect()).collect();
+                black_box(fields);
+            }),
+        });
+    }
+    bench.finish();
 }

@@ -364,6 +364,15 @@ impl Dialect for Preset {
         self.nulls_first.replace("{column}", quoted)
     }
 
+    fn asks_for_types(&self) -> bool {
+        !self.types_are_hints
+    }
+
+    /// Elsewhere '' compared with a time or a number is an error, or is compared with zero.
+    fn blank_text(&self, _: &str, _: &str) -> bool {
+        self.types_are_hints
+    }
+
     fn blank_literals(&self, kind: WatermarkType) -> &'static [&'static str] {
         match kind {
             WatermarkType::Timestamp => self.blanks[0],

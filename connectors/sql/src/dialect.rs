@@ -54,6 +54,19 @@ pub trait Dialect: Send + Sync {
         false
     }
 
+    /// Whether the source has to be asked which watermark columns hold text, and so may be blank: comparing any other
+    /// with blank text is an error there.
+    fn asks_for_types(&self) -> bool {
+        false
+    }
+
+    /// Whether a column that stands in a watermark beside its typed one may hold blank text, which counts as null.
+    /// Only where the comparison with it is sound whatever the column's type is.
+    fn blank_text(&self, from: &str, column: &str) -> bool {
+        let _ = (from, column);
+        false
+    }
+
     /// The select list that reads these columns of a table; all of them where empty. A dialect that
     /// must cast columns does so here, and its client gives the result their names again.
     fn select_list(&self, from: &str, columns: &[&str]) -> String {

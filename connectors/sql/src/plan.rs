@@ -15,6 +15,8 @@ pub struct Plan {
     pub(crate) children: Vec<ChildPlan>,
     /// The hospital's.
     pub(crate) zone: Tz,
+    /// Which of the watermark's columns hold text, once the source was asked.
+    pub(crate) texts: Option<Vec<String>>,
 }
 
 /// What one child fetch reads.
@@ -31,7 +33,7 @@ impl Plan {
     pub fn new(stream: TableStream, zone: Tz) -> Plan {
         let children = plan_children(&stream.children, Some(&stream.fetch.key));
         let fetch = &stream.fetch;
-        let watermark = fetch.watermark.iter().map(|watermark| &watermark.column);
+        let watermark = fetch.watermark.iter().flat_map(WatermarkSettings::columns);
         let needed = fetch
             .key
             .iter()
@@ -39,7 +41,7 @@ impl Plan {
             .chain(watermark)
             .chain(children.iter().flat_map(|child| &child.parent_key));
         let columns = select_list(&fetch.columns, needed);
-        Plan { columns, children, stream, zone }
+        Plan { columns, children, stream, zone, texts: None }
     }
 
     pub(crate) fn from(&self) -> &str {
@@ -65,19 +67,36 @@ impl Plan {
 
     /// The newest watermark values, newest first.
     pub(crate) fn newest(&self, dialect: &dyn Dialect, limit: usize) -> Result<Query, SourceError> {
-        let watermark = self.watermark()?;
-        let column = [watermark.column.clone()];
-        let mut query = self.parents(dialect, Select::Columns(&column));
-        query.conditions.push(Condition::NotBlank(term(watermark)));
-        query.order = vec![&watermark.column];
+        self.backwards(dialect, self.watermark()?.width(), None, limit)
+    }
+
+    /// The first `width` of the watermark's columns, from before some values on (or from the newest) backwards.
+    pub(crate) fn backwards(
+        &self,
+        dialect: &dyn Dialect,
+        width: usize,
+        before: Option<&[Value]>,
+        limit: usize,
+    ) -> Result<Query, SourceError> {
+        let terms = self.terms(self.watermark()?);
+        let terms = terms.get(..width).unwrap_or(&terms);
+        let columns: Vec<String> = terms.iter().map(|term| term.name.to_owned()).collect();
+        let mut query = self.parents(dialect, Select::Columns(&columns));
+        query.conditions.extend(terms.iter().copied().map(Condition::NotBlank));
+        query.conditions.extend(before.map(|values| Condition::Before(terms, values)));
+        query.order = terms.iter().map(|term| term.name).collect();
         query.descending = true;
         query.limit = Some(limit);
         Ok(query.compose())
     }
-}
 
-pub(crate) fn term(watermark: &WatermarkSettings) -> Term<'_> {
-    Term { name: &watermark.column, kind: Some(watermark.kind) }
+    /// The watermark's columns. The one that holds what the type says bears it: of a day and a time of day the first,
+    /// of a counter under others the last.
+    pub(crate) fn terms<'a>(&self, watermark: &'a WatermarkSettings) -> Vec<Term<'a>> {
+        let kind = |name: &String| (name == watermark.typed_column()).then_some(watermark.kind);
+        let text = |name: &String| self.texts.as_ref().is_some_and(|texts| texts.contains(name));
+        watermark.columns().map(|name| Term { name, kind: kind(name), text: text(name) }).collect()
+    }
 }
 
 impl ChildPlan {

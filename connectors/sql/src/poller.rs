@@ -1,33 +1,28 @@
 //! The poller of one relational stream.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDateTime;
 use connector_api::{
-    Advance, Batch, Cursor, DecodeFailure, Discovered, Document, FaultClass, Map, Poller, Probe, Record, Request,
-    SourceError, Value, Watermark, async_trait,
+    Advance, Batch, Cursor, Discovered, Document, FaultClass, Poller, Probe, Request, SourceError, Value, Watermark,
+    async_trait,
 };
 
-use crate::children::{Node, attach, positions};
-use crate::client::count_of;
-use crate::decoder::mark_held;
-use crate::plan::{term, tuples_per_query};
-use crate::query::{Condition, Select, Term};
+use crate::children::positions;
+use crate::client::{count_of, find_name};
+use crate::query::{Condition, Select};
 use crate::units::{self, Tally};
-use crate::{Now, Plan, RelationalClient, Rows, WatermarkType, probe, watermark};
+use crate::{Now, Plan, RelationalClient, Rows, WatermarkSettings, WatermarkType, probe, watermark};
 
 mod beyond;
+mod records;
 
 /// A snapshot holds one transaction open; a source's log must not grow behind it without end.
 const LONGEST_SNAPSHOT: Duration = Duration::from_secs(30 * 60);
 
 /// How many of the newest watermarks are looked at to find one that can be vouched for.
 const SAMPLES: usize = 20;
-
-/// How many rows of one repeated key are archived with the held record.
-const ARCHIVED_DUPLICATES: usize = 1000;
 
 /// How many rows are read at most to get past rows whose key or watermark can't be decoded.
 const WIDEST_PAGE: usize = 20_000;
@@ -75,7 +70,34 @@ impl<C: RelationalClient> SqlPoller<C> {
         if std::mem::replace(&mut self.open, true) {
             self.client.reset().await;
         }
-        self.client.begin().await
+        self.client.begin().await?;
+        if self.plan.texts.is_none() && self.client.dialect().asks_for_types() {
+            self.plan.texts = Some(self.texts().await?);
+        }
+        Ok(())
+    }
+
+    /// Which of the watermark's columns are declared as text.
+    async fn texts(&mut self) -> Result<Vec<String>, SourceError> {
+        let Some(settings) = self.plan.stream.fetch.watermark.clone() else { return Ok(Vec::new()) };
+        let columns = match self.client.columns(&self.plan.stream.fetch.from).await {
+            Ok(columns) => columns.unwrap_or_default(),
+            // A catalogue that can't be read is no reason to read nothing. Some databases answer nothing more in a
+            // transaction that failed.
+            Err(error) => {
+                let from = self.plan.from();
+                tracing::warn!(from, class = ?error.class, "its columns' types are not known");
+                self.client.reset().await;
+                self.client.begin().await?;
+                Vec::new()
+            }
+        };
+        let is_text = |name: &&String| {
+            let at = find_name(columns.iter().map(|column| column.name.as_str()), name);
+            let type_name = at.map(|at| columns[at].type_name.to_ascii_lowercase()).unwrap_or_default();
+            ["char", "text", "clob", "string"].iter().any(|word| type_name.contains(word))
+        };
+        Ok(settings.columns().filter(is_text).cloned().collect())
     }
 
     async fn close(&mut self) -> Result<(), SourceError> {
@@ -112,14 +134,14 @@ impl<C: RelationalClient> SqlPoller<C> {
             known = &nothing;
             page = self.page(Scan::Changes(known), after, limit).await?;
         }
-        let width = self.plan.stream.fetch.key.len() + 1;
+        let width = self.plan.stream.fetch.key.len() + self.plan.watermark()?.width();
         let ceiling = match after {
-            Some(cursor) => cursor.0.get(width).cloned().unwrap_or_default(),
+            Some(cursor) => cursor.0.get(width..).unwrap_or_default().to_vec(),
             None if page.next.is_some() => self.ceiling(now.as_ref()).await?,
-            None => Value::Null,
+            None => Vec::new(),
         };
         if let Some(next) = &mut page.next {
-            next.0.push(ceiling.clone());
+            next.0.extend_from_slice(&ceiling);
         }
         let to = self.reached(known, &page, &ceiling, now.as_ref())?;
         let advance = to.map(|to| Advance { from: from.clone(), to });
@@ -183,20 +205,22 @@ impl<C: RelationalClient> SqlPoller<C> {
             },
             _ => None,
         };
+        let start = match scan {
+            Scan::Changes(stored) => self.start(stored, after).await?,
+            Scan::Snapshot | Scan::Window(_) => None,
+        };
         let mut wanted = limit.max(1) + 1;
         loop {
-            let mut terms = self.plan.key();
-            if !matches!(scan, Scan::Snapshot) {
-                terms.insert(0, term(self.plan.watermark()?));
-            }
+            let mut terms = match scan {
+                Scan::Snapshot => Vec::new(),
+                Scan::Changes(_) | Scan::Window(_) => self.plan.terms(self.plan.watermark()?),
+            };
+            let stamp = terms.len();
+            terms.extend(self.plan.key());
             let mut query = self.plan.parents(self.client.dialect(), Select::Columns(&self.plan.columns));
-            if let (Scan::Window(_), Some(value)) = (scan, &window_start) {
-                query.conditions.push(Condition::AtLeast { term: terms[0], value: value.clone(), blanks: false });
-            }
-            if let Scan::Changes(stored) = scan
-                && let Some(value) = self.start(stored, after)?
-            {
-                query.conditions.push(Condition::AtLeast { term: terms[0], value, blanks: true });
+            let starts = [(&window_start, false), (&start, true)];
+            for (values, blanks) in starts.into_iter().filter_map(|(start, blanks)| Some((start.clone()?, blanks))) {
+                query.conditions.push(Condition::AtLeast { terms: &terms[..stamp], values, blanks });
             }
             let settled = terms[0].kind.and_then(|kind| self.client.dialect().settled(kind, terms[0].name));
             if matches!(scan, Scan::Changes(_)) && settled.is_some() {
@@ -247,23 +271,46 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     /// Where a scan of changes starts. `None`: at the table's beginning, or the cursor says it.
-    fn start(&self, stored: &Watermark, after: Option<&Cursor>) -> Result<Option<Value>, SourceError> {
+    async fn start(
+        &mut self,
+        stored: &Watermark,
+        after: Option<&Cursor>,
+    ) -> Result<Option<Vec<Value>>, SourceError> {
         let settings = self.plan.watermark()?;
-        let blank = |value: &Value| self.client.dialect().is_blank(settings.kind, value);
         // Within the rows without a watermark the stored one has not moved yet in this scan.
-        let implied = after.is_some_and(|cursor| !cursor.0.first().is_some_and(blank));
-        let Some(value) = stored.columns().first().filter(|_| !implied) else { return Ok(None) };
-        watermark::lower(settings, value).map(Some).ok_or_else(|| {
+        let implied = after.is_some_and(|cursor| self.is_stamped(settings, &cursor.0));
+        if stored.is_start() || implied {
+            return Ok(None);
+        }
+        let start = watermark::lower(settings, self.stamp_of(stored.columns())).ok_or_else(|| {
             SourceError::stop(FaultClass::Data, format!("take the lag off the watermark of {:?}", self.plan.from()))
                 .hint(format!(
-                    "the stored value of {:?} can't be read as {:?}: was the type changed?",
-                    settings.column, settings.kind
+                    "the stored value of {} can't be read as {:?}: were the watermark's columns or type changed?",
+                    probe::named(settings),
+                    settings.kind
                 ))
-        })
+        })?;
+        if !start.reaches_back {
+            return Ok(Some(start.at));
+        }
+        // The counter began anew: what the series before it had last may still be committed.
+        let query = self.plan.backwards(self.client.dialect(), start.at.len(), Some(&start.at), 1)?;
+        let before = self.client.query(&query).await?.rows.into_iter().next().map(|row| row.values);
+        Ok(Some(before.unwrap_or(start.at)))
     }
 
-    /// A window's start in the form in which the column is written; `None` where it holds nothing.
-    async fn window_start(&mut self, since: NaiveDateTime) -> Result<Option<Value>, SourceError> {
+    /// The values of the watermark's columns in a stored position, which are followed by those of the key.
+    fn stamp_of<'v>(&self, columns: &'v [Value]) -> &'v [Value] {
+        let width = self.plan.stream.fetch.watermark.as_ref().map_or(1, WatermarkSettings::width);
+        // With another number of columns than the configuration has now, it was stored by another watermark.
+        if width > 1 && columns.len() != width + self.plan.stream.fetch.key.len() {
+            return &[];
+        }
+        columns.get(..width).unwrap_or_default()
+    }
+
+    /// A window's start in the form in which the columns are written; `None` where they hold nothing.
+    async fn window_start(&mut self, since: NaiveDateTime) -> Result<Option<Vec<Value>>, SourceError> {
         let newest = self.newest().await?;
         if newest.is_empty() {
             return Ok(None);
@@ -278,19 +325,19 @@ impl<C: RelationalClient> SqlPoller<C> {
         start.map(Some).ok_or_else(|| {
             SourceError::stop(
                 FaultClass::Data,
-                format!("find a time in {:?} of {:?}", settings.column, self.plan.from()),
+                format!("find a time in {} of {:?}", probe::named(settings), self.plan.from()),
             )
             .hint("re-reading a window needs a watermark of type \"timestamp\" whose format can be read")
         })
     }
 
-    /// The newest watermark when a scan of several pages begins; null where there is none.
+    /// The newest watermark when a scan of several pages begins; empty where there is none.
     ///
     /// The stored watermark stays at or before it during the scan. Otherwise a row that is committed
     /// behind the cursor while the scan runs could fall out of the next scan's overlap: the lag
     /// would have to cover the longest scan too. The cursor carries it from page to page.
     /// Where the newest ones all lie in the future, the present takes their place.
-    async fn ceiling(&mut self, now: Option<&Now>) -> Result<Value, SourceError> {
+    async fn ceiling(&mut self, now: Option<&Now>) -> Result<Vec<Value>, SourceError> {
         let newest = self.newest().await?;
         let settings = self.plan.watermark()?;
         let vouched = newest.iter().find(|value| watermark::is_vouched_for(settings, value, now)).cloned();
@@ -299,10 +346,10 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     /// The newest watermark values of the table, newest first.
-    async fn newest(&mut self) -> Result<Vec<Value>, SourceError> {
+    async fn newest(&mut self) -> Result<Vec<Vec<Value>>, SourceError> {
         let query = self.plan.newest(self.client.dialect(), SAMPLES)?;
         let newest = self.client.query(&query).await?;
-        Ok(newest.rows.into_iter().filter_map(|row| row.values.into_iter().next()).collect())
+        Ok(newest.rows.into_iter().map(|row| row.values).collect())
     }
 
     /// Refuses a watermark column whose values can't be read as configured: every scan would read
@@ -313,9 +360,9 @@ impl<C: RelationalClient> SqlPoller<C> {
         if newest.is_empty() || newest.iter().any(|value| watermark::is_readable(settings, value)) {
             return Ok(());
         }
-        let operation = format!("read watermark column {:?} of {:?}", settings.column, self.plan.from());
+        let operation = format!("read watermark column {} of {:?}", probe::named(settings), self.plan.from());
         Err(SourceError::stop(FaultClass::Data, operation).hint(
-            "none of its newest values can be read as the configured type: set type, or format, to what it holds",
+            "none of its newest values can be read as the configured type: set type, format or `then` to what it holds",
         ))
     }
 
@@ -325,155 +372,31 @@ impl<C: RelationalClient> SqlPoller<C> {
         &self,
         known: &Watermark,
         page: &Page,
-        ceiling: &Value,
+        ceiling: &[Value],
         now: Option<&Now>,
     ) -> Result<Option<Watermark>, SourceError> {
         let settings = self.plan.watermark()?;
-        let mut columns = vec![settings.column.clone()];
-        columns.extend(self.plan.stream.fetch.key.iter().cloned());
+        let columns: Vec<String> = settings.columns().chain(&self.plan.stream.fetch.key).cloned().collect();
         let columns = positions(&page.rows, &columns, self.plan.from())
             .or_else(|error| if page.rows.rows.is_empty() { Ok(Vec::new()) } else { Err(error) })?;
         for row in page.rows.rows.iter().rev() {
             let at = row.pick(&columns);
-            let Some(value) = at.first() else { break };
+            let Some(stamp) = at.get(..settings.width()) else { break };
             let sound = columns.iter().all(|column| !row.is_broken(*column));
-            let below = ceiling.is_null() || watermark::compare(value, ceiling).is_le();
-            if sound && below && watermark::is_vouched_for(settings, value, now) {
+            // Nothing to compare with is equal.
+            let below = watermark::compare_all(stamp, ceiling).is_le();
+            if sound && below && watermark::is_vouched_for(settings, stamp, now) {
                 return Ok((later(&at, known.columns()) == Ordering::Greater).then(|| Watermark::at(at)));
             }
         }
         Ok(None)
     }
-
-    /// Makes records of a page's rows. The second answer is how many rows stand with others.
-    async fn records(&mut self, page: &Page) -> Result<(Vec<Record>, u64), SourceError> {
-        let rows = &page.rows;
-        if rows.rows.is_empty() {
-            return Ok((Vec::new(), 0));
-        }
-        let (mut nodes, folded) = if self.plan.stream.fetch.group {
-            units::read(&mut self.client, &self.plan, rows, &page.tally).await?
-        } else {
-            self.single(rows).await?
-        };
-        attach(&mut self.client, &self.plan.children, &mut nodes).await?;
-        let record = |mut node: Node| {
-            if let Some(failure) = &node.failure {
-                mark_held(&mut node.map, failure);
-            }
-            let mut record = Record::from_document(Document::new(node.map), self.plan.from());
-            if let Some(failure) = node.failure {
-                record.document = Err(failure);
-            }
-            record
-        };
-        Ok((nodes.into_iter().map(record).collect(), folded))
-    }
-
-    /// A record of each row; rows that share a key are one that is held.
-    async fn single(&mut self, rows: &Rows) -> Result<(Vec<Node>, u64), SourceError> {
-        let key = positions(rows, &self.plan.stream.fetch.key, self.plan.from())?;
-        let (groups, folded) = self.repeated(rows, &key).await?;
-        let mut given = HashSet::new();
-        let mut nodes = Vec::with_capacity(rows.rows.len());
-        for row in &rows.rows {
-            let tuple = row.pick(&key);
-            if let Some(at) = groups.of_key.get(&tuple) {
-                if given.insert(*at) {
-                    nodes.push(Node { map: groups.maps[*at].clone(), failure: Some(groups.failures[*at].clone()) });
-                }
-                continue;
-            }
-            let mut node = Node::of(rows, row);
-            if node.failure.is_none() && tuple.iter().any(Value::is_null) {
-                node.failure = Some(DecodeFailure::new("null-key", "a key column is null"));
-            }
-            nodes.push(node);
-        }
-        Ok((nodes, folded))
-    }
-
-    /// Finds the keys of a page that more than one row has, anywhere in the table, and reads all
-    /// their rows. Which keys are equal is the source's decision, under its own collation.
-    async fn repeated(&mut self, rows: &Rows, key: &[usize]) -> Result<(Groups, u64), SourceError> {
-        let mut seen = HashSet::new();
-        let sound = rows.rows.iter().filter(|row| key.iter().all(|column| !row.is_broken(*column)));
-        let tuples: Vec<Vec<Value>> =
-            sound.map(|row| row.pick(key)).filter(|tuple| seen.insert(tuple.clone())).collect();
-        let filters: usize = self.plan.stream.fetch.filter.iter().map(|filter| filter.values().len()).sum();
-        let chunk = tuples_per_query(self.client.dialect(), filters, key.len());
-        let mut groups = Groups::default();
-        let mut folded = 0;
-        for tuples in tuples.chunks(chunk) {
-            let terms = self.plan.key();
-            let query = select(self, Select::Repeated(&terms), &terms, tuples, None);
-            for found in self.client.query(&query).await?.rows {
-                let Some((last, tuple)) = found.values.split_last() else { continue };
-                let count = count_of(last).ok_or_else(|| {
-                    SourceError::stop(FaultClass::Data, format!("count the rows of each key of {:?}", self.plan.from()))
-                })?;
-                if groups.of_key.contains_key(tuple) {
-                    // Spelled otherwise, it was found by a query before.
-                    continue;
-                }
-                folded += count.saturating_sub(1);
-                let tuple = [tuple.to_vec()];
-                let columns = Select::Columns(&self.plan.columns);
-                let query = select(self, columns, &self.plan.key(), &tuple, Some(ARCHIVED_DUPLICATES));
-                let all = self.client.query(&query).await?;
-                groups.add(&all, &positions(&all, &self.plan.stream.fetch.key, self.plan.from())?, count);
-            }
-        }
-        Ok((groups, folded))
-    }
-}
-
-fn select<C: RelationalClient>(
-    poller: &SqlPoller<C>,
-    select: Select<'_>,
-    terms: &[Term<'_>],
-    tuples: &[Vec<Value>],
-    limit: Option<usize>,
-) -> crate::Query {
-    let mut query = poller.plan.parents(poller.client.dialect(), select);
-    query.conditions.push(Condition::AnyOf(terms, tuples));
-    query.limit = limit;
-    query.compose()
 }
 
 /// Orders two positions column by column.
 fn later(left: &[Value], right: &[Value]) -> Ordering {
     let unequal = left.iter().zip(right).map(|(left, right)| watermark::compare(left, right)).find(|o| o.is_ne());
     unequal.unwrap_or_else(|| left.len().cmp(&right.len()))
-}
-
-/// Rows that share a key: each group is one held record.
-#[derive(Default)]
-struct Groups {
-    of_key: HashMap<Vec<Value>, usize>,
-    maps: Vec<Map>,
-    failures: Vec<DecodeFailure>,
-}
-
-impl Groups {
-    fn add(&mut self, rows: &Rows, key: &[usize], count: u64) {
-        let at = self.maps.len();
-        let mut list = Vec::with_capacity(rows.rows.len());
-        let mut null = false;
-        for row in &rows.rows {
-            let tuple = row.pick(key);
-            null |= tuple.iter().any(Value::is_null);
-            self.of_key.insert(tuple, at);
-            list.push(rows.map(row));
-        }
-        list.sort_by_cached_key(|map| Document::new(map.clone()).to_bytes());
-        let rows: Vec<Value> = list.into_iter().map(Value::Map).collect();
-        self.maps.push(Map::from_iter([("rows", Value::List(rows))]));
-        self.failures.push(match null {
-            true => DecodeFailure::new("null-key", format!("a key column is null in {count} rows")),
-            false => DecodeFailure::new("duplicate-key", format!("{count} rows have the same key")),
-        });
-    }
 }
 
 #[async_trait]
@@ -528,9 +451,11 @@ impl<C: RelationalClient> Poller for SqlPoller<C> {
 
     fn time_of(&self, document: &Document) -> Option<NaiveDateTime> {
         let settings = self.plan.stream.fetch.watermark.as_ref()?;
-        let column = |name: &str| name == settings.column || name.eq_ignore_ascii_case(&settings.column);
-        let (_, value) = document.root.iter().find(|(name, _)| column(name))?;
-        watermark::time_of(settings, value, self.plan.zone)
+        let value = |column: &String| {
+            let named = |name: &str| name == column || name.eq_ignore_ascii_case(column);
+            document.root.iter().find(|(name, _)| named(name)).map(|(_, value)| value.clone())
+        };
+        watermark::time_of(settings, &settings.columns().map(value).collect::<Option<Vec<_>>>()?, self.plan.zone)
     }
 
     async fn discover(&mut self, name: Option<&str>) -> Result<Vec<Discovered>, SourceError> {

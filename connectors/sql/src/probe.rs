@@ -6,9 +6,9 @@ use connector_api::{Discovered, FaultClass, Probe, SourceError, Value};
 
 use crate::children::{missing, nearest};
 use crate::client::{count_of, find_name};
-use crate::plan::{ChildPlan, term};
+use crate::plan::ChildPlan;
 use crate::query::{Composer, Condition, Select};
-use crate::{Plan, Query, RelationalClient, Rows, watermark};
+use crate::{Plan, Query, RelationalClient, Rows, WatermarkSettings, watermark};
 
 pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> Result<Probe, SourceError> {
     let mut probe = Probe { server: client.server().await?, ..Probe::default() };
@@ -17,7 +17,7 @@ pub(crate) async fn probe<C: RelationalClient>(client: &mut C, plan: &Plan) -> R
     let mut wanted: Vec<&String> = plan.columns.iter().collect();
     wanted.extend(fetch.key.iter().chain(&fetch.order_by));
     wanted.extend(fetch.filter.iter().map(|filter| &filter.column));
-    wanted.extend(fetch.watermark.iter().map(|watermark| &watermark.column));
+    wanted.extend(fetch.watermark.iter().flat_map(WatermarkSettings::columns));
     wanted.extend(plan.children.iter().flat_map(|child| &child.parent_key));
     let there = columns(client, &fetch.from, &wanted, &mut probe).await?;
     check_names(&plan.children, &there)?;
@@ -47,22 +47,23 @@ async fn probe_watermark<C: RelationalClient>(
 ) -> Result<(), SourceError> {
     let settings = plan.watermark()?;
     let mut blank = plan.parents(client.dialect(), Select::Count);
-    blank.conditions.push(Condition::Blank(term(settings)));
+    let terms = plan.terms(settings);
+    blank.conditions.push(Condition::Blank(&terms));
     let blank = blank.compose();
     let without = count(client, blank).await?;
     if without > 0 {
         probe.findings.push(format!(
-            "{without} rows have no {:?}: they are read again in every scan, because nothing tells when they change",
-            settings.column
+            "{without} rows have no {}: they are read again in every scan, because nothing tells when they change",
+            named(settings)
         ));
     }
     let query = plan.newest(client.dialect(), 20)?;
     let newest = client.query(&query).await?;
-    let values: Vec<&Value> = newest.rows.iter().filter_map(|row| row.values.first()).collect();
+    let values: Vec<&[Value]> = newest.rows.iter().map(|row| row.values.as_slice()).collect();
     let Some(first) = values.first() else { return Ok(()) };
     if !values.iter().any(|value| watermark::is_readable(settings, value)) {
         let operation =
-            format!("read watermark column {:?} of {:?} as {:?}", settings.column, plan.from(), settings.kind);
+            format!("read watermark column {} of {:?} as {:?}", named(settings), plan.from(), settings.kind);
         return Err(SourceError::stop(FaultClass::Data, operation)
             .hint("set the watermark's type, or its format, to what the column holds"));
     }
@@ -70,15 +71,21 @@ async fn probe_watermark<C: RelationalClient>(
     let ahead = values.iter().filter(|value| !watermark::is_vouched_for(settings, value, Some(&now))).count();
     if ahead > 0 {
         probe.findings.push(format!(
-            "the newest values of {:?} can't be read or lie in the future: their rows are read, but the \
+            "the newest values of {} can't be read or lie in the future: their rows are read, but the \
              watermark stays before them; where all are ahead by whole hours, the source's clock (or agent.timezone, \
              if the source tells no time) is in another zone, and these hours are read again in every scan",
-            settings.column
+            named(settings)
         ));
     }
     let vouched = values.iter().find(|value| watermark::is_vouched_for(settings, value, Some(&now)));
-    probe.newest = Some(as_text(vouched.unwrap_or(first)));
+    let newest: Vec<String> = vouched.unwrap_or(first).iter().map(as_text).collect();
+    probe.newest = Some(newest.join(" "));
     Ok(())
+}
+
+/// The watermark's columns, for a person.
+pub(crate) fn named(settings: &WatermarkSettings) -> String {
+    settings.columns().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
 }
 
 fn as_text(value: &Value) -> String {

@@ -13,16 +13,17 @@ pub struct Query {
     pub params: Vec<Value>,
 }
 
-/// A column in a condition; `kind` where it is the watermark.
+/// A column in a condition; `kind` where it is the watermark, `text` where it is known to hold text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Term<'a> {
     pub(crate) name: &'a str,
     pub(crate) kind: Option<WatermarkType>,
+    pub(crate) text: bool,
 }
 
 impl<'a> Term<'a> {
     pub(crate) fn plain(name: &'a str) -> Term<'a> {
-        Term { name, kind: None }
+        Term { name, kind: None, text: false }
     }
 }
 
@@ -31,14 +32,17 @@ impl<'a> Term<'a> {
 pub(crate) enum Condition<'a> {
     /// The columns come after these values in ascending order, nulls first.
     After(&'a [Term<'a>], &'a [Value]),
-    /// The column is at or after this value, or (if `blanks`) has no value.
-    AtLeast { term: Term<'a>, value: Value, blanks: bool },
+    /// The columns come before these values, none of which is null.
+    Before(&'a [Term<'a>], &'a [Value]),
+    /// The columns, as many as there are values, are at or after these; or (if `blanks`) one of all the columns
+    /// has no value.
+    AtLeast { terms: &'a [Term<'a>], values: Vec<Value>, blanks: bool },
     /// The columns equal one of these tuples. Null equals null.
     AnyOf(&'a [Term<'a>], &'a [Vec<Value>]),
     /// The site's own filter.
     Meets(&'a Filter),
-    /// The column is null or blank.
-    Blank(Term<'a>),
+    /// One of the columns is null or blank.
+    Blank(&'a [Term<'a>]),
     /// The column is neither null nor blank.
     NotBlank(Term<'a>),
     /// No earlier watermark can be committed any more.
@@ -124,6 +128,25 @@ impl<'a> Composer<'a> {
     }
 }
 
+const BLANK: &str = "''";
+
+/// The literals that stand for null in a column.
+fn blanks(dialect: &dyn Dialect, from: &str, term: Term<'_>) -> Vec<&'static str> {
+    let mut literals = term.kind.map_or(&[][..], |kind| dialect.blank_literals(kind)).to_vec();
+    let text = term.text || (term.kind.is_none() && dialect.blank_text(from, term.name));
+    if text && !literals.contains(&BLANK) {
+        literals.push(BLANK);
+    }
+    literals
+}
+
+/// True where a value that was read from the column stands for null.
+pub(crate) fn is_blank(dialect: &dyn Dialect, from: &str, term: Term<'_>, value: &Value) -> bool {
+    value.is_null()
+        || term.kind.is_some_and(|kind| dialect.is_blank(kind, value))
+        || (value.as_text() == Some("") && blanks(dialect, from, term).contains(&BLANK))
+}
+
 struct Text<'a> {
     dialect: &'a dyn Dialect,
     from: &'a str,
@@ -164,14 +187,19 @@ impl Text<'_> {
     fn condition(&mut self, condition: &Condition<'_>) {
         match condition {
             Condition::After(terms, values) => self.after(terms, values),
-            Condition::AtLeast { term, value, blanks: true } => {
+            Condition::Before(terms, values) => {
                 self.sql.push('(');
-                self.blank(*term);
-                self.sql.push_str(" OR ");
-                self.compare(*term, ">=", value);
+                self.chain("<", terms, values);
                 self.sql.push(')');
             }
-            Condition::AtLeast { term, value, blanks: false } => self.compare(*term, ">=", value),
+            Condition::AtLeast { terms, values, blanks: true } => {
+                self.sql.push('(');
+                self.blank(terms);
+                self.sql.push_str(" OR ");
+                self.at_least(terms, values);
+                self.sql.push(')');
+            }
+            Condition::AtLeast { terms, values, blanks: false } => self.at_least(terms, values),
             Condition::AnyOf(terms, tuples) => self.any_of(terms, tuples),
             Condition::Meets(filter) => {
                 let tuples: Vec<Vec<Value>> = filter.values().into_iter().map(|value| vec![value]).collect();
@@ -183,9 +211,9 @@ impl Text<'_> {
                 let settled = term.kind.and_then(|kind| self.dialect.settled(kind, &quoted));
                 self.sql.push_str(settled.as_deref().unwrap_or("1 = 1"));
             }
-            Condition::Blank(term) => {
+            Condition::Blank(terms) => {
                 self.sql.push('(');
-                self.blank(*term);
+                self.blank(terms);
                 self.sql.push(')');
             }
             Condition::NotBlank(term) => {
@@ -198,16 +226,35 @@ impl Text<'_> {
         }
     }
 
-    fn blanks(&self, term: Term<'_>) -> &'static [&'static str] {
-        term.kind.map_or(&[], |kind| self.dialect.blank_literals(kind))
+    fn blanks(&self, term: Term<'_>) -> Vec<&'static str> {
+        blanks(self.dialect, self.from, term)
     }
 
-    fn blank(&mut self, term: Term<'_>) {
-        let quoted = self.dialect.quote(term.name);
-        self.sql.push_str(&format!("{quoted} IS NULL"));
-        for blank in self.blanks(term) {
-            self.sql.push_str(&format!(" OR {quoted} = {blank}"));
+    fn blank(&mut self, terms: &[Term<'_>]) {
+        for (at, term) in terms.iter().enumerate() {
+            let quoted = self.dialect.quote(term.name);
+            self.sql.push_str(if at == 0 { "" } else { " OR " });
+            self.sql.push_str(&format!("{quoted} IS NULL"));
+            for blank in self.blanks(*term) {
+                self.sql.push_str(&format!(" OR {quoted} = {blank}"));
+            }
         }
+    }
+
+    /// `(a, b) >= (x, y)` as `a >= x AND (a > x OR b >= y)`.
+    fn at_least(&mut self, terms: &[Term<'_>], values: &[Value]) {
+        let mut left = terms.iter().zip(values).peekable();
+        let mut open = 0;
+        while let Some((term, value)) = left.next() {
+            self.compare(*term, ">=", value);
+            if left.peek().is_some() {
+                self.sql.push_str(" AND (");
+                self.compare(*term, ">", value);
+                self.sql.push_str(" OR ");
+                open += 1;
+            }
+        }
+        self.sql.push_str(&")".repeat(open));
     }
 
     /// `(a, b) > (x, y)` as `a >= x AND (a > x OR a = x AND b > y)`: the row-value comparison is
@@ -221,14 +268,19 @@ impl Text<'_> {
             self.sql.push_str(" AND ");
         }
         self.sql.push('(');
+        self.chain(">", terms, values);
+        self.sql.push(')');
+    }
+
+    /// `a > x OR a = x AND b > y`, or the same with `<`.
+    fn chain(&mut self, operator: &str, terms: &[Term<'_>], values: &[Value]) {
         for last in 0..terms.len() {
             self.sql.push_str(if last == 0 { "" } else { " OR " });
             for (at, (term, value)) in terms.iter().zip(values).take(last + 1).enumerate() {
                 self.sql.push_str(if at == 0 { "" } else { " AND " });
-                self.compare(*term, if at == last { ">" } else { "=" }, value);
+                self.compare(*term, if at == last { operator } else { "=" }, value);
             }
         }
-        self.sql.push(')');
     }
 
     fn any_of(&mut self, terms: &[Term<'_>], tuples: &[Vec<Value>]) {

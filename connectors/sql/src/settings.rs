@@ -102,13 +102,18 @@ pub enum WatermarkType {
     Rowversion,
 }
 
-/// The column that tells new and changed rows. Ties are broken by the key columns.
+/// The columns that tell new and changed rows. Ties are broken by the key columns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WatermarkSettings {
     /// The column.
     pub column: String,
-    /// What it holds.
+    /// Columns that go on where `column` ties. Beside a `timestamp` that says the day only: the one with the time of
+    /// day. For a `number` or `text` that begins anew with each value of `column` (a year, a day): the one that
+    /// holds it; `type` and `lag` are then its own. A row in which one of them is null has no watermark.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<String>,
+    /// What it holds; the last of `then` for a `number` or `text`.
     #[serde(rename = "type")]
     pub kind: WatermarkType,
     /// For `timestamp`: how far before the watermark each scan starts, in seconds. It must cover
@@ -135,6 +140,24 @@ impl WatermarkSettings {
     /// The lag in force, in seconds.
     pub(crate) fn lag_secs(&self) -> u64 {
         self.lag_secs.unwrap_or(DEFAULT_LAG_SECS)
+    }
+
+    /// All its columns, in their order.
+    pub fn columns(&self) -> impl DoubleEndedIterator<Item = &String> + Clone {
+        std::iter::once(&self.column).chain(&self.then)
+    }
+
+    /// How many columns it has.
+    pub(crate) fn width(&self) -> usize {
+        1 + self.then.len()
+    }
+
+    /// The column that holds what `type` says.
+    pub fn typed_column(&self) -> &str {
+        match self.kind {
+            WatermarkType::Timestamp => &self.column,
+            _ => self.then.last().unwrap_or(&self.column),
+        }
     }
 }
 
@@ -268,7 +291,22 @@ impl Check {
 
     fn watermark(&mut self, path: &str, watermark: &WatermarkSettings) {
         self.name(&format!("{path}.column"), &watermark.column);
+        self.names(&format!("{path}.then"), &watermark.then);
         let timestamp = watermark.kind == WatermarkType::Timestamp;
+        let then = match watermark.kind {
+            _ if watermark.then.contains(&watermark.column) => Some("the column stands in `then` once more"),
+            WatermarkType::Timestamp if watermark.then.len() > 1 => {
+                Some("a timestamp in two columns is a day and a time of day; no column goes on after that")
+            }
+            WatermarkType::Timestamp if watermark.format.as_deref().is_some_and(|it| it.starts_with("unix")) => {
+                Some("what counts from 1970 says the time of day itself")
+            }
+            WatermarkType::Rowversion => Some("no two rows have the same rowversion, so that no column goes on"),
+            _ => None,
+        };
+        if let Some(message) = then.filter(|_| !watermark.then.is_empty()) {
+            self.problem(format!("{path}.then"), message, "remove it; the key's columns break ties by themselves");
+        }
         if watermark.lag_secs.is_some() && !timestamp {
             self.problem(format!("{path}.lag_secs"), "only a timestamp has a lag in seconds", "use lag, or remove it");
         }

@@ -2,11 +2,15 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _, Timelike, Utc};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Timelike, Utc};
 use chrono_tz::Tz;
 use connector_api::{SourceTime, Value};
 
 use crate::{WatermarkSettings, WatermarkType};
+
+mod clock;
+
+use clock::ClockForm;
 
 /// How a timestamp is written in its column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +59,9 @@ impl Now {
         Now { utc: instant.map_or(local, |instant| instant.naive_utc()), local }
     }
 
-    /// In the zone in which a stamp is written.
-    fn of(&self, value: &Value, form: &TimeForm) -> NaiveDateTime {
-        match form.offset(value) {
+    /// At an offset from UTC; on the source's wall where there is none.
+    fn at(&self, offset: Option<FixedOffset>) -> NaiveDateTime {
+        match offset {
             Some(offset) => self.utc.checked_add_offset(offset).unwrap_or(self.utc),
             None => self.local,
         }
@@ -179,49 +183,127 @@ fn write_time(time: NaiveDateTime, form: &TimeForm) -> Option<Value> {
     })
 }
 
-/// True where the stored watermark may move to this value: it can be read, and is not in the future.
-/// A timestamp is vouched for by a clock alone.
-pub(crate) fn is_vouched_for(settings: &WatermarkSettings, value: &Value, now: Option<&Now>) -> bool {
-    match settings.kind {
-        WatermarkType::Timestamp => read_time(value, settings.format.as_deref())
-            .is_some_and(|(time, form)| now.is_some_and(|now| time <= now.of(value, &form))),
-        WatermarkType::Number | WatermarkType::Rowversion | WatermarkType::Text => is_readable(settings, value),
+/// The time that a row's watermark columns stand for, and how they are written.
+struct Stamp {
+    time: NaiveDateTime,
+    form: TimeForm,
+    clock: Option<ClockForm>,
+    /// The offset from UTC in which it is written; `None` where a wall shows it.
+    offset: Option<FixedOffset>,
+}
+
+impl Stamp {
+    fn read(settings: &WatermarkSettings, values: &[Value]) -> Option<Stamp> {
+        let day = values.first()?;
+        let (time, form) = read_time(day, settings.format.as_deref())?;
+        let offset = form.offset(day);
+        if settings.then.is_empty() {
+            return Some(Stamp { time, form, clock: None, offset });
+        }
+        let (of_day, clock) = clock::read(values.get(1)?)?;
+        // A column with a time of its own, or in another zone, is no day on the hospital's wall.
+        let is_day = offset.is_none() && time.time() == NaiveTime::MIN;
+        is_day.then(|| Stamp { time: time.date().and_time(of_day), form, clock: Some(clock), offset })
+    }
+
+    /// Another time, written in the same way.
+    fn write(&self, time: NaiveDateTime) -> Option<Vec<Value>> {
+        match &self.clock {
+            None => Some(vec![write_time(time, &self.form)?]),
+            Some(clock) => {
+                Some(vec![write_time(time.date().and_time(NaiveTime::MIN), &self.form)?, clock.write(time.time())])
+            }
+        }
+    }
+
+    /// The time that it is now where it was written.
+    fn now(&self, now: &Now) -> NaiveDateTime {
+        now.at(self.offset)
     }
 }
 
-/// True where the value can be read as the configured type at all.
-pub(crate) fn is_readable(settings: &WatermarkSettings, value: &Value) -> bool {
+/// True where the stored watermark may move to these values: they can be read, and are not in the future.
+/// A timestamp is vouched for by a clock alone.
+pub(crate) fn is_vouched_for(settings: &WatermarkSettings, values: &[Value], now: Option<&Now>) -> bool {
     match settings.kind {
-        WatermarkType::Timestamp => read_time(value, settings.format.as_deref()).is_some(),
-        WatermarkType::Number | WatermarkType::Rowversion => lower(settings, value).is_some(),
+        WatermarkType::Timestamp => Stamp::read(settings, values)
+            .is_some_and(|stamp| now.is_some_and(|now| stamp.time <= stamp.now(now))),
+        WatermarkType::Number | WatermarkType::Rowversion | WatermarkType::Text => is_readable(settings, values),
+    }
+}
+
+/// True where the values can be read as the configured type at all.
+pub(crate) fn is_readable(settings: &WatermarkSettings, values: &[Value]) -> bool {
+    match settings.kind {
+        WatermarkType::Timestamp => Stamp::read(settings, values).is_some(),
+        WatermarkType::Number | WatermarkType::Rowversion => lower(settings, values).is_some(),
         WatermarkType::Text => {
-            matches!(value, Value::Text(text) if !text.is_empty()) && lower(settings, value).is_some()
+            matches!(values.last(), Some(Value::Text(text)) if !text.is_empty()) && lower(settings, values).is_some()
         }
     }
 }
 
-/// True where even the start of a scan, the stored value less its lag, lies in the future.
-pub(crate) fn is_ahead(settings: &WatermarkSettings, stored: &Value, now: &Now) -> bool {
-    let start = lower(settings, stored).and_then(|start| read_time(&start, settings.format.as_deref()));
-    settings.kind == WatermarkType::Timestamp && start.is_some_and(|(time, form)| time > now.of(stored, &form))
+/// True where even the start of a scan, the stored values less their lag, lies in the future.
+pub(crate) fn is_ahead(settings: &WatermarkSettings, stored: &[Value], now: &Now) -> bool {
+    let ahead = || {
+        let start = lower(settings, stored)?;
+        let stamp = Stamp::read(settings, &start.at)?;
+        Some(stamp.time > stamp.now(now))
+    };
+    settings.kind == WatermarkType::Timestamp && ahead().unwrap_or(false)
 }
 
-/// The highest value that can be vouched for, in the form in which `sample` is written.
-pub(crate) fn at_now(settings: &WatermarkSettings, sample: &Value, now: &Now) -> Option<Value> {
-    let (_, form) = read_time(sample, settings.format.as_deref())?;
-    write_time(whole_second(now.of(sample, &form)), &form)
+/// The highest values that can be vouched for, in the form in which `sample` is written.
+pub(crate) fn at_now(settings: &WatermarkSettings, sample: &[Value], now: &Now) -> Option<Vec<Value>> {
+    let stamp = Stamp::read(settings, sample)?;
+    stamp.write(whole_second(stamp.now(now)))
 }
 
-/// Where a scan starts for a stored watermark value: the value less the lag. `None` where the value
-/// can't be read as the configured type.
-pub(crate) fn lower(settings: &WatermarkSettings, value: &Value) -> Option<Value> {
+/// Where a scan starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lower {
+    /// The first of the watermark's columns start at these values, all others at their beginning.
+    pub(crate) at: Vec<Value>,
+    /// The lag reaches back beyond where a counter began anew: what stands right before `at` may still get rows.
+    pub(crate) reaches_back: bool,
+}
+
+/// Where a scan starts for stored watermark values: the values less the lag. `None` where they can't be read as the
+/// configured type.
+pub(crate) fn lower(settings: &WatermarkSettings, values: &[Value]) -> Option<Lower> {
+    let whole = |at| Lower { at, reaches_back: false };
+    if settings.kind == WatermarkType::Timestamp {
+        let stamp = Stamp::read(settings, values)?;
+        let lag = TimeDelta::try_seconds(i64::try_from(settings.lag_secs()).ok()?)?;
+        return stamp.write(stamp.time.checked_sub_signed(lag)?).map(whole);
+    }
+    let (counter, above) = values.split_last()?;
+    let less = counter_less(settings, counter)?;
+    if above.iter().any(Value::is_null) || above.len() != settings.then.len() {
+        return None;
+    }
+    if !above.is_empty() && is_below(settings, counter) {
+        return Some(Lower { at: above.to_vec(), reaches_back: true });
+    }
+    Some(whole(above.iter().cloned().chain([less]).collect()))
+}
+
+/// Whether a counter stands below its lag, so that rows with a higher one of the series before may still come.
+fn is_below(settings: &WatermarkSettings, counter: &Value) -> bool {
+    let lag = i128::from(settings.lag.unwrap_or(0));
+    let stands = match counter {
+        Value::Integer(number) => Some(i128::from(*number)),
+        Value::Decimal(number) => number.as_str().split('.').next().and_then(|whole| whole.parse().ok()),
+        Value::Text(text) => text.chars().filter(char::is_ascii_digit).collect::<String>().parse().ok(),
+        _ => None,
+    };
+    lag > 0 && stands.is_none_or(|stands: i128| stands <= lag)
+}
+
+/// A number, version or text less the lag.
+fn counter_less(settings: &WatermarkSettings, value: &Value) -> Option<Value> {
     let lag = settings.lag.unwrap_or(0);
     match (settings.kind, value) {
-        (WatermarkType::Timestamp, _) => {
-            let (time, form) = read_time(value, settings.format.as_deref())?;
-            let lag = TimeDelta::try_seconds(i64::try_from(settings.lag_secs()).ok()?)?;
-            write_time(time.checked_sub_signed(lag)?, &form)
-        }
         (WatermarkType::Number, Value::Decimal(_)) if lag == 0 => Some(value.clone()),
         (WatermarkType::Number | WatermarkType::Rowversion, Value::Integer(number)) => {
             Some(Value::Integer(number.saturating_sub_unsigned(lag)))
@@ -255,22 +337,33 @@ fn text_less(text: &str, lag: u64) -> Option<String> {
 
 /// A time on the hospital's walls in the form and zone in which `sample` is written, at its whole second: a finer
 /// one may be refused by the column's type, and starting earlier is always safe.
-pub(crate) fn at_time(settings: &WatermarkSettings, sample: &Value, time: NaiveDateTime, zone: Tz) -> Option<Value> {
+pub(crate) fn at_time(
+    settings: &WatermarkSettings,
+    sample: &[Value],
+    time: NaiveDateTime,
+    zone: Tz,
+) -> Option<Vec<Value>> {
     at_now(settings, sample, &Now::when(time, zone))
 }
 
-/// The time that a value stands for, on the hospital's walls. What is written without a zone is in theirs.
-pub(crate) fn time_of(settings: &WatermarkSettings, value: &Value, zone: Tz) -> Option<NaiveDateTime> {
+/// The time that a row's watermark stands for, on the hospital's walls. What is written without a zone is in theirs.
+pub(crate) fn time_of(settings: &WatermarkSettings, values: &[Value], zone: Tz) -> Option<NaiveDateTime> {
     let timed = settings.kind == WatermarkType::Timestamp;
-    let (time, form) = timed.then(|| read_time(value, settings.format.as_deref())).flatten()?;
-    Some(match form.offset(value) {
-        Some(offset) => zone.from_utc_datetime(&time.checked_sub_offset(offset)?).naive_local(),
-        None => time,
+    let stamp = timed.then(|| Stamp::read(settings, values)).flatten()?;
+    Some(match stamp.offset {
+        Some(offset) => zone.from_utc_datetime(&stamp.time.checked_sub_offset(offset)?).naive_local(),
+        None => stamp.time,
     })
 }
 
 fn whole_second(time: NaiveDateTime) -> NaiveDateTime {
     time.with_nanosecond(0).unwrap_or(time)
+}
+
+/// Orders rows' watermarks column by column; values that only one of them has do not count.
+pub(crate) fn compare_all(left: &[Value], right: &[Value]) -> Ordering {
+    let unequal = left.iter().zip(right).map(|(left, right)| compare(left, right)).find(|order| order.is_ne());
+    unequal.unwrap_or(Ordering::Equal)
 }
 
 /// Orders values as databases do, for deciding which of two watermarks is newer.
@@ -306,16 +399,34 @@ pub(crate) fn compare(left: &Value, right: &Value) -> Ordering {
 }
 
 impl WatermarkSettings {
-    /// Where a scan starts for a stored value: the value less the lag. `None` where the value can't
-    /// be read as the configured type.
+    /// Where a scan starts for the stored value of a watermark of one column: the value less the lag. `None` where
+    /// the value can't be read as the configured type.
     pub fn start_of_scan(&self, stored: &Value) -> Option<Value> {
-        lower(self, stored)
+        lower(self, std::slice::from_ref(stored))?.at.into_iter().next()
     }
 
-    /// The newest of these values that the stored watermark may move to: it can be read, and is not
-    /// in the future of `now`.
+    /// A time on the hospital's walls as `format` says it: a `unix` or `unix-millis` number, or text in its pattern.
+    /// `None` without a format.
+    pub fn written(&self, time: NaiveDateTime, zone: Tz) -> Option<Value> {
+        let now = Now::when(time, zone);
+        match self.format.as_deref() {
+            Some("unix") => write_time(now.utc, &TimeForm::UnixSecs),
+            Some("unix-millis") => write_time(now.utc, &TimeForm::UnixMillis),
+            Some(pattern) => write_time(time, &TimeForm::Text(pattern.to_owned())),
+            None => None,
+        }
+    }
+
+    /// The same in the form in which a value of the column is written; `None` where it can't be read.
+    pub fn written_like(&self, sample: &Value, time: NaiveDateTime, zone: Tz) -> Option<Value> {
+        at_time(self, std::slice::from_ref(sample), time, zone)?.into_iter().next()
+    }
+
+    /// The newest of these values of a watermark of one column that the stored one may move to: it can be read, and
+    /// is not in the future of `now`.
     pub fn newest<'v>(&self, values: impl Iterator<Item = &'v Value>, now: &Now) -> Option<&'v Value> {
-        values.filter(|value| is_vouched_for(self, value, Some(now))).max_by(|left, right| compare(left, right))
+        let vouched = |value: &&Value| is_vouched_for(self, std::slice::from_ref(*value), Some(now));
+        values.filter(vouched).max_by(|left, right| compare(left, right))
     }
 
     /// True where `left` comes after `right` in the order of watermarks.

@@ -38,6 +38,10 @@ impl Dialect for SqliteDialect {
     fn blank_watermarks(&self, kind: WatermarkType) -> bool {
         matches!(kind, WatermarkType::Timestamp | WatermarkType::Text)
     }
+
+    fn blank_text(&self, _: &str, _: &str) -> bool {
+        true
+    }
 }
 
 /// Reads one SQLite file. Connects when first asked; each consistent read opens the file anew.

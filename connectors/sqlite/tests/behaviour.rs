@@ -420,6 +420,56 @@ async fn a_sequence_that_begins_anew_is_read_from_its_beginning() {
     }
 }
 
+/// A number that begins anew each year, or each day, and rows of the year before that are committed after that.
+#[tokio::test]
+async fn a_counter_below_another_column_loses_no_row_that_is_committed_late() {
+    for (watermark, type_name, number) in [
+        (r#"{ column = "NF", then = ["XH"], type = "number", lag = 3 }"#, "INTEGER", "'2023'"),
+        (r#"{ column = "NF", then = ["XH"], type = "text", lag = 3 }"#, "TEXT", "'2023-12-31'"),
+    ] {
+        let site = Site::new(&format!("CREATE TABLE BG (TJBH TEXT, NF TEXT, XH {type_name})"));
+        let later = number.replace("2023", "2024");
+        // Text is of fixed width, so that it sorts as its number does.
+        let row = |series: &str, at: u32| {
+            format!("INSERT INTO BG VALUES ('k' || {series} || '-{at}', {series}, printf('%04d', {at}));")
+        };
+        (995..=998).chain([1000]).for_each(|at| site.execute(&row(number, at)));
+        let (mut poller, mut stored) = site.scanned(watermark).await;
+        assert_eq!(scan_changes(&mut *poller, &mut stored, 10).await.len(), 3, "997 on, {type_name}");
+        site.execute(&row(&later, 1));
+        for page in [1, 2, 10] {
+            let mut again = stored.clone();
+            assert_eq!(scan_changes(&mut *poller, &mut again, page).await.len(), 4, "pages of {page}, {type_name}");
+        }
+        scan_changes(&mut *poller, &mut stored, 1).await;
+        assert_eq!(stored.columns().len(), 3);
+        // A number of the last year, given out before and committed after the first of this year.
+        site.execute(&row(number, 999));
+        let found = scan_changes(&mut *poller, &mut stored, 2).await;
+        let late = |record: &Record| String::from_utf8_lossy(&record.raw.body).contains("-999\"");
+        assert!(found.iter().any(late), "{type_name}");
+        assert_eq!(found.len(), 7, "the last year whole, and this one's first, {type_name}");
+        (2..=4).for_each(|at| site.execute(&row(&later, at)));
+        scan_changes(&mut *poller, &mut stored, 2).await;
+        assert_eq!(scan_changes(&mut *poller, &mut stored, 2).await.len(), 4, "beyond the lag, this year alone, {type_name}");
+    }
+}
+
+#[tokio::test]
+async fn a_watermark_of_other_columns_than_before_is_refused() {
+    let site = Site::new("CREATE TABLE BG (TJBH TEXT, RQ TEXT, SJ TEXT); INSERT INTO BG VALUES ('1', '2024-01-02', '08:00')");
+    let (_, stored) = site.scanned(r#"{ column = "RQ", type = "timestamp" }"#).await;
+    let fetch = r#"from = "BG", key = ["TJBH"], watermark = { column = "RQ", then = ["SJ"], type = "timestamp" }"#;
+    let mut poller = site.stream(fetch, "");
+    let error = poller.fetch(Request::Changes { from: &stored, after: None }, 10).await.unwrap_err();
+    check(&error, FaultClass::Data, false, "columns or type changed");
+    // Two columns that are no day and no time of day.
+    let mut wrong = site.stream(&fetch.replace("\"SJ\"", "\"TJBH\""), "");
+    check(&first_page(&mut *wrong).await.unwrap_err(), FaultClass::Data, false, "then");
+    let probe = poller.probe().await.unwrap();
+    assert_eq!(probe.newest.as_deref(), Some("2024-01-02 08:00"));
+}
+
 #[tokio::test]
 async fn memory_does_not_grow_with_the_number_of_rows() {
     let rows = rows_to_read(50_000);

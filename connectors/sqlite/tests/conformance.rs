@@ -7,48 +7,36 @@ use std::path::PathBuf;
 use connector_api::async_trait;
 use connector_sqlite::Sqlite;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
+use connector_testkit::tables::streams;
 use rusqlite::{Connection, params};
 
 struct File {
     folder: tempfile::TempDir,
+    fetch: &'static str,
 }
 
-fn file() -> File {
+fn file(fetch: &'static str) -> File {
     let folder = tempfile::tempdir().unwrap();
     let database = Connection::open(folder.path().join("source.db")).unwrap();
     database
         .execute_batch(
             "PRAGMA journal_mode = WAL;
-             CREATE TABLE parent (key_no TEXT PRIMARY KEY, stamp TEXT, name TEXT);
+             CREATE TABLE parent (key_no TEXT PRIMARY KEY, stamp TEXT, name TEXT, day TEXT, clock TEXT);
              CREATE TABLE child (key_no TEXT, item TEXT);",
         )
         .unwrap();
-    File { folder }
+    File { folder, fetch }
 }
 
 fn source(path: &str, fetch: &str) -> String {
-    format!(
-        r#"
-        [[sources]]
-        id = "s"
-        connector = "sqlite"
-        settings = {{ path = "{path}" }}
-        [[sources.streams]]
-        id = "changes"
-        mode = "incremental"
-        fetch = {{ {fetch} }}
-        children = [{{ name = "items", from = "child", key = ["key_no"], order_by = ["item"] }}]
-        [[sources.streams]]
-        id = "all"
-        mode = "snapshot"
-        fetch = {{ from = "parent", key = ["key_no"] }}
-        children = [{{ name = "items", from = "child", key = ["key_no"] }}]
-        "#
-    )
+    let streams = streams(fetch);
+    format!("[[sources]]\nid = \"s\"\nconnector = \"sqlite\"\nsettings = {{ path = \"{path}\" }}\n{streams}")
 }
 
 const FETCH: &str =
     r#"from = "parent", key = ["key_no"], watermark = { column = "stamp", type = "timestamp", lag_secs = 60 }"#;
+
+const SPLIT: &str = r#"from = "parent", key = ["key_no"], watermark = { column = "day", then = ["clock"], type = "timestamp", lag_secs = 60 }"#;
 
 #[async_trait]
 impl PollerFixture for File {
@@ -58,9 +46,9 @@ impl PollerFixture for File {
         let mut database = Connection::open(self.folder.path().join("source.db")).unwrap();
         let transaction = database.transaction().unwrap();
         for row in rows {
-            transaction
-                .execute("INSERT OR REPLACE INTO parent VALUES (?, ?, ?)", params![row.key, row.stamp, row.name])
-                .unwrap();
+            let (day, clock) = row.day_and_clock();
+            let values = params![row.key, row.stamp, row.name, day, clock];
+            transaction.execute("INSERT OR REPLACE INTO parent VALUES (?, ?, ?, ?, ?)", values).unwrap();
             transaction.execute("DELETE FROM child WHERE key_no = ?", [&row.key]).unwrap();
             for item in &row.items {
                 transaction.execute("INSERT INTO child VALUES (?, ?)", [&row.key, item]).unwrap();
@@ -70,7 +58,7 @@ impl PollerFixture for File {
     }
 
     fn source(&self) -> String {
-        source("source.db", FETCH)
+        source("source.db", self.fetch)
     }
 
     fn unreachable(&self) -> String {
@@ -95,6 +83,13 @@ impl PollerFixture for File {
             (watermark(r#"column = "c", type = "timestamp", lag = 1"#), "streams[0].fetch.watermark.lag"),
             (watermark(r#"column = "c", type = "timestamp", format = "%Q""#), "streams[0].fetch.watermark.format"),
             (watermark(r#"column = "c", typ = "timestamp""#), "streams[0]"),
+            (watermark(r#"column = "c", then = ["t", "u"], type = "timestamp""#), "streams[0].fetch.watermark.then"),
+            (watermark(r#"column = "c", then = ["c"], type = "number", lag = 1"#), "streams[0].fetch.watermark.then"),
+            (
+                watermark(r#"column = "c", then = ["t"], type = "timestamp", format = "unix""#),
+                "streams[0].fetch.watermark.then",
+            ),
+            (watermark(r#"column = "c", then = ["t;"], type = "timestamp""#), "streams[0].fetch.watermark.then[0]"),
         ]
     }
 
@@ -105,5 +100,11 @@ impl PollerFixture for File {
 
 #[tokio::test]
 async fn sqlite_conforms() {
-    poller_suite(file).await;
+    poller_suite(|| file(FETCH)).await;
+}
+
+/// The same where the day stands in one column and the time of day in another.
+#[tokio::test]
+async fn sqlite_conforms_with_a_watermark_of_two_columns() {
+    poller_suite(|| file(SPLIT)).await;
 }

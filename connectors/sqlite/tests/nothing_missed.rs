@@ -23,6 +23,10 @@ id = "changes"
 mode = "incremental"
 fetch = { from = "t", key = ["k"], may_be_empty = true, watermark = { column = "stamp", type = "timestamp", lag_secs = 60 } }
 [[sources.streams]]
+id = "split"
+mode = "incremental"
+fetch = { from = "t", key = ["k"], may_be_empty = true, watermark = { column = "day", then = ["clock"], type = "timestamp", lag_secs = 60 } }
+[[sources.streams]]
 id = "all"
 mode = "snapshot"
 fetch = { from = "t", key = ["k"] }
@@ -69,18 +73,22 @@ impl World {
         match step {
             Step::Put { key, late } => {
                 self.versions += 1;
-                let start = DateTime::from_timestamp(1_704_182_400, 0).unwrap();
+                // A few minutes before midnight.
+                let start = DateTime::from_timestamp(1_704_239_700, 0).unwrap();
                 let stamp = start + TimeDelta::seconds(self.now - late);
-                let stamp = stamp.format("%Y-%m-%d %H:%M:%S").to_string();
-                let put = "INSERT OR REPLACE INTO t VALUES (?, ?, ?)";
-                self.database.execute(put, params![key, self.versions, stamp]).unwrap();
+                let text = |form| stamp.format(form).to_string();
+                let (stamp, day, clock) = (text("%Y-%m-%d %H:%M:%S"), text("%Y-%m-%d"), text("%H:%M:%S"));
+                let put = "INSERT OR REPLACE INTO t VALUES (?, ?, ?, ?, ?)";
+                self.database.execute(put, params![key, self.versions, stamp, day, clock]).unwrap();
                 self.rows.insert(*key, self.versions);
             }
             Step::Undate { key } => {
                 if let Some(version) = self.rows.get_mut(key) {
                     self.versions += 1;
                     *version = self.versions;
-                    let undate = "UPDATE t SET v = ?, stamp = NULL WHERE k = ?";
+                    // In two columns, one or both are lost, or are blank.
+                    let undate = "UPDATE t SET v = ?1, stamp = NULL, clock = CASE ?1 % 3 WHEN 0 THEN '' END,
+                        day = CASE WHEN ?1 % 2 THEN day END WHERE k = ?2";
                     self.database.execute(undate, params![self.versions, key]).unwrap();
                 }
             }
@@ -126,21 +134,22 @@ async fn run_scan(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_version_that_stays_is_read(
         rounds in prop::collection::vec((prop::collection::vec(step(), 0..12), scan()), 1..6),
         page in 1usize..6,
+        stream in prop_oneof![Just("changes"), Just("split")],
     ) {
         let folder = tempfile::tempdir().unwrap();
         let database = Connection::open(folder.path().join("source.db")).unwrap();
         database.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
-            CREATE TABLE t (k INTEGER PRIMARY KEY, v INTEGER, stamp TEXT)").unwrap();
+            CREATE TABLE t (k INTEGER PRIMARY KEY, v INTEGER, stamp TEXT, day TEXT, clock TEXT)").unwrap();
         let mut world = World { database, now: 0, versions: 0, rows: BTreeMap::new() };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut changes = poller::<Sqlite>(SOURCE, folder.path(), "changes");
+            let mut changes = poller::<Sqlite>(SOURCE, folder.path(), stream);
             let mut stored = Watermark::start();
             let mut seen = HashSet::new();
             for (steps, scan) in &rounds {

@@ -52,7 +52,7 @@ impl SqlServerClient {
         let fetch = &stream.fetch;
         let mut reads = vec![fetch.from.clone()];
         collect(&stream.children, &mut reads);
-        let watermark = fetch.watermark.as_ref().map(|watermark| (fetch.from.clone(), watermark.column.clone()));
+        let watermark = fetch.watermark.as_ref().map(|own| (fetch.from.clone(), own.typed_column().to_owned()));
         let dialect = TransactSql { raw_gbk: endpoint.settings.raw_gbk, watermark, ..TransactSql::default() };
         let query_timeout = Duration::from_secs(endpoint.settings.query_timeout_secs.into());
         let rowversion = fetch.watermark.as_ref().is_some_and(|own| own.kind == WatermarkType::Rowversion);

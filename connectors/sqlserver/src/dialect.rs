@@ -159,9 +159,12 @@ impl Dialect for TransactSql {
     }
 
     fn blank_watermarks(&self, _: WatermarkType) -> bool {
-        let column = self.watermark.as_ref().and_then(|(from, name)| self.column(from, name));
-        // A number or time compared with '' is compared with 0 or 1900-01-01.
-        column.is_some_and(|column| column.is_text() || column.is_wide_text())
+        self.watermark.as_ref().is_some_and(|(from, name)| self.blank_text(from, name))
+    }
+
+    /// Of text alone: a number or time compared with '' is compared with 0 or 1900-01-01.
+    fn blank_text(&self, from: &str, column: &str) -> bool {
+        self.column(from, column).is_some_and(|column| column.is_text() || column.is_wide_text())
     }
 
     fn select_list(&self, from: &str, columns: &[&str]) -> String {

@@ -90,6 +90,17 @@ impl ProcedurePoller {
         })
     }
 
+    /// A time on the hospital's walls as the procedure is told it: in the watermark's format, else as `first` says it.
+    fn at_time(&self, time: NaiveDateTime) -> Result<Value, SourceError> {
+        let settings = self.watermark()?;
+        let first = self.procedure.first.as_deref().unwrap_or_default();
+        let number = first.parse().ok().map(Value::Integer);
+        let mut samples = [typed(settings, first)].into_iter().chain(number);
+        let like_first = || samples.find_map(|sample| settings.written_like(&sample, time, self.zone));
+        let written = settings.written(time, self.zone).or_else(like_first);
+        Ok(written.unwrap_or(Value::Time(SourceTime::Local(time))))
+    }
+
     fn advance(&self, from: &Watermark, rows: &Rows, now: &Now) -> Result<Option<Advance>, SourceError> {
         let settings = self.watermark()?;
         let Some(at) = rows.position(&settings.column) else {
@@ -126,7 +137,7 @@ impl ProcedurePoller {
         let since = match request {
             Request::Changes { from, .. } => self.since(from)?,
             Request::Window { since, .. } if self.watermark()?.kind == WatermarkType::Timestamp => {
-                Some(Value::Time(SourceTime::Local(since)))
+                Some(self.at_time(since)?)
             }
             Request::Window { .. } => {
                 return Err(SourceError::stop(FaultClass::Data, format!("read a window of {:?}", self.fetch.from))

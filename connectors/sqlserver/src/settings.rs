@@ -222,6 +222,9 @@ pub(crate) fn check(
     let mut problem = |name: &str, message: &str, hint: &str| {
         problems.push(SettingsProblem::new(format!("{path}.{name}"), message).hint(hint));
     };
+    if stream.fetch.watermark.as_ref().is_some_and(|own| !own.then.is_empty()) {
+        problem("fetch.watermark.then", "a procedure is told one value", "let its result have one column for it");
+    }
     if !settings.allow_procedures.contains(&stream.fetch.from) {
         problem("fetch.from", "this stored procedure is not allowed", "name it in settings.allow_procedures");
     }

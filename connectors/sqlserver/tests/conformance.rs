@@ -12,45 +12,32 @@ use connector_sqlserver::SqlServer;
 use connector_tds_testkit::{Encryption, Options, TdsServer};
 use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
+use connector_testkit::tables::streams;
 use rusqlite::params;
 
 struct Fixture {
     server: TdsServer,
     more: &'static str,
+    fetch: &'static str,
 }
 
-fn fixture(options: Options, more: &'static str) -> Fixture {
+fn fixture(options: Options, more: &'static str, fetch: &'static str) -> Fixture {
     let server = support::server_of(options);
     server.execute(
-        "CREATE TABLE parent (key_no varchar(20) PRIMARY KEY, stamp varchar(30), name nvarchar(50));
+        "CREATE TABLE parent (key_no varchar(20) PRIMARY KEY, stamp varchar(30), name nvarchar(50), day date, clock time(3));
          CREATE TABLE child (key_no char(10), item varchar(20));",
     );
-    Fixture { server, more }
+    Fixture { server, more, fetch }
 }
 
 const FETCH: &str =
     r#"from = "dbo.parent", key = ["key_no"], watermark = { column = "stamp", type = "timestamp", lag_secs = 60 }"#;
 
+const SPLIT: &str = r#"from = "dbo.parent", key = ["key_no"], watermark = { column = "day", then = ["clock"], type = "timestamp", lag_secs = 60 }"#;
+
 fn source(settings: &str, fetch: &str) -> String {
-    format!(
-        r#"
-        [[sources]]
-        id = "s"
-        connector = "sqlserver"
-        [sources.settings]
-        {settings}
-        [[sources.streams]]
-        id = "changes"
-        mode = "incremental"
-        fetch = {{ {fetch} }}
-        children = [{{ name = "items", from = "child", key = ["key_no"], order_by = ["item"] }}]
-        [[sources.streams]]
-        id = "all"
-        mode = "snapshot"
-        fetch = {{ from = "parent", key = ["key_no"] }}
-        children = [{{ name = "items", from = "child", key = ["key_no"] }}]
-        "#
-    )
+    let streams = streams(fetch);
+    format!("[[sources]]\nid = \"s\"\nconnector = \"sqlserver\"\n[sources.settings]\n{settings}\n{streams}")
 }
 
 #[async_trait]
@@ -61,8 +48,9 @@ impl PollerFixture for Fixture {
         let mut data = self.server.data();
         let transaction = data.transaction().unwrap();
         for row in rows {
-            let values = params![row.key, row.stamp, row.name];
-            transaction.execute("INSERT OR REPLACE INTO parent VALUES (?, ?, ?)", values).unwrap();
+            let (day, clock) = row.day_and_clock();
+            let values = params![row.key, row.stamp, row.name, day, clock];
+            transaction.execute("INSERT OR REPLACE INTO parent VALUES (?, ?, ?, ?, ?)", values).unwrap();
             transaction.execute("DELETE FROM child WHERE key_no = ?", [&row.key]).unwrap();
             for item in &row.items {
                 transaction.execute("INSERT INTO child VALUES (?, ?)", [&row.key, item]).unwrap();
@@ -72,7 +60,7 @@ impl PollerFixture for Fixture {
     }
 
     fn source(&self) -> String {
-        source(&support::settings(self.server.port(), self.more), FETCH)
+        source(&support::settings(self.server.port(), self.more), self.fetch)
     }
 
     fn unreachable(&self) -> String {
@@ -108,6 +96,13 @@ impl PollerFixture for Fixture {
                 ),
                 "streams[0].fetch.from",
             ),
+            (
+                source(
+                    &support::settings(1, ""),
+                    r#"from = "t", key = ["k"], watermark = { column = "v", then = ["k"], type = "rowversion" }"#,
+                ),
+                "streams[0].fetch.watermark.then",
+            ),
             (stream("procedure = {}"), "streams[1].fetch.from"),
             (stream("procedure = { since = \"@x\" }"), "streams[1].procedure.since"),
             (stream("procedure = { parameters = { \"@x = 1; --\" = 1 } }"), "streams[1].procedure"),
@@ -117,7 +112,7 @@ impl PollerFixture for Fixture {
     fn through(&self, port: u16) -> Option<(Upstream, String)> {
         let short = format!("{}\nconnect_timeout_secs = 2\nquery_timeout_secs = 1", self.more);
         let server = Upstream::Tcp(SocketAddr::from(([127, 0, 0, 1], self.server.port())));
-        Some((server, source(&support::settings(port, &short), FETCH)))
+        Some((server, source(&support::settings(port, &short), self.fetch)))
     }
 
     fn base_dir(&self) -> PathBuf {
@@ -128,11 +123,18 @@ impl PollerFixture for Fixture {
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlserver_conforms_with_encrypted_logins() {
     let more = "encryption = \"login-only\"\ntrust = \"any\"";
-    poller_suite(|| fixture(Options::default(), more)).await;
+    poller_suite(|| fixture(Options::default(), more, FETCH)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlserver_conforms_reading_gbk_bytes_without_snapshots() {
     let options = Options { encryption: Encryption::NotSupported, snapshot_isolation: false, ..Options::default() };
-    poller_suite(|| fixture(options.clone(), "raw_gbk = true")).await;
+    poller_suite(|| fixture(options.clone(), "raw_gbk = true", FETCH)).await;
+}
+
+/// The day stands in one column, the time of day in another.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlserver_conforms_with_a_watermark_of_two_columns() {
+    let options = Options { encryption: Encryption::NotSupported, ..Options::default() };
+    poller_suite(|| fixture(options.clone(), "", SPLIT)).await;
 }

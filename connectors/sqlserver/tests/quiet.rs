@@ -4,40 +4,16 @@
 
 mod support;
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use connector_tds_testkit::FaultKind;
+use connector_testkit::Log;
 use support::{all, changes, server};
-use tracing_subscriber::fmt::MakeWriter;
-
-/// The log, in memory.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Log;
-
-    fn make_writer(&self) -> Log {
-        self.clone()
-    }
-}
 
 #[tokio::test]
 async fn nothing_that_the_server_says_is_logged() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
+    let kept = log.clone();
+    let writer = move || kept.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(writer).finish();
     let guard = tracing::subscriber::set_default(subscriber);
     tracing::info!("the log works");
     let server = server();
@@ -51,7 +27,7 @@ async fn nothing_that_the_server_says_is_logged() {
     std::fs::write(server.folder().join("wrong"), "PERSONAL").unwrap();
     changes(&server, "password = { file = \"wrong\" }", stream).probe().await.unwrap_err();
     drop(guard);
-    let lines = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines = log.text();
     assert!(lines.contains("the log works"));
     for private in ["PERSONAL", "Login failed", "密码"] {
         assert!(!lines.contains(private), "{private} is in {lines}");

@@ -306,6 +306,33 @@ async fn an_allowed_procedure_is_read_with_bound_parameters() {
     assert_eq!(error.class, FaultClass::Missing);
 }
 
+/// A sweep tells the procedure since when in the form that its result has.
+#[tokio::test]
+async fn a_procedure_is_told_a_window_in_the_form_of_its_watermark() {
+    let server = server();
+    server.execute(
+        "CREATE TABLE t (id int, epoch bigint, digits varchar(14));
+         INSERT INTO t VALUES (1, 1704155399, '20240102082959'), (2, 1704155400, '20240102083000');",
+    );
+    let since = chrono::NaiveDate::from_ymd_opt(2024, 1, 2).unwrap().and_hms_opt(8, 30, 0).unwrap();
+    for (column, first, format) in [
+        ("epoch", "1577808000", ", format = \"unix\""),
+        ("epoch", "1577808000", ""),
+        ("digits", "20200101000000", ", format = \"%Y%m%d%H%M%S\""),
+        ("digits", "20200101000000", ""),
+    ] {
+        server.procedure("usp_bg", &format!("SELECT id, {column} FROM t WHERE {column} >= @since ORDER BY id"));
+        let stream = format!(
+            "fetch = {{ from = \"dbo.usp_bg\", key = [\"id\"], watermark = {{ column = \"{column}\", type = \"timestamp\", \
+             lag_secs = 60{format} }} }}\nprocedure = {{ since = \"@since\", first = \"{first}\" }}"
+        );
+        let mut poller = changes(&server, r#"allow_procedures = ["dbo.usp_bg"]"#, &stream);
+        let batch = poller.fetch(Request::Window { since, after: None }, 10).await.unwrap();
+        let ids: Vec<_> = batch.records.iter().map(|record| record.document.as_ref().unwrap().root.get("id")).collect();
+        assert_eq!(ids, [Some(&connector_api::Value::Integer(2))], "{column}{format}");
+    }
+}
+
 /// The server's own memory, in this process, counts as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_does_not_grow_with_the_number_of_rows() {

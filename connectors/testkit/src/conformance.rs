@@ -38,6 +38,14 @@ impl FixtureRow {
         FixtureRow { key: key.to_owned(), stamp: Some(stamp), name: name.to_owned(), items }
     }
 
+    /// The watermark in two columns: the day, and the time of day. Where it is null, an old day without a time.
+    pub fn day_and_clock(&self) -> (&str, Option<&str>) {
+        match self.stamp.as_deref().and_then(|stamp| stamp.split_once(' ')) {
+            Some((day, clock)) => (day, Some(clock)),
+            None => ("2020-01-01", None),
+        }
+    }
+
     /// Reads a row back from a record's document.
     pub fn of(document: &Document) -> FixtureRow {
         let text = |name: &str| document.root.get(name).and_then(Value::as_text).map(str::to_owned);

@@ -4,40 +4,16 @@
 
 mod support;
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use connector_api::Refusal;
+use connector_testkit::Log;
 use support::{Kept, Peer, Running, ask, config, json, request};
-use tracing_subscriber::fmt::MakeWriter;
-
-/// The log, in memory.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Log;
-
-    fn make_writer(&self) -> Log {
-        self.clone()
-    }
-}
 
 #[tokio::test]
 async fn nothing_of_a_request_is_logged() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
+    let kept = log.clone();
+    let writer = move || kept.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(writer).finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("secret"), "PERSONAL").unwrap();
@@ -71,7 +47,7 @@ async fn nothing_of_a_request_is_logged() {
     running.stopped().await;
     drop(guard);
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     for word in
         ["422: can't be read: json-syntax", " 413: ", " 401: ", " 404: ", " 405: ", " 415: ", " 500: ", " 503: "]
     {

@@ -10,7 +10,7 @@ use connector_odbc::Odbc;
 use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, PollerFixture, poller_suite};
 
-use support::{FETCH, Mariadb, Postgres, bad_settings, source};
+use support::{FETCH, Mariadb, Postgres, SPLIT, bad_settings, source};
 
 /// What fills the suite's tables, in the SQL that both products speak.
 fn statements(rows: &[FixtureRow]) -> String {
@@ -20,7 +20,9 @@ fn statements(rows: &[FixtureRow]) -> String {
         let (key, name) = (text(&row.key), text(&row.name));
         let stamp = row.stamp.as_deref().map_or("NULL".to_owned(), text);
         sql += &format!("DELETE FROM parent WHERE key_no = {key}; DELETE FROM child WHERE key_no = {key};");
-        sql += &format!("INSERT INTO parent VALUES ({key}, {stamp}, {name});");
+        let (day, clock) = row.day_and_clock();
+        let clock = clock.map_or("NULL".to_owned(), text);
+        sql += &format!("INSERT INTO parent VALUES ({key}, {stamp}, {name}, {}, {clock});", text(day));
         for item in &row.items {
             sql += &format!("INSERT INTO child VALUES ({key}, {});", text(item));
         }
@@ -29,7 +31,7 @@ fn statements(rows: &[FixtureRow]) -> String {
 }
 
 const TABLES: &str = "DROP TABLE IF EXISTS parent; DROP TABLE IF EXISTS child;
-    CREATE TABLE parent (key_no VARCHAR(20) PRIMARY KEY, stamp VARCHAR(30), name VARCHAR(40));
+    CREATE TABLE parent (key_no VARCHAR(20) PRIMARY KEY, stamp VARCHAR(30), name VARCHAR(40), day DATE, clock TIME);
     CREATE TABLE child (key_no VARCHAR(20), item VARCHAR(40));";
 
 struct Served<S> {
@@ -38,6 +40,7 @@ struct Served<S> {
     sql: fn(&S, &str),
     socket: Upstream,
     by_port: fn(&str, u16) -> String,
+    fetch: &'static str,
 }
 
 /// The settings with the values of connection options replaced, and short time limits.
@@ -66,12 +69,12 @@ impl<S: Send + Sync> PollerFixture for Served<S> {
     }
 
     fn source(&self) -> String {
-        source(&self.settings, FETCH)
+        source(&self.settings, self.fetch)
     }
 
     fn unreachable(&self) -> String {
         let gone = self.settings.replace("Port=5432", "Port=5433").replace("/socket;", "/absent;");
-        source(&gone, FETCH)
+        source(&gone, self.fetch)
     }
 
     fn bad_settings(&self) -> Vec<(String, &'static str)> {
@@ -79,7 +82,7 @@ impl<S: Send + Sync> PollerFixture for Served<S> {
     }
 
     fn through(&self, port: u16) -> Option<(Upstream, String)> {
-        Some((self.socket.clone(), source(&(self.by_port)(&self.settings, port), FETCH)))
+        Some((self.socket.clone(), source(&(self.by_port)(&self.settings, port), self.fetch)))
     }
 
     fn base_dir(&self) -> PathBuf {
@@ -89,10 +92,30 @@ impl<S: Send + Sync> PollerFixture for Served<S> {
 
 #[tokio::test]
 async fn postgresql_conforms() {
+    postgresql(FETCH).await;
+}
+
+#[tokio::test]
+async fn postgresql_conforms_with_a_watermark_of_two_columns() {
+    postgresql(SPLIT).await;
+}
+
+#[tokio::test]
+async fn mariadb_conforms() {
+    mariadb(FETCH).await;
+}
+
+#[tokio::test]
+async fn mariadb_conforms_with_a_watermark_of_two_columns() {
+    mariadb(SPLIT).await;
+}
+
+async fn postgresql(fetch: &'static str) {
     let server = Arc::new(Postgres::start());
     poller_suite(|| {
         server.sql(TABLES);
         Served {
+            fetch,
             settings: server.settings("postgres"),
             server: Arc::clone(&server),
             sql: Postgres::sql,
@@ -103,13 +126,13 @@ async fn postgresql_conforms() {
     .await;
 }
 
-#[tokio::test]
-async fn mariadb_conforms() {
+async fn mariadb(fetch: &'static str) {
     let server = Arc::new(Mariadb::start(&[]));
     let sql: fn(&Mariadb, &str) = |server, sql| server.sql(&format!("USE peis; {sql}"));
     poller_suite(|| {
         sql(&server, TABLES);
         Served {
+            fetch,
             settings: server.settings(),
             server: Arc::clone(&server),
             sql,

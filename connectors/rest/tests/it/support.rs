@@ -1,49 +1,23 @@
 //! The server of these tests: Flask and Authlib, in a process of its own.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use connector_api::{Poller, Watermark};
 use connector_rest::Rest;
-use connector_testkit::Upstream;
 use connector_testkit::conformance::{FixtureRow, poller};
+use connector_testkit::{PythonPeer, Upstream};
 use serde_json::{Value as Json, json};
 
-/// The server's process. It ends when its input is closed, which the end of this process does.
-struct Server {
-    port: u16,
-    _process: Child,
-}
-
-fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let python = std::env::var_os("HISYNC_PYTHON").expect(
-            "HISYNC_PYTHON names no Python interpreter with Flask and Authlib: run the project's test command `just test`",
-        );
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/rest_server.py");
-        let mut process = Command::new(python)
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Server { port: line.trim().parse().expect("the server says its port"), _process: process }
-    })
+fn server() -> &'static PythonPeer {
+    static SERVER: OnceLock<PythonPeer> = OnceLock::new();
+    SERVER.get_or_init(|| PythonPeer::start("rest_server.py"))
 }
 
 /// The server's address, and a URL of it with another port.
 pub(crate) fn through(url: &str, port: u16) -> (Upstream, String) {
-    let own = server().port;
-    let address = SocketAddr::from(([127, 0, 0, 1], own));
-    (Upstream::Tcp(address), url.replacen(&format!(":{own}/"), &format!(":{port}/"), 1))
+    server().through(url, port)
 }
 
 /// A space of its own on the server.

@@ -3,7 +3,7 @@
 use connector_api::{Cursor, FaultClass, SourceError, Value, Watermark};
 
 use super::{Page, SqlPoller};
-use crate::{Now, RelationalClient, WatermarkSettings, WatermarkType, watermark};
+use crate::{Now, RelationalClient, WatermarkSettings, WatermarkType, query, watermark};
 
 impl<C: RelationalClient> SqlPoller<C> {
     /// Whether even the start of a scan lies in the future of the source's clock: rows were stamped by a
@@ -11,8 +11,9 @@ impl<C: RelationalClient> SqlPoller<C> {
     /// then reads everything, and the watermark moves to where it can be vouched for.
     pub(super) fn is_ahead(&self, stored: &Watermark, now: Option<&Now>) -> Result<bool, SourceError> {
         let settings = self.plan.watermark()?;
-        let stored = stored.columns().first().zip(now);
-        let ahead = stored.is_some_and(|(value, now)| watermark::is_ahead(settings, value, now));
+        let ahead = now.is_some_and(|now| {
+            !stored.is_start() && watermark::is_ahead(settings, self.stamp_of(stored.columns()), now)
+        });
         if ahead {
             let from = self.plan.from();
             tracing::warn!(from, "the stored watermark lies in the future of the source's clock: all is read again");
@@ -31,8 +32,7 @@ impl<C: RelationalClient> SqlPoller<C> {
         page: &Page,
     ) -> Result<bool, SourceError> {
         let settings = self.plan.watermark()?.clone();
-        let Some(stored) = known.columns().first() else { return Ok(false) };
-        if self.has_stamps(&settings, after, page) {
+        if known.is_start() || self.has_stamps(&settings, after, page) {
             return Ok(false);
         }
         let newest = self.newest().await?;
@@ -51,7 +51,8 @@ impl<C: RelationalClient> SqlPoller<C> {
             // The source's own order of text says it: it has nothing from the watermark on.
             WatermarkType::Text => page.next.is_none(),
             WatermarkType::Number | WatermarkType::Rowversion => {
-                watermark::lower(&settings, stored).is_some_and(|start| watermark::compare(newest, &start).is_lt())
+                watermark::lower(&settings, self.stamp_of(known.columns()))
+                    .is_some_and(|start| watermark::compare_all(newest, &start.at).is_lt())
             }
         };
         if back {
@@ -62,9 +63,16 @@ impl<C: RelationalClient> SqlPoller<C> {
 
     /// Whether the page, or what was read before it, has a row with a watermark.
     fn has_stamps(&self, settings: &WatermarkSettings, after: Option<&Cursor>, page: &Page) -> bool {
-        let stamped = |value: &Value| !self.client.dialect().is_blank(settings.kind, value);
-        let at = page.rows.position(&settings.column);
-        after.and_then(|cursor| cursor.0.first()).is_some_and(stamped)
-            || page.rows.rows.iter().any(|row| at.and_then(|at| row.values.get(at)).is_some_and(stamped))
+        let columns: Option<Vec<usize>> = settings.columns().map(|name| page.rows.position(name)).collect();
+        after.is_some_and(|cursor| self.is_stamped(settings, &cursor.0))
+            || columns.is_some_and(|columns| {
+                page.rows.rows.iter().any(|row| self.is_stamped(settings, &row.pick(&columns)))
+            })
+    }
+
+    /// Whether none of a row's watermark columns, with which these values begin, is null or blank.
+    pub(super) fn is_stamped(&self, settings: &WatermarkSettings, values: &[Value]) -> bool {
+        let blank = |(term, value)| query::is_blank(self.client.dialect(), self.plan.from(), term, value);
+        values.len() >= settings.width() && !self.plan.terms(settings).into_iter().zip(values).any(blank)
     }
 }

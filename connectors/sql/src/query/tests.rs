@@ -65,8 +65,8 @@ impl Dialect for Oracle {
     }
 }
 
-const STAMP: Term<'static> = Term { name: "GXSJ", kind: Some(WatermarkType::Timestamp) };
-const KEY: Term<'static> = Term { name: "TJBH", kind: None };
+const STAMP: Term<'static> = Term { name: "GXSJ", kind: Some(WatermarkType::Timestamp), text: false };
+const KEY: Term<'static> = Term { name: "TJBH", kind: None, text: false };
 
 /// A page of changes after a cursor: conditions, order and limit as the poller puts them together.
 fn page<'a>(dialect: &'a dyn Dialect, conditions: Vec<Condition<'a>>) -> Composer<'a> {
@@ -86,7 +86,7 @@ fn check(query: &Composer<'_>, sql: &str, params: &[Value]) {
 
 #[test]
 fn a_first_page_starts_at_the_bound_and_includes_what_has_no_watermark() {
-    let start = || vec![Condition::AtLeast { term: STAMP, value: Value::from("2024"), blanks: true }];
+    let start = || vec![Condition::AtLeast { terms: &[STAMP], values: vec![Value::from("2024")], blanks: true }];
     check(
         &page(&Sqlite, start()),
         "SELECT * FROM \"dbo\".\"V_体检\" WHERE (\"GXSJ\" IS NULL OR \"GXSJ\" = '' OR \"GXSJ\" >= ?) ORDER BY \
@@ -117,6 +117,44 @@ fn a_later_page_compares_watermark_and_key_as_a_chain() {
         "SELECT TOP 11 * FROM [dbo].[V_体检] WHERE [GXSJ] >= CAST(@P1 AS datetime) AND ([GXSJ] > CAST(@P2 AS datetime) \
          OR [GXSJ] = CAST(@P3 AS datetime) AND [TJBH] > @P4) ORDER BY [GXSJ], [TJBH]",
         &params,
+    );
+}
+
+#[test]
+fn a_start_in_two_columns_includes_what_lacks_one_of_them() {
+    let clock = Term::plain("GXSJ2");
+    let terms = [STAMP, clock];
+    let start = |values: &[&str]| Condition::AtLeast {
+        terms: &terms,
+        values: values.iter().copied().map(Value::from).collect(),
+        blanks: true,
+    };
+    check(
+        &page(&SqlServer, vec![start(&["d", "t"])]),
+        "SELECT TOP 11 * FROM [dbo].[V_体检] WHERE ([GXSJ] IS NULL OR [GXSJ2] IS NULL OR [GXSJ] >= CAST(@P1 AS \
+         datetime) AND ([GXSJ] > CAST(@P2 AS datetime) OR [GXSJ2] >= @P3)) ORDER BY [GXSJ], [TJBH]",
+        &[Value::from("d"), Value::from("d"), Value::from("t")],
+    );
+    check(
+        &page(&Sqlite, vec![start(&["d"])]),
+        "SELECT * FROM \"dbo\".\"V_体检\" WHERE (\"GXSJ\" IS NULL OR \"GXSJ\" = '' OR \"GXSJ2\" IS NULL OR \
+         \"GXSJ\" >= ?) ORDER BY \"GXSJ\", \"TJBH\" LIMIT 11",
+        &[Value::from("d")],
+    );
+    // What is known to be text may be blank.
+    let text = [Term { text: true, ..clock }];
+    check(
+        &page(&Oracle(LimitClause::RowNum), vec![Condition::Blank(&text)]),
+        "SELECT * FROM (SELECT * FROM \"dbo\".\"V_体检\" WHERE (\"GXSJ2\" IS NULL OR \"GXSJ2\" = '') ORDER BY \
+         \"GXSJ\" NULLS FIRST, \"TJBH\" NULLS FIRST) WHERE ROWNUM <= 11",
+        &[],
+    );
+    let at = [Value::from("d"), Value::from("t")];
+    check(
+        &page(&Sqlite, vec![Condition::Before(&terms, &at)]),
+        "SELECT * FROM \"dbo\".\"V_体检\" WHERE (\"GXSJ\" < ? OR \"GXSJ\" = ? AND \"GXSJ2\" < ?) ORDER BY \
+         \"GXSJ\", \"TJBH\" LIMIT 11",
+        &[Value::from("d"), Value::from("d"), Value::from("t")],
     );
 }
 

@@ -1,9 +1,12 @@
+use std::slice;
+
 use super::*;
 
 fn settings(kind: WatermarkType, lag: u64, format: Option<&str>) -> WatermarkSettings {
     let timestamp = kind == WatermarkType::Timestamp;
     WatermarkSettings {
         column: "c".into(),
+        then: Vec::new(),
         kind,
         lag_secs: timestamp.then_some(lag),
         lag: (!timestamp).then_some(lag),
@@ -13,7 +16,8 @@ fn settings(kind: WatermarkType, lag: u64, format: Option<&str>) -> WatermarkSet
 
 #[track_caller]
 fn check(kind: WatermarkType, lag: u64, format: Option<&str>, value: Value, expected: Option<Value>) {
-    assert_eq!(lower(&settings(kind, lag, format), &value), expected, "{value:?} less {lag}");
+    let found = lower(&settings(kind, lag, format), slice::from_ref(&value)).map(|start| start.at);
+    assert_eq!(found, expected.map(|value| vec![value]), "{value:?} less {lag}");
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn the_future_of_the_sources_own_clock_is_not_vouched_for() {
     let now = Now { utc: at(2), local: at(10) };
     let vouched = |value: Value, format| {
         // A lag takes nothing off: rows that are committed late need it whole.
-        is_vouched_for(&settings(WatermarkType::Timestamp, 3600, format), &value, Some(&now))
+        is_vouched_for(&settings(WatermarkType::Timestamp, 3600, format), &[value], Some(&now))
     };
     let typed = |text: &str| Value::Time(text.parse().unwrap());
     let cases = [
@@ -110,20 +114,20 @@ fn the_future_of_the_sources_own_clock_is_not_vouched_for() {
         (Value::Integer(at(2).and_utc().timestamp()), Value::Integer(at(2).and_utc().timestamp() + 1), Some("unix")),
     ];
     for (past, future, format) in cases {
-        let now_at = at_now(&settings(WatermarkType::Timestamp, 0, format), &future, &now);
+        let now_at = at_now(&settings(WatermarkType::Timestamp, 0, format), slice::from_ref(&future), &now);
         assert!(vouched(past.clone(), format), "{past:?}");
         assert!(!vouched(future.clone(), format), "{future:?}");
-        assert!(vouched(now_at.unwrap(), format), "the present stands in for {future:?}");
+        assert!(vouched(now_at.unwrap().remove(0), format), "the present stands in for {future:?}");
     }
 }
 
 #[test]
 fn without_a_clock_no_time_is_vouched_for() {
     for text in ["9999-12-31", "2024-01-02"] {
-        assert!(!is_vouched_for(&settings(WatermarkType::Timestamp, 0, None), &Value::from(text), None));
-        assert!(is_readable(&settings(WatermarkType::Timestamp, 0, None), &Value::from(text)));
+        assert!(!is_vouched_for(&settings(WatermarkType::Timestamp, 0, None), &[Value::from(text)], None));
+        assert!(is_readable(&settings(WatermarkType::Timestamp, 0, None), &[Value::from(text)]));
     }
-    assert!(is_vouched_for(&settings(WatermarkType::Number, 0, None), &Value::Integer(1), None));
+    assert!(is_vouched_for(&settings(WatermarkType::Number, 0, None), &[Value::Integer(1)], None));
 }
 
 #[test]
@@ -173,10 +177,92 @@ fn a_time_on_the_hospitals_wall_is_written_and_read_in_the_zone_of_the_stamps() 
     ];
     for (zone, time, format, sample, expected) in cases {
         let settings = settings(WatermarkType::Timestamp, 0, format);
-        let written = at_time(&settings, &sample, local(time), zone);
+        let written = settings.written_like(&sample, local(time), zone);
         assert_eq!(written.as_ref(), Some(&expected), "{time} {zone}");
-        let read = time_of(&settings, &expected, zone).unwrap();
+        let read = time_of(&settings, &[expected], zone).unwrap();
         let hour_before = time == "2024-03-10T02:30:00";
         assert_eq!(read, if hour_before { local("2024-03-10T01:30:00") } else { local(time) }, "{time} {zone}");
     }
+}
+
+/// A watermark of two columns.
+fn pair(kind: WatermarkType, lag: u64) -> WatermarkSettings {
+    WatermarkSettings { then: vec!["d".into()], ..settings(kind, lag, None) }
+}
+
+#[test]
+fn a_day_and_a_time_of_day_are_one_time() {
+    let typed = |text: &str| Value::Time(text.parse().unwrap());
+    let day = || typed("2024-01-02");
+    let cases = [
+        (day(), Value::from("00:05:00"), typed("2024-01-01"), Value::from("23:55:00")),
+        (day(), Value::from("08:30:00.250"), day(), Value::from("08:20:00")),
+        (day(), Value::from("08:30"), day(), Value::from("08:20")),
+        (day(), Value::from("083000"), day(), Value::from("082000")),
+        (Value::from("20240102"), Value::from("0830"), Value::from("20240102"), Value::from("0820")),
+        (Value::Integer(20_240_102), Value::from("00:00:00"), Value::Integer(20_240_101), Value::from("23:50:00")),
+        (
+            typed("2024-01-02T00:00:00"),
+            typed("1899-12-30T00:05:00"),
+            typed("2024-01-01T00:00:00"),
+            typed("1899-12-30T23:55:00"),
+        ),
+    ];
+    let settings = pair(WatermarkType::Timestamp, 600);
+    let now = Now { utc: NaiveDateTime::MAX, local: NaiveDateTime::MAX };
+    for (day, clock, start_day, start_clock) in cases {
+        let stored = [day, clock];
+        let start = Lower { at: vec![start_day, start_clock], reaches_back: false };
+        assert_eq!(lower(&settings, &stored), Some(start), "{stored:?}");
+        assert!(is_vouched_for(&settings, &stored, Some(&now)), "{stored:?}");
+    }
+    let local = |text: &str| text.parse::<NaiveDateTime>().unwrap();
+    let now = Now { utc: local("2024-01-02T00:30:00"), local: local("2024-01-02T08:30:00") };
+    let (past, future) = ([day(), Value::from("08:30:00")], [day(), Value::from("08:30:01")]);
+    assert!(is_vouched_for(&settings, &past, Some(&now)) && !is_vouched_for(&settings, &future, Some(&now)));
+    assert_eq!(at_now(&settings, &future, &now), Some(past.to_vec()));
+    assert_eq!(time_of(&settings, &past, chrono_tz::Asia::Shanghai), Some(now.local));
+    // What does not sort as its time does, and what is no day.
+    for (day, clock) in [
+        (day(), Value::from("8:30")),
+        (day(), Value::from("830")),
+        (day(), Value::from("24:00:00")),
+        (day(), Value::from("08:30:00 AM")),
+        (day(), Value::Null),
+        (typed("2024-01-02T08:00:00"), Value::from("08:30:00")),
+        (typed("2024-01-02T00:00:00+08:00"), Value::from("08:30:00")),
+    ] {
+        assert!(!is_readable(&settings, &[day, clock]));
+    }
+}
+
+#[test]
+fn a_counter_that_begins_anew_reaches_back_into_the_series_before() {
+    let settings = pair(WatermarkType::Number, 10);
+    let year = || Value::Integer(2024);
+    let start = |counter: Value| lower(&settings, &[year(), counter]);
+    let within = Lower { at: vec![year(), Value::Integer(90)], reaches_back: false };
+    assert_eq!(start(Value::Integer(100)), Some(within));
+    let back = Lower { at: vec![year()], reaches_back: true };
+    assert_eq!(start(Value::Integer(10)), Some(back.clone()));
+    assert_eq!(start(Value::decimal("3").unwrap()), Some(back));
+    assert_eq!(start(Value::from("3")), None, "no number");
+    assert_eq!(lower(&settings, &[Value::Null, Value::Integer(100)]), None);
+    assert_eq!(lower(&settings, &[Value::Integer(100)]), None, "stored by another watermark");
+    let settings = pair(WatermarkType::Text, 10);
+    let day = || Value::from("20240102");
+    let found = lower(&settings, &[day(), Value::from("T0123")]);
+    assert_eq!(found, Some(Lower { at: vec![day(), Value::from("T0113")], reaches_back: false }));
+    let found = lower(&settings, &[day(), Value::from("T0003")]);
+    assert_eq!(found, Some(Lower { at: vec![day()], reaches_back: true }));
+}
+
+#[test]
+fn a_time_is_told_in_the_watermarks_format() {
+    let local = "2024-01-02T08:30:00".parse::<NaiveDateTime>().unwrap();
+    let written = |format| settings(WatermarkType::Timestamp, 0, format).written(local, chrono_tz::Asia::Shanghai);
+    assert_eq!(written(Some("unix")), Some(Value::Integer(1_704_155_400)));
+    assert_eq!(written(Some("unix-millis")), Some(Value::Integer(1_704_155_400_000)));
+    assert_eq!(written(Some("%Y%m%d%H%M%S")), Some(Value::from("20240102083000")));
+    assert_eq!(written(None), None);
 }

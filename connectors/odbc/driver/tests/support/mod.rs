@@ -28,6 +28,9 @@ pub(crate) fn sqlite(file: &Path) -> String {
 pub(crate) const FETCH: &str =
     r#"from = "parent", key = ["key_no"], watermark = { column = "stamp", type = "timestamp", lag_secs = 60 }"#;
 
+/// The same with the day in one column and the time of day in another.
+pub(crate) const SPLIT: &str = r#"from = "parent", key = ["key_no"], watermark = { column = "day", then = ["clock"], type = "timestamp", lag_secs = 60 }"#;
+
 /// A source with the given settings and streams.
 pub(crate) fn configured(settings: &str, streams: &str) -> String {
     let program = option_env!("CARGO_BIN_EXE_hisync-odbc").unwrap_or("hisync-odbc");
@@ -38,23 +41,7 @@ pub(crate) fn configured(settings: &str, streams: &str) -> String {
 
 /// A source with the streams of the conformance suite.
 pub(crate) fn source(settings: &str, fetch: &str) -> String {
-    configured(
-        settings,
-        &format!(
-            r#"
-        [[sources.streams]]
-        id = "changes"
-        mode = "incremental"
-        fetch = {{ {fetch} }}
-        children = [{{ name = "items", from = "child", key = ["key_no"], order_by = ["item"] }}]
-        [[sources.streams]]
-        id = "all"
-        mode = "snapshot"
-        fetch = {{ from = "parent", key = ["key_no"] }}
-        children = [{{ name = "items", from = "child", key = ["key_no"] }}]
-        "#
-        ),
-    )
+    configured(settings, &connector_testkit::tables::streams(fetch))
 }
 
 /// A source with one snapshot stream `all` of a table.

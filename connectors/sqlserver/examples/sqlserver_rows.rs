@@ -1,5 +1,5 @@
-//! Rows per second of the connector beside the driver's own fetch of the same rows, in one run:
-//! `cargo run --release -p connector-sqlserver --example rows_per_second [ROWS] [ROUNDS]`.
+//! Rows per second of the connector beside the driver's own fetch of the same rows, and the memory of a scan:
+//! `cargo run --release -p connector-sqlserver --example sqlserver_rows`; `HISYNC_ROWS` says how many.
 //!
 //! Both read from the test server in this process, whose work is part of both figures. The driver
 //! makes one query and throws its rows away; the connector reads pages, looks for repeated keys and
@@ -9,16 +9,18 @@
 
 use std::time::Instant;
 
-use connector_api::{Poller, Request};
 use connector_sqlserver::SqlServer;
 use connector_tds_testkit::{Encryption, Options, TdsServer};
+use connector_testkit::bench::{Bench, Compared, setting};
 use connector_testkit::conformance::poller;
+use connector_testkit::memory::measure;
+use connector_testkit::tables::count_records;
 use futures_util::TryStreamExt as _;
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel, QueryItem};
 use tokio_util::compat::TokioAsyncWriteCompatExt as _;
 
 const PASSWORD: &str = "bench";
-const PAGE: usize = 2000;
+const PAGE: usize = 500;
 
 fn server(rows: usize) -> TdsServer {
     let options = Options { encryption: Encryption::NotSupported, password: PASSWORD.to_owned(), ..Options::default() };
@@ -27,8 +29,8 @@ fn server(rows: usize) -> TdsServer {
     let values: Vec<String> = (0..12).map(|at| format!("'项目{at} ' || i")).collect();
     server.execute(&format!(
         "CREATE TABLE t (id int PRIMARY KEY, at datetime, amount decimal(18,4), ok bit, n1 int, n2 bigint, day date, who
-         nvarchar(20), {}); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) INSERT INTO t
-         SELECT i, '2024-01-02 08:00:00', i / 100.0, i % 2, i, i * 10000000000, '2024-01-02', '张三', {} FROM n;",
+         nvarchar(20), {}); CREATE INDEX by_time ON t (at, id); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) INSERT INTO t
+         SELECT i, datetime(1704067200 + i / 10, 'unixepoch'), i / 100.0, i % 2, i, i * 10000000000, '2024-01-02', '张三', {} FROM n;",
         columns.join(", "),
         values.join(", ")
     ));
@@ -52,43 +54,35 @@ async fn driver(server: &TdsServer) -> usize {
     rows
 }
 
-async fn connector(poller: &mut dyn Poller) -> usize {
-    let (mut after, mut rows) = (None, 0);
-    loop {
-        let batch = poller.fetch(Request::Snapshot { after: after.as_ref() }, PAGE).await.unwrap();
-        rows += batch.records.len();
-        after = batch.next;
-        if after.is_none() {
-            return rows;
-        }
-    }
-}
-
-#[tokio::main]
-async fn main() {
-    let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
-    let rows = arguments.next().unwrap_or(50_000);
-    let rounds = arguments.next().unwrap_or(5).max(1);
+fn main() {
+    let rows = setting("HISYNC_ROWS", 1_000_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let server = server(rows);
     let source = format!(
         "[[sources]]\nid = \"s\"\nconnector = \"sqlserver\"\nsettings = {{ host = \"127.0.0.1\", port = {}, database = \
          \"tj\", user = \"hisync\", password = {{ file = \"password\" }}, encryption = \"off\" }}\n[[sources.streams]]\nid \
-         = \"s\"\nmode = \"snapshot\"\nfetch = {{ from = \"t\", key = [\"id\"] }}",
+         = \"all\"\nmode = \"snapshot\"\nfetch = {{ from = \"t\", key = [\"id\"] }}\n[[sources.streams]]\nid = \"changes\"\n\
+         mode = \"incremental\"\nfetch = {{ from = \"t\", key = [\"id\"], watermark = {{ column = \"at\", type = \
+         \"timestamp\" }} }}",
         server.port()
     );
-    let mut poller = poller::<SqlServer>(&source, server.folder(), "s");
-    let mut ratios = Vec::with_capacity(rounds);
-    for round in 1..=rounds {
+    let mut bench = Bench::new("sqlserver");
+    // The server's own memory, in this process, counts as well.
+    let mut changes = poller::<SqlServer>(&source, server.folder(), "changes");
+    let memory = runtime.block_on(measure(&mut *changes));
+    assert_eq!(memory.rows, rows);
+    bench.memory("scan", memory);
+    // A part of them is enough for a rate.
+    let rows = rows.min(100_000);
+    server.execute(&format!("DELETE FROM t WHERE id > {rows}"));
+    let mut all = poller::<SqlServer>(&source, server.folder(), "all");
+    let compared =
+        Compared { name: "records", unit: "rows", aim: Some(0.7), rounds: setting("HISYNC_ROUNDS", 5) };
+    bench.compare(compared, |ours| {
         let began = Instant::now();
-        assert_eq!(driver(&server).await, rows);
-        let bare = rows as f64 / began.elapsed().as_secs_f64();
-        let began = Instant::now();
-        assert_eq!(connector(&mut *poller).await, rows);
-        let ours = rows as f64 / began.elapsed().as_secs_f64();
-        ratios.push(ours / bare);
-        println!("round {round}: driver {bare:.0} rows/s, connector {ours:.0} rows/s, ratio {:.2}", ours / bare);
-    }
-    ratios.sort_by(f64::total_cmp);
-    let (least, median, most) = (ratios[0], ratios[rounds / 2], ratios[rounds - 1]);
-    println!("{rows} rows of 20 columns, {rounds} rounds: ratio min {least:.2}, median {median:.2}, max {most:.2}");
+        let read = if ours { runtime.block_on(count_records(&mut *all, PAGE, usize::MAX)) } else { runtime.block_on(driver(&server)) };
+        assert_eq!(read, rows);
+        rows as f64 / began.elapsed().as_secs_f64()
+    });
+    bench.finish();
 }

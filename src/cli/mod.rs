@@ -34,6 +34,7 @@ mod run;
 pub mod sandbox;
 mod schema;
 mod secret;
+mod shadow;
 mod signals;
 mod sources;
 mod status;
@@ -132,6 +133,7 @@ enum Command {
     Outbox(outbox::Args),
     Reconcile(reconcile::Args),
     Replay(replay::Args),
+    Shadow(shadow::Args),
     Sources(sources::Args),
     Explain(explain::Args),
     Store(store::Args),
@@ -173,6 +175,7 @@ impl Command {
             | Command::Outbox(_)
             | Command::Reconcile(_)
             | Command::Replay(_)
+            | Command::Shadow(_)
             | Command::Sources(_)
             | Command::Explain(_)
             | Command::Store(_)
@@ -220,7 +223,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),
-        Command::Replay(args) => replay::run(&args, &terminal).into(),
+        Command::Replay(args) => replay::run(&args, &terminal).await.into(),
+        Command::Shadow(args) => shadow::run(args, &terminal).await.into(),
         Command::Sources(args) => sources::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Store(args) => store::run(args, &terminal).await.into(),

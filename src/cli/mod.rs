@@ -42,6 +42,7 @@ mod store;
 mod support;
 mod table;
 mod terminal;
+mod verify_release;
 
 pub use panics::guarded;
 pub use terminal::Terminal;
@@ -134,6 +135,7 @@ enum Command {
     Reconcile(reconcile::Args),
     Replay(replay::Args),
     Shadow(shadow::Args),
+    VerifyRelease(verify_release::Args),
     Sources(sources::Args),
     Explain(explain::Args),
     Store(store::Args),
@@ -176,6 +178,7 @@ impl Command {
             | Command::Reconcile(_)
             | Command::Replay(_)
             | Command::Shadow(_)
+            | Command::VerifyRelease(_)
             | Command::Sources(_)
             | Command::Explain(_)
             | Command::Store(_)
@@ -224,6 +227,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),
         Command::Replay(args) => replay::run(&args, &terminal).await.into(),
+        Command::VerifyRelease(args) => verify_release::run(&args, &terminal).await.into(),
         Command::Shadow(args) => shadow::run(args, &terminal).await.into(),
         Command::Sources(args) => sources::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),

@@ -11,6 +11,7 @@
 //! ```
 
 mod apply;
+mod check;
 mod choice;
 mod diff;
 mod examine;
@@ -20,8 +21,9 @@ mod shadow;
 mod tally;
 
 pub use apply::{Applied, apply};
+pub use check::{CheckError, CheckPlan, ReleaseCheck, Speed, Step, verify_release};
 pub use choice::{InForce, in_force};
-pub use page::page;
+pub use page::{check_page, page};
 pub use replay::{Plan, Progress, replay};
 pub use shadow::{ShadowStatus, shadow_status};
 pub(crate) use shadow::{Trial, step};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::check::ReleaseCheck;
 use super::tally::{Group, Report};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,'Noto Sans SC','Microsoft YaHei',sans-serif;margin:2em auto;\
@@ -16,13 +17,49 @@ details{margin:.2em 0}summary{cursor:pointer}p.note{color:#576274}\
 
 /// The report as a page in HTML, without scripts and without anything that is fetched.
 pub fn page(report: &Report) -> String {
-    let mut html = String::new();
-    let _ = write!(
-        html,
+    let mut html = head("hisync replay", "Replay of the archive");
+    body(&mut html, report);
+    html.push_str(FOOT);
+    html
+}
+
+const FOOT: &str = "<p class=\"note\">Values are masked; hisync explain archive:ID shows a record.</p>\n</body></html>\n";
+
+fn head(title: &str, heading: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>hisync replay</title><style>{STYLE}</style></head><body>\n<h1>Replay of the archive</h1>\n\
-         <p class=\"sum\">{} of {} entities would change ({:.2} %).</p>\n\
+         <title>{title}</title><style>{STYLE}</style></head><body>\n<h1>{heading}</h1>\n"
+    )
+}
+
+/// The report of a release check as a page of the same sort.
+pub fn check_page(check: &ReleaseCheck) -> String {
+    let mut html = head("hisync verify-release", "Release check");
+    let verdict = if check.fine { "It may be installed" } else { "It must not be installed as it is" };
+    let _ = writeln!(html, "<p class=\"sum\">hisync {}: {verdict}.</p>\n<table>", safe(&check.version));
+    for step in &check.steps {
+        let (word, class) = if step.fine { ("fine", "new") } else { ("not fine", "held-now") };
+        let _ = writeln!(
+            html,
+            "<tr><td><span class=\"k {class}\">{word}</span><td>{}<td>{}<td class=\"n\">{} ms</tr>",
+            safe(step.name),
+            safe(&step.text),
+            step.took_ms
+        );
+    }
+    html.push_str("</table>\n<h2>Replay</h2>\n");
+    if let Some(report) = &check.replay {
+        body(&mut html, report);
+    }
+    html.push_str(FOOT);
+    html
+}
+
+fn body(html: &mut String, report: &Report) {
+    let _ = write!(
+        html,
+        "<p class=\"sum\">{} of {} entities would change ({:.2} %).</p>\n\
          <p class=\"note\">{} records mapped; {} were overtaken by newer ones; {} held and still held.</p>\n",
         report.changed, report.entities, report.changed_percent, report.records, report.overtaken, report.still_held
     );
@@ -59,15 +96,11 @@ pub fn page(report: &Report) -> String {
             );
         }
         html.push_str("</table>\n<h2>By field</h2>\n");
-        report.groups.iter().for_each(|found| group(&mut html, found));
+        report.groups.iter().for_each(|found| group(html, found));
         if report.more_groups > 0 {
             let _ = writeln!(html, "<p>And {} changes of further fields.</p>", report.more_groups);
         }
     }
-    html.push_str(
-        "<p class=\"note\">Values are masked; hisync explain archive:ID shows a record.</p>\n</body></html>\n",
-    );
-    html
 }
 
 fn group(html: &mut String, group: &Group) {

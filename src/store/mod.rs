@@ -75,7 +75,7 @@ pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
 pub use reconcile::{Agreement, Compared, Finished, ReconcileItem, ReconcileReport, ReconcileRun, Scope, UPSTREAM};
 pub use retention::{ArchiveStatus, Kept, RetentionPolicy, Stride};
-pub use trial::{ApplyRun, Promoted, ShadowRun, Tried};
+pub use trial::{ApplyRun, Promoted, ShadowRun, Tried, file_name, layout_of};
 pub(crate) use trial::{ShadowRow, ShadowStep};
 pub use types::*;
 pub use upstream::{AcknowledgedVersion, Healed, TheirVersion};

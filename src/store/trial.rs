@@ -1,13 +1,14 @@
 //! What the store keeps of trials: replays that are made to come true, candidates in the shadow, promotions.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::reader::time;
 use super::writer::Tx;
-use super::{Error, IncomingBatch, Reader, Store, audit, ingest, prepare};
+use super::{Error, IncomingBatch, Reader, Store, audit, ingest, prepare, schema};
 use crate::model::EntityKey;
 
 /// Findings of a run whose differences are kept; more are counted.
@@ -238,12 +239,13 @@ fn apply_run(tx: &Tx<'_>, id: i64, resumed: bool) -> Result<ApplyRun, Error> {
 }
 
 fn apply_begin(tx: &Tx<'_>, what: &str, who: &str) -> Result<ApplyRun, Error> {
-    let sql = "SELECT id FROM apply_run WHERE ended_at IS NULL AND what = ?1 ORDER BY id DESC LIMIT 1";
+    let sql = "SELECT id FROM apply_run WHERE ended_at IS NULL AND what = same('apply_run.what', ?1)
+               ORDER BY id DESC LIMIT 1";
     let known: Option<i64> = tx.one("look for a begun replay", sql, (what,), |row| row.get(0))?;
     let id = match known {
         Some(id) => id,
         None => {
-            let sql = "INSERT INTO apply_run (what, who, began_at) VALUES (?1, ?2, ?3)";
+            let sql = "INSERT INTO apply_run (what, who, began_at) VALUES (same('apply_run.what', ?1), ?2, ?3)";
             tx.insert("begin to apply", sql, (what, who, tx.now))?
         }
     };
@@ -420,7 +422,31 @@ fn promote(tx: &Tx<'_>, who: &str, because: &str) -> Result<Vec<Promoted>, Error
     tx.all("read promotions", PROMOTED, (), read_promoted)
 }
 
+/// The name of the store's file in its folder.
+pub fn file_name() -> &'static std::ffi::OsStr {
+    schema::FILE_NAME.as_ref()
+}
+
+/// The number of the layout of a folder's store, whichever it is; it is only read.
+pub fn layout_of(dir: &Path) -> Result<i64, Error> {
+    schema::layout(&schema::look(&schema::file(dir))?)
+}
+
 impl Reader {
+    /// When an archived record was received.
+    pub fn received_at(&self, id: i64) -> Result<Option<DateTime<Utc>>, Error> {
+        let sql = "SELECT received_at FROM archive WHERE id = ?1";
+        Ok(self.one("read the archive", sql, (id,), |row| row.get::<_, i64>(0))?.map(time))
+    }
+
+    /// The newest archived records whose bytes are here, ascending.
+    pub fn newest_records(&self, limit: usize) -> Result<Vec<i64>, Error> {
+        let sql = "SELECT id FROM (SELECT id FROM archive WHERE given_up_at IS NULL ORDER BY id DESC LIMIT ?1)
+                   ORDER BY id";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.all("read the archive", sql, (limit,), |row| row.get(0))
+    }
+
     /// The streams whose candidate is in force.
     pub fn promoted(&self) -> Result<Vec<Promoted>, Error> {
         self.all("read promotions", PROMOTED, (), read_promoted)

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 mod access;
 mod alerts;
 mod audit;
+mod case;
 mod check;
 mod client;
 mod codes;
@@ -126,6 +127,7 @@ enum Command {
     Check(check::Args),
     Discover(discover::Args),
     Mapping(mapping::Args),
+    Case(case::Args),
     Preview(preview::Args),
     Status(status::Args),
     Held(held::Args),
@@ -168,6 +170,7 @@ impl Command {
             | Command::Check(_)
             | Command::Discover(_)
             | Command::Mapping(_)
+            | Command::Case(_)
             | Command::Preview(_)
             | Command::Status(_)
             | Command::Held(_)
@@ -218,6 +221,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::run(args, &terminal).await.into(),
         Command::Discover(args) => discover::run(args, &terminal).await.into(),
         Command::Mapping(args) => mapping::run(&args, &terminal).into(),
+        Command::Case(args) => case::run(&args, &terminal).into(),
         Command::Preview(args) => preview::run(args, &terminal).await.into(),
         Command::Status(args) => status::run(args, &terminal).await.into(),
         Command::Held(args) => held::run(args, &terminal).await.into(),

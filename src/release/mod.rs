@@ -11,7 +11,7 @@
 //! ```
 
 mod apply;
-mod check;
+mod case;
 mod choice;
 mod diff;
 mod examine;
@@ -21,9 +21,9 @@ mod shadow;
 mod tally;
 
 pub use apply::{Applied, apply};
-pub use check::{CheckError, CheckPlan, ReleaseCheck, Speed, Step, verify_release};
+pub use case::{CaseError, RecordedCase, record_case};
 pub use choice::{InForce, in_force};
-pub use page::{check_page, page};
+pub use page::{escaped, framed, page};
 pub use replay::{Plan, Progress, replay};
 pub use shadow::{ShadowStatus, shadow_status};
 pub(crate) use shadow::{Trial, step};

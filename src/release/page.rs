@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::check::ReleaseCheck;
 use super::tally::{Group, Report};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,'Noto Sans SC','Microsoft YaHei',sans-serif;margin:2em auto;\
@@ -33,23 +32,12 @@ fn head(title: &str, heading: &str) -> String {
     )
 }
 
-/// The report of a release check as a page of the same sort.
-pub fn check_page(check: &ReleaseCheck) -> String {
-    let mut html = head("hisync verify-release", "Release check");
-    let verdict = if check.fine { "It may be installed" } else { "It must not be installed as it is" };
-    let _ = writeln!(html, "<p class=\"sum\">hisync {}: {verdict}.</p>\n<table>", safe(&check.version));
-    for step in &check.steps {
-        let (word, class) = if step.fine { ("fine", "new") } else { ("not fine", "held-now") };
-        let _ = writeln!(
-            html,
-            "<tr><td><span class=\"k {class}\">{word}</span><td>{}<td>{}<td class=\"n\">{} ms</tr>",
-            safe(step.name),
-            safe(&step.text),
-            step.took_ms
-        );
-    }
-    html.push_str("</table>\n<h2>Replay</h2>\n");
-    if let Some(report) = &check.replay {
+/// A page of the same sort: something before the report, which is HTML, and the report where there is one.
+pub fn framed(title: &str, heading: &str, before: &str, report: Option<&Report>) -> String {
+    let mut html = head(title, heading);
+    html.push_str(before);
+    if let Some(report) = report {
+        html.push_str("<h2>Replay</h2>\n");
         body(&mut html, report);
     }
     html.push_str(FOOT);
@@ -66,7 +54,7 @@ fn body(html: &mut String, report: &Report) {
     if !report.mappings.is_empty() {
         html.push_str("<h2>Mappings</h2>\n<table><tr><th>stream<th>configured<th>tried</tr>\n");
         for pair in &report.mappings {
-            let (stream, configured, tried) = (safe(&pair.stream), safe(&pair.configured), safe(&pair.tried));
+            let (stream, configured, tried) = (escaped(&pair.stream), escaped(&pair.configured), escaped(&pair.tried));
             let _ = writeln!(html, "<tr><td>{stream}<td><code>{configured}</code><td><code>{tried}</code></tr>");
         }
         html.push_str("</table>\n");
@@ -74,7 +62,7 @@ fn body(html: &mut String, report: &Report) {
     if !report.not_compared.is_empty() {
         html.push_str("<h2>Not compared</h2>\n<table>\n");
         for (why, n) in &report.not_compared {
-            let _ = writeln!(html, "<tr><td>{}<td class=\"n\">{n}</tr>", safe(why));
+            let _ = writeln!(html, "<tr><td>{}<td class=\"n\">{n}</tr>", escaped(why));
         }
         html.push_str("</table>\n");
     }
@@ -109,12 +97,12 @@ fn group(html: &mut String, group: &Group) {
         html,
         "<details><summary><span class=\"k {word}\">{word}</span> {} <code>{}</code>: {} entities, {} changes</summary>",
         group.entity,
-        safe(&group.field),
+        escaped(&group.field),
         count.entities,
         count.changes
     );
     if !group.codes.is_empty() {
-        let mut codes: Vec<String> = group.codes.iter().map(|(code, n)| format!("{} ({n})", safe(code))).collect();
+        let mut codes: Vec<String> = group.codes.iter().map(|(code, n)| format!("{} ({n})", escaped(code))).collect();
         if group.more_codes > 0 {
             codes.push(format!("others ({})", group.more_codes));
         }
@@ -123,7 +111,7 @@ fn group(html: &mut String, group: &Group) {
     if !group.pairs.is_empty() {
         html.push_str("<table><tr><th>before<th>after<th class=\"n\">times</tr>\n");
         for pair in &group.pairs {
-            let (before, after) = (safe(&pair.before), safe(&pair.after));
+            let (before, after) = (escaped(&pair.before), escaped(&pair.after));
             let _ = writeln!(
                 html,
                 "<tr><td><code>{before}</code><td><code>{after}</code><td class=\"n\">{}</tr>",
@@ -136,14 +124,14 @@ fn group(html: &mut String, group: &Group) {
         html.push_str("</table>\n");
     }
     for example in &group.examples {
-        let place = safe(&example.place);
+        let place = escaped(&example.place);
         let _ = writeln!(html, "<p class=\"note\">archive:{} <code>{place}</code></p>", example.archive_id);
     }
     html.push_str("</details>\n");
 }
 
 /// A text that is no HTML.
-fn safe(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,5 +1,7 @@
 //! `hisync verify-release`: this program on a copy of a store, before it is let at the store itself.
 
+mod check;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +9,10 @@ use std::sync::Arc;
 use connector_api::chain;
 use serde_json::Value as Json;
 
+use self::check::{CheckError, CheckPlan, ReleaseCheck, Speed};
 use super::{Exit, Terminal};
 use crate::config;
 use crate::diagnose;
-use crate::release::{self, CheckError, CheckPlan, ReleaseCheck, Speed};
 use crate::store;
 
 /// Tries this program on a copy of a store, and says whether it may take over.
@@ -113,14 +115,14 @@ async fn checked(args: &Args, terminal: &Terminal) -> Result<ReleaseCheck, Error
         former,
         threads: args.threads.map_or(cores, usize::from),
     };
-    let check = release::verify_release(&plan, |step| terminal.note_in_place(&format!("{step} …"))).await;
+    let check = check::verify_release(&plan, |step| terminal.note_in_place(&format!("{step} …"))).await;
     terminal.note_in_place("");
     let check = check?;
     let write = |path: &PathBuf, text: String| {
         std::fs::write(path, text).map_err(|cause| Error::File { path: path.clone(), cause })
     };
     if let Some(path) = &args.html {
-        write(path, release::check_page(&check))?;
+        write(path, check::page(&check))?;
     }
     // What one that must not be installed can do is nothing to compare with.
     if let (Some(path), true) = (&args.remember, check.fine) {

@@ -1,6 +1,7 @@
 //! Tries this program on a copy of a store: whether it can open it, whether what it would make is what was delivered,
 //! and whether it is as fast as the one before. The original is only read.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,13 +9,11 @@ use std::time::{Duration, Instant};
 use connector_api::seal::KeyRing;
 use serde::{Deserialize, Serialize};
 
-use super::choice::{InForce, in_force};
-use super::replay::{Plan, replay};
-use super::tally::{MappingPair, Report};
 use crate::agent::{self, sources};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::diagnose::{self, Problem};
+use crate::release::{InForce, MappingPair, Plan, Report, escaped, framed, in_force, replay};
 use crate::store::{self, IncomingBatch, Options, Reader, ReplayFilter, Store, Verified};
 
 /// Records that are mapped and committed again to see how long that takes.
@@ -28,26 +27,26 @@ const TOO_SLOW: f64 = 2.0;
 
 /// What is checked.
 #[derive(Debug)]
-pub struct CheckPlan<'a> {
+pub(super) struct CheckPlan<'a> {
     /// A data folder, or a backup's file.
-    pub against: &'a Path,
+    pub(super) against: &'a Path,
     /// The folder in which the copy lies while it is checked.
-    pub work: &'a Path,
+    pub(super) work: &'a Path,
     /// The configuration in force.
-    pub config: Arc<Config>,
+    pub(super) config: Arc<Config>,
     /// So many days before the store's newest record are replayed.
-    pub days: u32,
+    pub(super) days: u32,
     /// Differences are what is wanted: they are told and decide nothing.
-    pub accept_changes: bool,
+    pub(super) accept_changes: bool,
     /// How fast the program before was on this machine, where that is known.
-    pub former: Option<Speed>,
+    pub(super) former: Option<Speed>,
     /// Threads that map.
-    pub threads: usize,
+    pub(super) threads: usize,
 }
 
 /// Why nothing was checked.
 #[derive(Debug, thiserror::Error)]
-pub enum CheckError {
+pub(super) enum CheckError {
     /// The key of the store can't be read.
     #[error(transparent)]
     Key(#[from] crate::config::KeyError),
@@ -67,47 +66,47 @@ pub enum CheckError {
 
 /// One thing that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub(super) struct Step {
     /// A stable word: `copy`, `migrate`, `verify`, `mappings`, `replay`, `speed`.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Whether it speaks for the release.
-    pub fine: bool,
+    pub(super) fine: bool,
     /// What was found, one sentence.
-    pub text: String,
+    pub(super) text: String,
     /// How long it took, in milliseconds.
-    pub took_ms: u64,
+    pub(super) took_ms: u64,
 }
 
 /// How fast this program is on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Speed {
+pub(super) struct Speed {
     /// Records that were replayed.
-    pub replayed: u64,
+    pub(super) replayed: u64,
     /// Archived records decoded, mapped and compared in a second, on all threads.
-    pub replayed_per_second: f64,
+    pub(super) replayed_per_second: f64,
     /// Records that were committed again.
-    pub committed: u64,
+    pub(super) committed: u64,
     /// Records mapped and committed in a second.
-    pub committed_per_second: f64,
+    pub(super) committed_per_second: f64,
 }
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
-pub struct ReleaseCheck {
+pub(super) struct ReleaseCheck {
     /// Whether the release may be installed.
-    pub fine: bool,
+    pub(super) fine: bool,
     /// The version that was checked: this program's.
-    pub version: String,
+    pub(super) version: String,
     /// Each step, in order; where one fails so that none can follow, it is the last.
-    pub steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// What verifying the migrated copy found.
-    pub verified: Option<Verified>,
+    pub(super) verified: Option<Verified>,
     /// What would be otherwise than it was delivered.
-    pub replay: Option<Report>,
+    pub(super) replay: Option<Report>,
     /// How fast it is.
-    pub speed: Option<Speed>,
+    pub(super) speed: Option<Speed>,
     /// How fast the one before was.
-    pub former: Option<Speed>,
+    pub(super) former: Option<Speed>,
 }
 
 /// A folder that goes with what is in it.
@@ -141,8 +140,25 @@ impl ReleaseCheck {
     }
 }
 
+/// The report as a page.
+pub(super) fn page(check: &ReleaseCheck) -> String {
+    let mut html = String::new();
+    let verdict = if check.fine { "It may take over" } else { "It must not take over as it is" };
+    let _ = writeln!(html, "<p class=\"sum\">hisync {}: {verdict}.</p>\n<table>", escaped(&check.version));
+    for step in &check.steps {
+        let (word, class) = if step.fine { ("fine", "new") } else { ("not fine", "held-now") };
+        let (name, text, took_ms) = (step.name, escaped(&step.text), step.took_ms);
+        let _ = writeln!(
+            html,
+            "<tr><td><span class=\"k {class}\">{word}</span><td>{name}<td>{text}<td class=\"n\">{took_ms} ms</tr>"
+        );
+    }
+    html.push_str("</table>\n");
+    framed("hisync verify-release", "Release check", &html, check.replay.as_ref())
+}
+
 /// Checks. Blocks its thread for as long as it takes; `told` hears each step as it begins.
-pub async fn verify_release(plan: &CheckPlan<'_>, mut told: impl FnMut(&'static str)) -> Result<ReleaseCheck, CheckError> {
+pub(super) async fn verify_release(plan: &CheckPlan<'_>, mut told: impl FnMut(&'static str)) -> Result<ReleaseCheck, CheckError> {
     let keys = plan.config.store.keys(&plan.config.base_dir)?;
     let keys = keys.as_ref();
     let mut check = ReleaseCheck {

@@ -69,7 +69,7 @@ pub struct ShadowRun {
     pub overtaken: u64,
     /// Findings whose differences are kept.
     pub listed: u64,
-    /// Archived records that came in since the last one that was looked at.
+    /// Records, versions and held items that came since it looked last.
     pub behind: u64,
     #[serde(skip)]
     pub(crate) cursors: Cursors,
@@ -288,7 +288,10 @@ fn apply_end(tx: &Tx<'_>, run: i64) -> Result<ApplyRun, Error> {
 }
 
 const RUN: &str = "SELECT id, mappings, state, began_at, ended_at, records, overtaken, listed, after_archive, after_event,
-    after_held, (SELECT count(*) FROM archive a WHERE a.id > r.after_archive AND r.state = 'running') FROM shadow_run r";
+    after_held, iif(r.state = 'running',
+      (SELECT count(*) FROM archive a WHERE a.id > r.after_archive)
+        + (SELECT count(*) FROM outbox o WHERE o.id > r.after_event)
+        + (SELECT count(*) FROM held h WHERE h.id > r.after_held), 0) FROM shadow_run r";
 
 fn read_run(row: &rusqlite::Row<'_>) -> rusqlite::Result<ShadowRun> {
     Ok(ShadowRun {

@@ -25,8 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "agent",
         &[
-            "config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry", "release",
-            "diagnose",
+            "config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry",
+            "release", "diagnose",
         ],
     ),
     ("release", &["intake", "mapping", "store", "model", "ops", "config", "diagnose"]),

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use connector_api::{
-    Batch, Discovered, Document, Poller, Probe, Request, SourceError, StreamPoller, async_trait,
-};
 use chrono::NaiveDateTime;
+use connector_api::{Batch, Discovered, Document, Poller, Probe, Request, SourceError, StreamPoller, async_trait};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -69,9 +67,7 @@ async fn run(config: &Config, store: &Store, stop: &CancellationToken) -> Result
         let mut more = store.shadow_sweep().await? > 0;
         if let Some(id) = run.as_ref().map(|run| run.id) {
             let (trial, mut place) = (trial.clone(), again);
-            let stepped = store
-                .read(move |reader| Ok((release::step(reader, &trial, id, &mut place)?, place)))
-                .await?;
+            let stepped = store.read(move |reader| Ok((release::step(reader, &trial, id, &mut place)?, place))).await?;
             match stepped {
                 // A person has promoted or discarded it.
                 (None, _) => run = None,

@@ -190,8 +190,8 @@ fn cases_of(args: &RecordArgs) -> Result<Vec<Made>, Error> {
         let Some(file) = mapping.files().first() else { continue };
         let outcomes =
             normaliser.outcomes(&decoder.decode(&record.raw), &record.source_ref, record.raw.charset.as_deref());
-        let case = record_case(&record.raw, &**decoder, mapping, &outcomes, key)
-            .map_err(|cause| Error::Case { id, cause })?;
+        let case =
+            record_case(&record.raw, &**decoder, mapping, &outcomes, key).map_err(|cause| Error::Case { id, cause })?;
         let cases = file.parent().unwrap_or(Path::new("")).join("cases").join(file.file_stem().unwrap_or_default());
         let expected = cases::expected_in(&cases, mapping, case.ending, case.input.clone())
             .map_err(|cause| Error::Expected { id, cause })?;
@@ -251,8 +251,7 @@ fn shown(made: &Made) -> String {
 }
 
 fn as_json(made: &Made, written: bool) -> serde_json::Value {
-    let replaced: Vec<_> =
-        made.case.replaced.iter().map(|(from, to)| json!({ "masked": from, "by": to })).collect();
+    let replaced: Vec<_> = made.case.replaced.iter().map(|(from, to)| json!({ "masked": from, "by": to })).collect();
     json!({
         "archive_id": made.archive_id,
         "input": made.input.display().to_string(),

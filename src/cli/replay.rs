@@ -204,7 +204,13 @@ async fn replayed(args: &Args, terminal: &Terminal) -> Result<Done, Error> {
     let open = || Reader::open_with(&folder, keys.as_ref());
     let promoted = if args.apply {
         // To be applied to, it may be of an older layout.
-        drop(Store::open_with(&folder, options.clone(), Arc::new(sources::site(&config)), Clock::system(), keys.as_ref())?);
+        drop(Store::open_with(
+            &folder,
+            options.clone(),
+            Arc::new(sources::site(&config)),
+            Clock::system(),
+            keys.as_ref(),
+        )?);
         open()?.promoted()?
     } else {
         open()?.promoted()?
@@ -262,10 +268,10 @@ async fn replayed(args: &Args, terminal: &Terminal) -> Result<Done, Error> {
 /// What is applied, in words that are equal for the same thing: by them an interrupted run is found again. What
 /// narrows it is a part of it; a key is personal, and stands for itself as a hash.
 fn what(args: &Args, plan: &Plan<'_>) -> String {
-    let tried: Vec<String> =
-        plan.mappings.iter().map(|pair| format!("{}: {}", pair.stream, pair.tried)).collect();
+    let tried: Vec<String> = plan.mappings.iter().map(|pair| format!("{}: {}", pair.stream, pair.tried)).collect();
     let key = args.key.as_deref().map(|key| hex::encode(&Sha256::digest(key)[..6]));
-    json!({ "mappings": tried, "stream": args.stream, "since": args.since, "until": args.until, "key": key }).to_string()
+    json!({ "mappings": tried, "stream": args.stream, "since": args.since, "until": args.until, "key": key })
+        .to_string()
 }
 
 /// Puts the mapping files of a folder in the place of the configured ones; answers the versions before and after.

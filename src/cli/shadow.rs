@@ -151,7 +151,8 @@ fn text(found: &Json) -> String {
                 false => format!("{} → {}", field(pair, "before"), field(pair, "after")),
             };
             let example = group["examples"][0]["archive_id"].as_i64().map(|id| format!("archive:{id}"));
-            let mut row: Vec<String> = ["kind", "entity", "field", "entities", "changes"].map(|name| field(group, name)).into();
+            let mut row: Vec<String> =
+                ["kind", "entity", "field", "entities", "changes"].map(|name| field(group, name)).into();
             row.extend([values, example.unwrap_or_default()]);
             row
         })

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::grammar::{Cron, Days, Hours, Id, Lasting, Zone};
-use crate::model::{EntityType, LaneRule};
 use crate::model::guard::Guards;
+use crate::model::{EntityType, LaneRule};
 use crate::ops::canary::CanaryPolicy;
 use crate::store::{RetentionPolicy, SnapshotPolicy, StartPolicy};
 use connector_api::{Mode, Secret};

@@ -15,12 +15,13 @@ use super::file::{self, AgentTable, LaneTable, RetentionTable, ShadowTable, Sour
 use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
 use super::{
-    Agent, Candidate, Config, Expect, Look, Reconcile, Shadow, SourceConfig, StoreConfig, StreamConfig, Sweep, replacement,
+    Agent, Candidate, Config, Expect, Look, Reconcile, Shadow, SourceConfig, StoreConfig, StreamConfig, Sweep,
+    replacement,
 };
 use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
-use crate::model::{EntityType, Lanes};
 use crate::model::dictionary::is_entry;
+use crate::model::{EntityType, Lanes};
 use crate::ops::calendar::Calendar;
 use crate::registry::{Kind, schema_of};
 use crate::store::{Backlog, SnapshotPolicy};

@@ -26,8 +26,8 @@ use connector_api::{
 
 use crate::diagnose::Problem;
 use crate::mapping::Mapping;
-use crate::model::{EntityType, Lanes};
 use crate::model::guard::Guards;
+use crate::model::{EntityType, Lanes};
 use crate::ops::canary::CanaryPolicy;
 use crate::registry::Kind;
 use crate::store::{Backlog, RetentionPolicy, SnapshotPolicy, StartPolicy};

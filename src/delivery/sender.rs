@@ -513,7 +513,8 @@ mod tests {
         let entries = lanes.iter().zip(1..).map(|(lane, id)| {
             let label = if lane.is_empty() { String::new() } else { format!(",\"lane\":\"{lane}\"") };
             let said = "\\\",\\\"lane\\\":\\\"x";
-            let body = format!("{{\"partitionkey\":\"{said}\",\"traceparent\":\"00\"{label},\"data\":{{\"lane\":\"red\"}}}}");
+            let body =
+                format!("{{\"partitionkey\":\"{said}\",\"traceparent\":\"00\"{label},\"data\":{{\"lane\":\"red\"}}}}");
             assert_eq!(lane_of(body.as_bytes()), Some(*lane).filter(|lane| !lane.is_empty()), "{body}");
             let key = EntityKey::new(EntityType::ExamItem, id.to_string());
             Entry { id, event_id: Uuid::from_u128(7), key, body: body.into(), attempts: 0 }

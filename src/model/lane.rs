@@ -28,9 +28,10 @@ impl LaneRule {
         let short = key.key.rsplit(':').next().unwrap_or_default();
         (self.streams.is_empty() || self.streams.iter().any(|name| name == stream || name == source))
             && (self.entities.is_empty() || self.entities.contains(&key.entity))
-            && self.keys.as_ref().is_none_or(|keys| {
-                keys.contains(&key.key) || keys.contains(short) || keys.contains(&key.subject())
-            })
+            && self
+                .keys
+                .as_ref()
+                .is_none_or(|keys| keys.contains(&key.key) || keys.contains(short) || keys.contains(&key.subject()))
             && self.percent.is_none_or(|percent| share(key) < percent)
     }
 }
@@ -68,7 +69,10 @@ mod tests {
     fn the_first_rule_that_takes_an_entity_labels_it() {
         let keys = |list: &[&str]| Some(list.iter().map(|key| (*key).to_owned()).collect());
         let lanes = Lanes(vec![
-            LaneRule { keys: keys(&["0301170001", "main:peis:0301170002", "exam_report/main:peis:03"]), ..rule("named") },
+            LaneRule {
+                keys: keys(&["0301170001", "main:peis:0301170002", "exam_report/main:peis:03"]),
+                ..rule("named")
+            },
             LaneRule { streams: vec!["lab/reports".to_owned()], ..rule("of-a-stream") },
             LaneRule { streams: vec!["pacs".to_owned()], ..rule("of-a-source") },
             LaneRule { entities: vec![EntityType::ExamItem], ..rule("of-a-kind") },

@@ -80,12 +80,7 @@ async fn revert(state: Shared, caller: Caller, said: Json<Decision>) -> Answer<D
     decided(state, &caller, said, Act::Revert).await
 }
 
-async fn decided(
-    Extract(state): Shared,
-    caller: &Caller,
-    Json(said): Json<Decision>,
-    act: Act,
-) -> Answer<Decided> {
+async fn decided(Extract(state): Shared, caller: &Caller, Json(said): Json<Decision>, act: Act) -> Answer<Decided> {
     let who = caller.who(&said.who).to_owned();
     if who.trim().is_empty() {
         return Err(Failure::Incomplete("a decision needs a name (who)"));

@@ -68,8 +68,7 @@ pub async fn apply(
             for found in look.found.iter().filter(|found| is_change(found)) {
                 match &found.subject {
                     Subject::New(key) => {
-                        let (_, slots) =
-                            new.entry(key.subject()).or_insert_with(|| (key.clone(), BTreeMap::new()));
+                        let (_, slots) = new.entry(key.subject()).or_insert_with(|| (key.clone(), BTreeMap::new()));
                         for id in &found.records {
                             slots.insert(front.replayed_record(*id)?.stream, *id);
                         }

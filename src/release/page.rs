@@ -22,7 +22,8 @@ pub fn page(report: &Report) -> String {
     html
 }
 
-const FOOT: &str = "<p class=\"note\">Values are masked; hisync explain archive:ID shows a record.</p>\n</body></html>\n";
+const FOOT: &str =
+    "<p class=\"note\">Values are masked; hisync explain archive:ID shows a record.</p>\n</body></html>\n";
 
 fn head(title: &str, heading: &str) -> String {
     format!(

@@ -141,7 +141,12 @@ impl Seen {
     }
 }
 
-fn work(reader: &Reader, plan: &Plan<'_>, shared: &Shared, receiver: &Mutex<Receiver<Vec<i64>>>) -> Result<Tally, Error> {
+fn work(
+    reader: &Reader,
+    plan: &Plan<'_>,
+    shared: &Shared,
+    receiver: &Mutex<Receiver<Vec<i64>>>,
+) -> Result<Tally, Error> {
     let examiner = plan.examiner(reader);
     let mut tally = Tally::default();
     loop {

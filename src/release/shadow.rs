@@ -56,8 +56,7 @@ pub(crate) fn step(
         }
     }
     let filter = ReplayFilter::default();
-    let examiner =
-        Examiner { reader, readers: &trial.readers, composer: &*trial.composer, filter: &filter };
+    let examiner = Examiner { reader, readers: &trial.readers, composer: &*trial.composer, filter: &filter };
     let mut step = ShadowStep { cursors: work.cursors, ..ShadowStep::default() };
     for id in work.records {
         let look = match catch_unwind(AssertUnwindSafe(|| examiner.record(id))) {

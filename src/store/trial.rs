@@ -287,7 +287,8 @@ fn apply_end(tx: &Tx<'_>, run: i64) -> Result<ApplyRun, Error> {
     Ok(done)
 }
 
-const RUN: &str = "SELECT id, mappings, state, began_at, ended_at, records, overtaken, listed, after_archive, after_event,
+const RUN: &str =
+    "SELECT id, mappings, state, began_at, ended_at, records, overtaken, listed, after_archive, after_event,
     after_held, iif(r.state = 'running',
       (SELECT count(*) FROM archive a WHERE a.id > r.after_archive)
         + (SELECT count(*) FROM outbox o WHERE o.id > r.after_event)
@@ -476,9 +477,8 @@ impl Reader {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut work = ShadowWork { cursors: from, ..ShadowWork::default() };
         let sql = "SELECT id, given_up_at IS NULL FROM archive WHERE id > ?1 ORDER BY id LIMIT ?2";
-        let new = self.all(operation, sql, (from.archive, limit), |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?))
-        })?;
+        let new =
+            self.all(operation, sql, (from.archive, limit), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)))?;
         work.more = new.len() as i64 == limit;
         work.cursors.archive = new.last().map_or(from.archive, |(id, _)| *id);
         work.records.extend(new.into_iter().filter(|(_, here)| *here).map(|(id, _)| id));

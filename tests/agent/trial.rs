@@ -219,7 +219,10 @@ async fn a_candidate_delivers_nothing_until_it_is_promoted_and_can_be_taken_back
     agent.stop().await;
     let (_, audit) = hisync_json(&site.config, &["audit", "list"]);
     let said = audit.to_string();
-    assert!(said.contains("shadow-promote") && said.contains("shadow-revert") && said.contains("ticket 4711"), "{said}");
+    assert!(
+        said.contains("shadow-promote") && said.contains("shadow-revert") && said.contains("ticket 4711"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,7 +289,8 @@ async fn a_program_is_tried_on_a_copy_and_the_store_itself_is_only_read() {
     let work = TempDir::new().unwrap();
     let (html, speed) = (work.path().join("release.html"), work.path().join("speed.json"));
     let check = |against: &Path, more: &[&str]| {
-        let arguments = ["verify-release", "--against", against.to_str().unwrap(), "--work", work.path().to_str().unwrap()];
+        let arguments =
+            ["verify-release", "--against", against.to_str().unwrap(), "--work", work.path().to_str().unwrap()];
         hisync_json(&site.config, &[&arguments[..], more].concat())
     };
     let (code, report) = check(&data, &["--html", html.to_str().unwrap(), "--remember", speed.to_str().unwrap()]);
@@ -347,9 +351,11 @@ async fn a_record_becomes_a_case_without_its_people() {
     let (code, made) = hisync_json(&site.config, &["case", "record", &exam_no, "--yes", "--name", "real"]);
     assert_eq!(code, 0, "{made:#}");
     let archived = Reader::open(&site.data_dir()).unwrap();
-    let lab_record = archived.newest_records(10).unwrap().into_iter().find(|id| {
-        archived.replayed_record(*id).unwrap().stream.as_str() == super::support::LAB
-    });
+    let lab_record = archived
+        .newest_records(10)
+        .unwrap()
+        .into_iter()
+        .find(|id| archived.replayed_record(*id).unwrap().stream.as_str() == super::support::LAB);
     let of_the_lab = format!("archive:{}", lab_record.unwrap());
     let (code, more) = hisync_json(&site.config, &["case", "record", &of_the_lab, "--yes", "--name", "real"]);
     assert_eq!(code, 0, "{more:#}");
@@ -370,4 +376,26 @@ async fn a_record_becomes_a_case_without_its_people() {
     let (code, out, err) = hisync(&["mapping", "test", mappings.to_str().unwrap()]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("2 cases: 2 as expected"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_entities_of_a_list_travel_in_a_lane_of_their_own() {
+    let mut site = Site::new().await;
+    let named = visit(0);
+    let rule = format!("[[agent.lanes]]\nlane = \"next\"\nkeys = [\"{}\"]\n\n[upstream]", named.exam_no);
+    site.edit("hisync.toml", "[upstream]", &rule);
+    site.conclude(&named, 9, None);
+    let agent = site.start().await;
+    let mut lab = site.lab(&agent);
+    send(&mut lab, &message(1, "C1", None)).await;
+    delivered(&agent).await;
+    // The upstream refuses a batch whose headers say anything else than its events.
+    let lines = site.upstream.received();
+    let lane = |number: &str| -> Vec<Json> {
+        let of = lines.iter().filter(|line| line.event["subject"].as_str().unwrap().ends_with(number));
+        of.map(|line| line.event["lane"].clone()).collect()
+    };
+    assert_eq!(lane(&format!(":{}", named.exam_no)), ["next"]);
+    assert!(lines.len() > 1 && lines.iter().filter(|line| line.event["lane"] == "next").count() == 1);
+    agent.stop().await;
 }

@@ -158,7 +158,10 @@ pub(super) fn page(check: &ReleaseCheck) -> String {
 }
 
 /// Checks. Blocks its thread for as long as it takes; `told` hears each step as it begins.
-pub(super) async fn verify_release(plan: &CheckPlan<'_>, mut told: impl FnMut(&'static str)) -> Result<ReleaseCheck, CheckError> {
+pub(super) async fn verify_release(
+    plan: &CheckPlan<'_>,
+    mut told: impl FnMut(&'static str),
+) -> Result<ReleaseCheck, CheckError> {
     let keys = plan.config.store.keys(&plan.config.base_dir)?;
     let keys = keys.as_ref();
     let mut check = ReleaseCheck {
@@ -241,14 +244,11 @@ fn per_second(n: u64, took: Duration) -> f64 {
 
 /// Whether it is as fast as the one before.
 fn judge(now: Speed, former: Option<Speed>) -> (bool, String) {
-    let text = format!(
-        "{} records replayed and {} committed in a second",
-        now.replayed_per_second, now.committed_per_second
-    );
+    let text =
+        format!("{} records replayed and {} committed in a second", now.replayed_per_second, now.committed_per_second);
     let Some(former) = former else { return (true, format!("{text}; nothing is known of the version before")) };
-    let slower = |n: u64, before_n: u64, rate: f64, before: f64| {
-        n >= ENOUGH && before_n >= ENOUGH && rate * TOO_SLOW < before
-    };
+    let slower =
+        |n: u64, before_n: u64, rate: f64, before: f64| n >= ENOUGH && before_n >= ENOUGH && rate * TOO_SLOW < before;
     let fine = !slower(now.replayed, former.replayed, now.replayed_per_second, former.replayed_per_second)
         && !slower(now.committed, former.committed, now.committed_per_second, former.committed_per_second);
     let before = format!("{} and {} before", former.replayed_per_second, former.committed_per_second);
@@ -373,12 +373,8 @@ mod tests {
 
     #[test]
     fn much_slower_than_before_is_not_fine_and_too_few_records_say_nothing() {
-        let speed = |n, rate| Speed {
-            replayed: n,
-            replayed_per_second: rate,
-            committed: n,
-            committed_per_second: rate,
-        };
+        let speed =
+            |n, rate| Speed { replayed: n, replayed_per_second: rate, committed: n, committed_per_second: rate };
         assert!(judge(speed(1_000, 900.0), None).0);
         assert!(judge(speed(1_000, 900.0), Some(speed(1_000, 1_000.0))).0);
         assert!(!judge(speed(1_000, 400.0), Some(speed(1_000, 1_000.0))).0);

@@ -104,6 +104,8 @@ pub fn record_case(
     for outcome in outcomes {
         maker.know(outcome);
     }
+    // What is learnt of the last column may stand in the first.
+    maker.map(&document.root);
     let other = Document::new(maker.map(&document.root));
     let (ending, input) = maker.as_sent(raw, decoder, &other).unwrap_or_else(|| ("json", other.to_bytes()));
     let pairs: Vec<(String, String)> =
@@ -155,13 +157,17 @@ impl Maker {
     fn learn(&mut self, name: &str, personal: bool, json: &Json) {
         match json {
             Json::Object(members) => members.iter().for_each(|(name, value)| {
-                let personal = personal || name == "examinee" || PERSONAL.contains(&name.as_str()) || name.ends_with("_by");
+                let personal =
+                    personal || name == "examinee" || PERSONAL.contains(&name.as_str()) || name.ends_with("_by");
                 self.learn(name, personal, value);
             }),
             Json::Array(list) => list.iter().for_each(|value| self.learn(name, personal, value)),
             Json::String(text) if text.trim().is_empty() => {}
             // Words of our own lists, and the source's words for them, are no names.
-            Json::String(text) if personal && matches!(name, "sex" | "sex_raw" | "id_type" | "marital_status" | "marital_status_raw") => {
+            Json::String(text)
+                if personal
+                    && matches!(name, "sex" | "sex_raw" | "id_type" | "marital_status" | "marital_status_raw") =>
+            {
                 self.open.insert(text.trim().to_owned());
             }
             Json::String(text) if personal => _ = self.pseudonyms.personal(text),
@@ -222,6 +228,10 @@ impl Maker {
         if other != text && self.is_replaced(trimmed) {
             return other;
         }
+        // A word out of the catalogue's own words.
+        if self.open.iter().any(|open| open.contains(trimmed)) {
+            return other;
+        }
         // Nobody knows what it says.
         let whole = self.pseudonyms.personal(trimmed);
         text.replace(trimmed, &whole)
@@ -247,7 +257,8 @@ impl Maker {
             return None;
         }
         let text = self.pseudonyms.text(&text);
-        let sent = Raw { format: raw.format.clone(), charset: Some("utf-8".to_owned()), body: Bytes::from(text.clone()) };
+        let sent =
+            Raw { format: raw.format.clone(), charset: Some("utf-8".to_owned()), body: Bytes::from(text.clone()) };
         (decoder.decode(&sent).ok()? == *other).then(|| (ending, text.into_bytes()))
     }
 }
@@ -259,7 +270,8 @@ fn squeezed(text: &str) -> String {
 
 /// Whether a text is a file in base64.
 fn is_file(text: &str) -> bool {
-    let of = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'\r' | b'\n');
+    let of =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'\r' | b'\n');
     text.len() >= FILE && text.bytes().all(of)
 }
 

@@ -220,7 +220,8 @@ impl Pseudonyms {
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let with_x = usize::from(digits == 17 && rest[digits..].starts_with(['X', 'x']));
-        let fraction = before == Some('.') || rest[digits..].starts_with('.') && rest[digits + 1..].starts_with(|c: char| c.is_ascii_digit());
+        let fraction = before == Some('.')
+            || rest[digits..].starts_with('.') && rest[digits + 1..].starts_with(|c: char| c.is_ascii_digit());
         (digits >= LONG && !fraction).then(|| (digits + with_x, self.other(&rest[..digits + with_x])))
     }
 }
@@ -268,9 +269,10 @@ fn date_at(text: &str) -> Option<(usize, NaiveDate, Write)> {
     let n = digits(text);
     if matches!(n, 8 | 12 | 14) {
         let of_day = [(8, 24), (10, 60), (12, 60)];
-        let sound = of_day.iter().filter(|(at, _)| *at < n).all(|(at, below)| {
-            text[*at..at + 2].parse::<u32>().is_ok_and(|part| part < *below)
-        });
+        let sound = of_day
+            .iter()
+            .filter(|(at, _)| *at < n)
+            .all(|(at, below)| text[*at..at + 2].parse::<u32>().is_ok_and(|part| part < *below));
         let found = date(&text[..4], &text[4..6], &text[6..8]).filter(|_| sound)?;
         return Some((8, found, Box::new(|date| date.format("%Y%m%d").to_string())));
     }

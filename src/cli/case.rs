@@ -12,7 +12,7 @@ use super::{Exit, Terminal};
 use crate::agent::sources;
 use crate::config;
 use crate::diagnose;
-use crate::release::{CaseError, RecordedCase, record_case};
+use crate::release::{CaseError, RecordedCase, record_case, unlike};
 use crate::store::{self, Reader, ReplayFilter};
 
 /// Makes cases for the mappings of real records, with other people in the places of the real ones.
@@ -110,6 +110,7 @@ struct Made {
     input: PathBuf,
     expected_at: PathBuf,
     expected: String,
+    unlike: Vec<String>,
 }
 
 pub(super) fn run(args: &Args, terminal: &Terminal) -> Exit {
@@ -192,6 +193,9 @@ fn cases_of(args: &RecordArgs) -> Result<Vec<Made>, Error> {
             normaliser.outcomes(&decoder.decode(&record.raw), &record.source_ref, record.raw.charset.as_deref());
         let case =
             record_case(&record.raw, &**decoder, mapping, &outcomes, key).map_err(|cause| Error::Case { id, cause })?;
+        let charset = record.raw.charset.as_deref();
+        let mapped = normaliser.outcomes(&Ok(case.document.clone()), &record.source_ref, charset);
+        let unlike = unlike(&outcomes, &mapped);
         let cases = file.parent().unwrap_or(Path::new("")).join("cases").join(file.file_stem().unwrap_or_default());
         let expected = cases::expected_in(&cases, mapping, case.ending, case.input.clone())
             .map_err(|cause| Error::Expected { id, cause })?;
@@ -203,6 +207,7 @@ fn cases_of(args: &RecordArgs) -> Result<Vec<Made>, Error> {
             expected_at: cases.join(format!("expected-{name}.json")),
             case,
             expected,
+            unlike,
         });
     }
     if made.is_empty() { Err(Error::NoRecord) } else { Ok(made) }
@@ -245,6 +250,9 @@ fn shown(made: &Made) -> String {
     for (from, to) in &made.case.replaced {
         let _ = writeln!(text, "- {from}\n+ {to}");
     }
+    for field in &made.unlike {
+        let _ = writeln!(text, "! the mapping reads the case otherwise than the record: {field}");
+    }
     let _ = writeln!(text, "{}:\n{}", made.input.display(), String::from_utf8_lossy(&made.case.input));
     let _ = writeln!(text, "{}:\n{}", made.expected_at.display(), made.expected);
     text
@@ -259,6 +267,7 @@ fn as_json(made: &Made, written: bool) -> serde_json::Value {
         "content": String::from_utf8_lossy(&made.case.input),
         "replaced": replaced,
         "days_back": made.case.days_back,
+        "unlike": made.unlike,
         "written": written,
     })
 }

@@ -21,7 +21,7 @@ mod shadow;
 mod tally;
 
 pub use apply::{Applied, apply};
-pub use case::{CaseError, RecordedCase, record_case};
+pub use case::{CaseError, RecordedCase, record_case, unlike};
 pub use choice::{InForce, in_force};
 pub use page::{escaped, framed, page};
 pub use replay::{Plan, Progress, replay};

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use connector_api::{DOCUMENT_FORMAT, Decoder, Document, Map, Raw, SourceTime, Value};
 use serde_json::Value as Json;
 
-use self::pseudonym::Pseudonyms;
+use self::pseudonym::{Pseudonyms, is_telling};
+use super::tally::Kind;
 use crate::mapping::Mapping;
 use crate::model::Outcome;
 use crate::ops::mask;
@@ -53,6 +54,11 @@ const EMPTY_PDF: &[u8] = b"%PDF-1.4\n%%EOF\n";
 /// Texts of so many characters of base64 are files.
 const FILE: usize = 400;
 
+/// A text of so many characters is no name, but part of what somebody wrote.
+const SENTENCE: usize = 8;
+/// Words of protocols, which are nobody's.
+const PROTOCOL: &[&str] = &["UNICODE UTF-8", "UNICODE", "GB18030-2000", "GB 18030-2000", "8859/1", "HISYNC"];
+
 /// Why no case was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CaseError {
@@ -75,6 +81,8 @@ pub struct RecordedCase {
     pub replaced: Vec<(String, String)>,
     /// By how many days dates went back.
     pub days_back: i64,
+    /// What is to be mapped.
+    pub document: Document,
     originals: Vec<String>,
 }
 
@@ -98,6 +106,7 @@ pub fn record_case(
 ) -> Result<RecordedCase, CaseError> {
     let document = decoder.decode(raw).map_err(|failure| CaseError::Undecoded(failure.to_string()))?;
     let mut maker = Maker { pseudonyms: Pseudonyms::new(key), open: BTreeSet::new(), texts: Vec::new() };
+    maker.open.extend(PROTOCOL.iter().map(|word| (*word).to_owned()));
     for table in mapping.codes().values() {
         maker.open.extend(table.keys().map(|local| (*local).to_owned()));
     }
@@ -110,18 +119,43 @@ pub fn record_case(
     let (ending, input) = maker.as_sent(raw, decoder, &other).unwrap_or_else(|| ("json", other.to_bytes()));
     let pairs: Vec<(String, String)> =
         maker.pseudonyms.replaced().map(|(from, to)| (from.to_owned(), to.to_owned())).collect();
-    // Single characters and short numbers are everywhere, and nobody's.
-    let telling = |text: &&String| text.chars().count() > 3 || text.chars().filter(|c| !c.is_ascii()).count() > 1;
-    let originals: Vec<String> = pairs.iter().map(|(from, _)| from).filter(telling).cloned().collect();
+    let originals: Vec<String> = pairs.iter().map(|(from, _)| from).filter(|from| is_telling(from)).cloned().collect();
     let case = RecordedCase {
         ending,
         input,
         replaced: pairs.into_iter().map(|(from, to)| (mask::mask(&from), to)).collect(),
         days_back: maker.pseudonyms.shift().num_days(),
+        document: other,
         originals,
     };
     case.vouch(&case.input)?;
     Ok(case)
+}
+
+/// What a mapping reads otherwise in a case than in its record, beside the values that were replaced: a word that it
+/// knows, and nobody else, was taken for a name. Fields, with the kind of change.
+pub fn unlike(record: &[Outcome], case: &[Outcome]) -> Vec<String> {
+    let said = |outcome: &Outcome| match outcome {
+        Outcome::Mapped(mapped) => serde_json::from_slice::<Json>(&mapped.data).map_err(|_| String::new()),
+        Outcome::Held(held) => Err(held.reason.clone()),
+    };
+    if record.len() != case.len() {
+        return vec![format!("{} entities in place of {}", case.len(), record.len())];
+    }
+    let mut unlike = std::collections::BTreeSet::new();
+    for (before, after) in record.iter().zip(case) {
+        match (said(before), said(after)) {
+            (Ok(before), Ok(after)) => {
+                let differences = super::diff::differences(&before, &after).into_iter();
+                let differences = differences.filter(|it| !matches!(it.kind, Kind::Value | Kind::Envelope));
+                unlike.extend(differences.map(|it| format!("{} {}", it.kind.as_str(), it.field)));
+            }
+            (Err(before), Err(after)) if before == after => {}
+            (_, Err(reason)) => _ = unlike.insert(format!("held for {reason}")),
+            (Err(_), Ok(_)) => _ = unlike.insert("no longer held".to_owned()),
+        }
+    }
+    unlike.into_iter().collect()
 }
 
 struct Maker {
@@ -217,12 +251,15 @@ impl Maker {
             return String::new();
         }
         let other = self.pseudonyms.text(text);
-        // A number, a date, a short code, or a text that is a result or a conclusion.
-        let plain = |text: &str| {
-            text.chars().all(|c| c.is_ascii_digit() || " .<>=+-~/%:TZ年月日".contains(c)) || mask::mask(text) == text
-        };
+        // A short code or number, or a date that has been moved.
+        let number = |text: &str| text.chars().all(|c| c.is_ascii_digit() || " .<>=+-~/%:TZ年月日".contains(c));
+        if mask::mask(trimmed) == trimmed || (other != text && number(trimmed)) {
+            return other;
+        }
+        // A result or a conclusion; a short word out of one may be a name.
         let squeezed = squeezed(trimmed);
-        if plain(trimmed) || self.texts.iter().any(|known| known.contains(&squeezed)) {
+        let long = squeezed.chars().count() >= SENTENCE;
+        if self.texts.iter().any(|known| *known == squeezed || (long && known.contains(&squeezed))) {
             return other;
         }
         if other != text && self.is_replaced(trimmed) {

@@ -81,8 +81,7 @@ impl Pseudonyms {
             return String::new();
         }
         let other = self.other(value);
-        // One character would be found in half of all words.
-        if value.chars().count() > 1 && !self.known.iter().any(|(known, _)| known == value) {
+        if is_telling(value) && !self.known.iter().any(|(known, _)| known == value) {
             self.known.push((value.to_owned(), other.clone()));
             self.known.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
         }
@@ -224,6 +223,16 @@ impl Pseudonyms {
             || rest[digits..].starts_with('.') && rest[digits + 1..].starts_with(|c: char| c.is_ascii_digit());
         (digits >= LONG && !fraction).then(|| (digits + with_x, self.other(&rest[..digits + with_x])))
     }
+}
+
+/// Whether a value can be looked for inside of other text: one character, or a short number, would be found everywhere.
+pub(crate) fn is_telling(value: &str) -> bool {
+    let least = match () {
+        () if value.chars().any(|c| !c.is_ascii()) => 2,
+        () if value.chars().all(|c| c.is_ascii_digit()) => 5,
+        () => 4,
+    };
+    value.chars().count() >= least
 }
 
 fn is_han(c: char) -> bool {

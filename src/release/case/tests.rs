@@ -84,10 +84,14 @@ fn a_row_loses_its_person_and_keeps_its_results() {
 
 #[test]
 fn a_message_and_a_page_stay_what_they_are() {
-    let hl7 = format!(
-        "MSH|^~\\&|LIS|H|HISYNC|H|20261120093000||ORU^R01|C1|P|2.4|||||CHN|UNICODE UTF-8\rPID|1||{}||{}^^||19880601|M|||北京市朝阳路一号||{}\rOBR|1||{}|0012^肝功能\rOBX|1|NM|000101^谷丙转氨酶||23.0|U/L|9-50|N|||F\r",
-        REAL[3], REAL[0], REAL[2], REAL[3]
-    );
+    let [name, _, phone, number, ..] = REAL;
+    let hl7 = [
+        "MSH|^~\\&|LIS|H|HISYNC|H|20261120093000||ORU^R01|C1|P|2.4|||||CHN|UNICODE UTF-8".to_owned(),
+        format!("PID|1||{number}||{name}^^||19880601|M|||北京市朝阳路一号||{phone}"),
+        format!("OBR|1||{number}|0012^肝功能"),
+        "OBX|1|NM|000101^谷丙转氨酶||23.0|U/L|9-50|N|||F\r".to_owned(),
+    ]
+    .join("\r");
     let decoder = Hl7Decoder::default();
     let raw =
         Raw { format: connector_formats::hl7::FORMAT.to_owned(), charset: Some("utf-8".to_owned()), body: hl7.into() };
@@ -95,8 +99,8 @@ fn a_message_and_a_page_stay_what_they_are() {
     let (_, text) = recorded(&raw, &decoder);
     assert!(text.contains("谷丙转氨酶") && text.contains("23.0"), "{text}");
     let xml = format!(
-        "<REPORT><TJBH>{}</TJBH><XM>{}</XM><CSRQ>19880601</CSRQ><LXR>李家属</LXR><JG>23.0</JG><ZJ>欧阳试一：血压升高，2026-11-20 复查</ZJ></REPORT>",
-        REAL[3], REAL[0]
+        "<REPORT><TJBH>{number}</TJBH><XM>{name}</XM><CSRQ>19880601</CSRQ><LXR>李家属</LXR><JG>23.0</JG>\
+         <ZJ>{name}：血压升高，2026-11-20 复查</ZJ></REPORT>"
     );
     let decoder = XmlDecoder::new(TextPolicy::default(), XmlRules::default());
     let raw = Raw { format: connector_formats::xml::FORMAT.to_owned(), charset: None, body: xml.into() };

@@ -21,9 +21,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &[]),
     // The rooms' settings types live with the rooms; the configuration reads all of them.
     ("config", &["registry", "mapping", "model", "store", "delivery", "ops", "diagnose"]),
-    ("ops", &["store", "intake", "delivery", "model", "clock", "config", "retry"]),
-    ("agent", &["config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry"]),
-    ("release", &["intake", "mapping", "store", "model", "ops"]),
+    ("ops", &["store", "intake", "delivery", "model", "clock", "config", "retry", "release"]),
+    (
+        "agent",
+        &[
+            "config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry",
+            "release", "diagnose",
+        ],
+    ),
+    ("release", &["intake", "mapping", "store", "model", "ops", "config", "diagnose"]),
     ("sandbox", &["model", "delivery", "clock"]),
     (
         "cli",

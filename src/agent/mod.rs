@@ -8,6 +8,7 @@
 pub mod pulse;
 pub mod reconcile;
 mod retention;
+mod shadow;
 pub mod sources;
 pub mod supervisor;
 mod watch;
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::delivery::{self, Delivery};
 use crate::intake::{Again, Board, Gate, RoundReport, Sources};
 use crate::ops;
+use crate::release::{self, InForce};
 use crate::store::{self, Store};
 
 use sources::{RoundRefusal, Rounds, Shared};
@@ -58,6 +60,9 @@ pub enum StartError {
     /// The store can't be opened.
     #[error("open the store")]
     Store(#[source] store::Error),
+    /// A candidate that a person has promoted has mistakes now.
+    #[error("use the mapping that was promoted:\n{}", crate::diagnose::render(.0, false))]
+    Promoted(Vec<crate::diagnose::Problem>),
     /// The admin address can't be bound.
     #[error("listen on {address} (admin.listen)")]
     Admin {
@@ -161,10 +166,13 @@ impl Agent {
             agent_version: VERSION.to_owned(),
             lane: config.agent.lane.clone(),
         };
-        let composer = Arc::new(sources::site(&config));
         let keys = config.store.keys(&config.base_dir).map_err(StartError::Key)?;
+        let promoted = promoted(&config, &options, &clock, keys.as_ref()).map_err(StartError::Store)?;
+        let InForce { config, void } = release::in_force(config, &promoted).map_err(StartError::Promoted)?;
+        let composer = Arc::new(sources::site(&config));
         let store =
             Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref()).map_err(StartError::Store)?;
+        store.forget_promoted(void).await.map_err(StartError::Store)?;
         store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
         store.reconcile_recover().await.map_err(StartError::Store)?;
         let token = ops::access::random_word();
@@ -220,6 +228,7 @@ impl Agent {
         source_tasks.push(renormalise(&supervisor, &stop_sources, again.clone()));
         source_tasks.push(watch(&supervisor, &stop_sources, &shared));
         source_tasks.push(retention::start(&supervisor, &stop_sources, &shared));
+        source_tasks.push(shadow::start(&supervisor, &stop_sources, &shared));
 
         let reload = Arc::new(ops::codes::Reload::default());
         let place = (config.agent.hospital.as_str(), config.agent.timezone);
@@ -259,7 +268,11 @@ impl Agent {
             },
             clock: clock.clone(),
         };
-        let deliverers = deliver(&config, &store, &clock, &supervisor, &stop_delivery, &slot, first, &state);
+        let deliverers = match config.shadow.agent {
+            // Another agent delivers.
+            true => Vec::new(),
+            false => deliver(&config, &store, &clock, &supervisor, &stop_delivery, &slot, first, &state),
+        };
         source_tasks.push(watch::probes(&supervisor, &stop_sources, &shared, &state));
         let mut servers = watch::start(&supervisor, &stop_ops, &config, &state);
         servers.push(serve(&supervisor, &stop_ops, &config, opened, state));
@@ -332,7 +345,12 @@ impl Agent {
         for task in self.sources {
             task.ended_by(deadline).await;
         }
-        let drained = tokio::time::timeout_at(deadline, drain(&self.store, &self.delivery, &self.clock)).await;
+        let drain = async {
+            if !self.config.shadow.agent {
+                drain(&self.store, &self.delivery, &self.clock).await;
+            }
+        };
+        let drained = tokio::time::timeout_at(deadline, drain).await;
         if drained.is_err() {
             tracing::info!("the grace time is over; what is not delivered yet is sent after the next start");
         }
@@ -349,6 +367,27 @@ impl Agent {
         self.store.close().await;
         // A file that stays behind only makes commands try an address where nobody answers.
         let _ = std::fs::remove_file(self.config.agent.data_dir.join(AGENT_FILE));
+    }
+}
+
+/// What a person has promoted, read before anything is opened under a mapping.
+pub(crate) fn promoted(
+    config: &Config,
+    options: &store::Options,
+    clock: &Clock,
+    keys: Option<&connector_api::seal::KeyRing>,
+) -> Result<Vec<store::Promoted>, store::Error> {
+    let folder = &config.agent.data_dir;
+    let read = || store::Reader::open_with(folder, keys).and_then(|reader| reader.promoted());
+    match read() {
+        Err(store::Error::Missing) => Ok(Vec::new()),
+        Ok(promoted) => Ok(promoted),
+        // An older layout, or what a kill has left: opening it mends both, and maps nothing.
+        Err(_) => {
+            let composer = Arc::new(sources::site(config));
+            drop(Store::open_with(folder, options.clone(), composer, clock.clone(), keys)?);
+            read()
+        }
     }
 }
 

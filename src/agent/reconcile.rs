@@ -98,6 +98,12 @@ pub fn with_upstream(
         let (of, asked, learnt, stop) = (of.clone(), asked.clone(), learnt.clone(), stop_task.clone());
         async move {
             let WithUpstream { config, store, clock, .. } = &*of;
+            if config.shadow.agent {
+                // Upstream is another agent's business.
+                learnt.send_replace(true);
+                stop.cancelled().await;
+                return Ok(());
+            }
             let delivery = Delivery::new(&config.upstream, &config.base_dir, store.clone(), clock.clone());
             let digests =
                 delivery.map_err(|error| error.to_string())?.digests(&config.agent.hospital, &config.agent.campus);

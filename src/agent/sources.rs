@@ -85,7 +85,7 @@ pub fn site(config: &Config) -> Site {
     let guards = streams().filter_map(|stream| Some((stream.id.to_string(), stream.guards?)));
     let dictionaries = streams().filter(|stream| stream.mode == connector_api::Mode::Snapshot);
     let dictionaries = dictionaries.map(|stream| (stream.entity, stream.id.source().as_str().to_owned()));
-    mappings.guarded(guards).reading(dictionaries)
+    mappings.guarded(guards).reading(dictionaries).labelled(config.agent.lanes.clone())
 }
 
 /// The facts of the configuration that a source's mappings know.
@@ -163,7 +163,10 @@ pub fn poll_stream(
     source: &SourceConfig,
     stream: &StreamConfig,
 ) -> Result<(PollStream, StreamPoller), String> {
-    let (poller, decoder) = poller_of(source, &shared.config.base_dir, &stream.id)?;
+    let (mut poller, decoder) = poller_of(source, &shared.config.base_dir, &stream.id)?;
+    if shared.config.shadow.agent {
+        poller = super::shadow::unmarked(poller);
+    }
     let Some(schedule) = stream.schedule.clone() else {
         return Err("a polled stream needs a schedule".to_owned());
     };

@@ -195,18 +195,21 @@ impl Which {
     }
 
     /// The configuration and the store for an act, where no agent runs.
-    pub(super) fn open_whole(&self) -> Result<(config::Config, Store), Error> {
+    pub(super) fn open_whole(&self) -> Result<(Arc<config::Config>, Store), Error> {
         if self.data_dir.is_some() {
             return Err(Error::ConfigNeeded);
         }
         let path = self.config()?;
-        let config = config::load(&path).map_err(|_| Error::BadConfig(path))?;
+        let config = Arc::new(config::load(&path).map_err(|_| Error::BadConfig(path.clone()))?);
         let options = store::Options {
             hospital: config.agent.hospital.clone(),
             agent_version: agent::VERSION.to_owned(),
             lane: config.agent.lane.clone(),
         };
         let keys = self.keys()?;
+        let promoted = agent::promoted(&config, &options, &Clock::system(), keys.as_ref())?;
+        let in_force = crate::release::in_force(config, &promoted).map_err(|_| Error::BadConfig(path))?;
+        let config = in_force.config;
         let composer = Arc::new(agent::sources::site(&config));
         let store = Store::open_with(&config.agent.data_dir, options, composer, Clock::system(), keys.as_ref())?;
         Ok((config, store))

@@ -61,6 +61,10 @@ pub(super) struct Args {
     /// How many people come.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(12..=5000))]
     people: u32,
+    /// Runs the mappings of this folder beside the demo's own, as a candidate: `hisync shadow status` shows what they
+    /// would make otherwise. It has the layout of DIR/mappings.
+    #[arg(long, value_name = "FOLDER")]
+    candidate: Option<PathBuf>,
     /// Where the status page listens; a free port with --once, 127.0.0.1:8686 otherwise.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
@@ -198,6 +202,7 @@ async fn live(args: &Args, stage: &mut Stage, terminal: &Terminal) -> Result<boo
         }
     }
     settle(stage).await?;
+    followed(stage).await?;
     let reconciliation = reconcile(stage).await?;
     if args.json {
         terminal.json(&reconciliation);
@@ -235,6 +240,11 @@ async fn set_up(args: &Args, folder: &Path) -> Result<Stage, Failure> {
     std::fs::create_dir_all(&inbox)?;
     let elsewhere = Elsewhere { outlab_url: outlab.url(), day: date, inbox: inbox.clone() };
     let path = write_whole_config(folder, &demo, &elsewhere)?;
+    if let Some(candidate) = &args.candidate {
+        let candidate = toml::Value::from(std::path::absolute(candidate)?.to_string_lossy().into_owned());
+        let text = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, format!("{text}\n[shadow]\ncandidate = {candidate}\n"))?;
+    }
     let config = config::load(&path).map_err(|problems| crate::diagnose::render(&problems, false))?;
     let agent = Agent::start(config, clock.clone()).await?;
     let receiver = within("the laboratory's receiver", async {
@@ -317,6 +327,20 @@ async fn read_all(agent: &Agent) -> Result<(), Failure> {
         within("a stream's round", async { Ok(agent.poll_now(&stream).await?) }).await?;
     }
     Ok(())
+}
+
+/// Waits until the candidate, where one runs, has seen the whole day.
+async fn followed(stage: &Stage) -> Result<(), Failure> {
+    within("the candidate to follow", async {
+        loop {
+            let run = stage.agent.store().read(Reader::shadow_run).await?;
+            if run.is_none_or(|run| run.state != "running" || run.behind == 0) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
 }
 
 /// Waits until everything is delivered or held.

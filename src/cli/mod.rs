@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 mod access;
 mod alerts;
 mod audit;
+mod case;
 mod check;
 mod client;
 mod codes;
@@ -34,6 +35,7 @@ mod run;
 pub mod sandbox;
 mod schema;
 mod secret;
+mod shadow;
 mod signals;
 mod sources;
 mod status;
@@ -41,6 +43,7 @@ mod store;
 mod support;
 mod table;
 mod terminal;
+mod verify_release;
 
 pub use panics::guarded;
 pub use terminal::Terminal;
@@ -124,6 +127,7 @@ enum Command {
     Check(check::Args),
     Discover(discover::Args),
     Mapping(mapping::Args),
+    Case(case::Args),
     Preview(preview::Args),
     Status(status::Args),
     Held(held::Args),
@@ -132,6 +136,8 @@ enum Command {
     Outbox(outbox::Args),
     Reconcile(reconcile::Args),
     Replay(replay::Args),
+    Shadow(shadow::Args),
+    VerifyRelease(verify_release::Args),
     Sources(sources::Args),
     Explain(explain::Args),
     Store(store::Args),
@@ -164,6 +170,7 @@ impl Command {
             | Command::Check(_)
             | Command::Discover(_)
             | Command::Mapping(_)
+            | Command::Case(_)
             | Command::Preview(_)
             | Command::Status(_)
             | Command::Held(_)
@@ -173,6 +180,8 @@ impl Command {
             | Command::Outbox(_)
             | Command::Reconcile(_)
             | Command::Replay(_)
+            | Command::Shadow(_)
+            | Command::VerifyRelease(_)
             | Command::Sources(_)
             | Command::Explain(_)
             | Command::Store(_)
@@ -212,6 +221,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::run(args, &terminal).await.into(),
         Command::Discover(args) => discover::run(args, &terminal).await.into(),
         Command::Mapping(args) => mapping::run(&args, &terminal).into(),
+        Command::Case(args) => case::run(&args, &terminal).into(),
         Command::Preview(args) => preview::run(args, &terminal).await.into(),
         Command::Status(args) => status::run(args, &terminal).await.into(),
         Command::Held(args) => held::run(args, &terminal).await.into(),
@@ -220,7 +230,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),
-        Command::Replay(args) => replay::run(&args, &terminal).into(),
+        Command::Replay(args) => replay::run(&args, &terminal).await.into(),
+        Command::VerifyRelease(args) => verify_release::run(&args, &terminal).await.into(),
+        Command::Shadow(args) => shadow::run(args, &terminal).await.into(),
         Command::Sources(args) => sources::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),
         Command::Store(args) => store::run(args, &terminal).await.into(),

@@ -200,7 +200,7 @@ impl From<store::Error> for Failed {
 }
 
 /// Makes a comparison without an agent; answers its row. That it failed is in the report.
-async fn directly(args: &RunArgs, config: Config, store: &Store, who: &str) -> Result<i64, Failed> {
+async fn directly(args: &RunArgs, config: std::sync::Arc<Config>, store: &Store, who: &str) -> Result<i64, Failed> {
     let (clock, zone) = (Clock::system(), config.agent.timezone);
     let Some(name) = &args.stream else {
         let delivery = Delivery::new(&config.upstream, &config.base_dir, store.clone(), clock);
@@ -236,7 +236,7 @@ async fn directly(args: &RunArgs, config: Config, store: &Store, who: &str) -> R
     let breakers = crate::intake::Sources::new([(source.id.clone(), source.kind.name.to_owned())], &clock);
     let (source, stream) = (source.id.clone(), stream.id.clone());
     let shared = agent::sources::Shared {
-        config: config.into(),
+        config: config.clone(),
         store: store.clone(),
         gate: gate.into(),
         board: Board::default(),

@@ -69,6 +69,7 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
                     StartError::Delivery(_)
                     | StartError::Alerts(_)
                     | StartError::Operators(_)
+                    | StartError::Promoted(_)
                     | StartError::Key(_)
                     | StartError::Store(store::Error::NoKey | store::Error::WrongKey { .. }) => Exit::Usage,
                     _ => Exit::Unreachable,

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::grammar::{Cron, Days, Hours, Id, Lasting, Zone};
-use crate::model::EntityType;
 use crate::model::guard::Guards;
+use crate::model::{EntityType, LaneRule};
 use crate::ops::canary::CanaryPolicy;
 use crate::store::{RetentionPolicy, SnapshotPolicy, StartPolicy};
 use connector_api::{Mode, Secret};
@@ -46,11 +46,60 @@ pub(crate) struct AgentTable {
     pub(crate) shutdown_grace: Lasting,
     /// A routing label that every event carries, e.g. for a staging upstream.
     pub(crate) lane: Option<Id>,
+    /// Routing labels of single entities; the first rule that takes an entity counts, and goes before `lane`.
+    #[serde(default)]
+    pub(crate) lanes: Vec<LaneTable>,
     /// A file with days off and working weekends (调休): TOML with `off` and `work`, lists of days and ranges
     /// (`"2026-10-01..2026-10-07"`), or CSV with `date,kind`. Relative to the folder of the configuration file.
     #[schemars(length(min = 1))]
     #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
     pub(crate) holidays: Option<String>,
+}
+
+/// A routing label for some entities: those that all of its conditions take.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LaneTable {
+    /// The label.
+    pub(crate) lane: Id,
+    /// Streams (`source/stream`) or sources.
+    #[serde(default)]
+    pub(crate) streams: Vec<String>,
+    /// Kinds of entity.
+    #[serde(default)]
+    pub(crate) entities: Vec<EntityType>,
+    /// Entities, each by its exam number or code, by its key, or by its subject (`exam_report/main:peis:0301170001`).
+    pub(crate) keys: Option<Vec<String>>,
+    /// A share of the entities, in percent: always the same ones.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) percent: Option<u32>,
+}
+
+impl LaneTable {
+    pub(crate) fn rule(self) -> LaneRule {
+        LaneRule {
+            lane: self.lane.0,
+            streams: self.streams,
+            entities: self.entities,
+            keys: self.keys.map(|keys| keys.into_iter().collect()),
+            percent: self.percent,
+        }
+    }
+}
+
+/// What is tried beside what is in force.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShadowTable {
+    /// A folder with mapping files that run beside those in force and deliver nothing, until a person promotes or
+    /// discards them (`hisync shadow`). A file is found by the path that a stream names its mapping by, or by that path
+    /// without its first folder. Relative to the folder of the configuration file.
+    #[schemars(length(min = 1))]
+    pub(crate) candidate: Option<String>,
+    /// This agent runs in the shadow of another one that reads the same sources: it delivers nothing, sends no
+    /// heartbeats and marks nothing at its sources. Its data folder must be its own.
+    #[serde(default)]
+    pub(crate) agent: bool,
 }
 
 /// How the store keeps what it holds.

@@ -11,22 +11,25 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::disk::{Disk, why};
-use super::file::{self, AgentTable, RetentionTable, SourceTable, StoreTable, StreamTable};
+use super::file::{self, AgentTable, LaneTable, RetentionTable, ShadowTable, SourceTable, StoreTable, StreamTable};
 use super::schema::{self, Found, unknown_key};
 use super::tree::{self, Node, Tree};
-use super::{Agent, Config, Expect, Look, Reconcile, SourceConfig, StoreConfig, StreamConfig, Sweep};
+use super::{
+    Agent, Candidate, Config, Expect, Look, Reconcile, Shadow, SourceConfig, StoreConfig, StreamConfig, Sweep,
+    replacement,
+};
 use crate::diagnose::{Problem, nearest};
 use crate::mapping::{Files, Mapping};
-use crate::model::EntityType;
 use crate::model::dictionary::is_entry;
+use crate::model::{EntityType, Lanes};
 use crate::ops::calendar::Calendar;
 use crate::registry::{Kind, schema_of};
 use crate::store::{Backlog, SnapshotPolicy};
 use crate::{delivery, ops};
 
 /// The keys at the top of the file.
-const TOP: [&str; 10] =
-    ["include", "agent", "store", "upstream", "admin", "retention", "alerts", "log", "traces", "sources"];
+const TOP: [&str; 11] =
+    ["include", "agent", "store", "upstream", "admin", "retention", "alerts", "log", "traces", "shadow", "sources"];
 /// The keys of a stream's table that every connector's streams have.
 pub(super) const STREAM_KEYS: [&str; 13] = [
     "id",
@@ -245,7 +248,9 @@ impl Loader {
         };
         let traces = root.get("traces").and_then(|node| self.typed::<ops::traces::Settings>(node));
         let calendar = self.calendar(root.get("agent").and_then(|agent| agent.get("holidays")));
-        let sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
+        let mut sources = self.required(root, "sources").map(|node| self.sources(node)).unwrap_or_default();
+        let shadow = root.get("shadow").and_then(|node| Some((node, self.typed::<ShadowTable>(node)?)));
+        let shadow = shadow.map(|(node, table)| self.shadow(node, table, &mut sources)).unwrap_or_default();
         self.found.problems.append(&mut self.mapping_problems);
         let whole = root.get("sources").is_some_and(|list| list.items().len() == sources.len());
         if !whole && self.found.problems.is_empty() {
@@ -266,6 +271,7 @@ impl Loader {
                     log,
                     traces,
                     calendar,
+                    shadow,
                     sources,
                     digest: self.disk.digest(&self.base_dir),
                     base_dir: self.base_dir,
@@ -381,6 +387,7 @@ impl Loader {
             outbox_limit: Backlog { entries: table.outbox_max_entries, bytes: table.outbox_max_bytes },
             shutdown_grace: table.shutdown_grace.0,
             lane: table.lane.map(|lane| lane.0),
+            lanes: Lanes(table.lanes.into_iter().map(LaneTable::rule).collect()),
         }
     }
 
@@ -416,6 +423,37 @@ impl Loader {
                 self.report(list.at.problem("no-dictionary", message).hint(hint));
             }
         }
+    }
+
+    /// Compiles the candidate. Whatever is wrong with it is no problem of the configuration: what is in force goes on.
+    fn shadow(&self, node: &Node, table: ShadowTable, sources: &mut [SourceConfig]) -> Shadow {
+        let mut shadow = Shadow { agent: table.agent, ..Shadow::default() };
+        let Some(name) = table.candidate else { return shadow };
+        let folder = self.base_dir.join(&name);
+        let mut found = false;
+        for stream in sources.iter_mut().flat_map(|source| &mut source.streams) {
+            let file = stream.mapping.files().first();
+            let Some(path) = file.and_then(|file| replacement(&folder, &self.base_dir, file)) else { continue };
+            found = true;
+            let mapping = match (self.compile)(&path, stream.entity, &self.disk) {
+                Ok(mapping) if mapping.entity() == stream.entity => Ok(Arc::new(mapping)),
+                Ok(mapping) => {
+                    let message =
+                        format!("this mapping yields {}, but {} is of {}", mapping.entity(), stream.id, stream.entity);
+                    Err(vec![Problem::new(&path, None, "entity-mismatch", message)])
+                }
+                Err(problems) => Err(problems),
+            };
+            let same = mapping.as_ref().is_ok_and(|mapping| mapping.version() == stream.mapping.version());
+            stream.candidate = (!same).then_some(Candidate { mapping });
+        }
+        if !found {
+            let message = format!("\"{name}\" has none of the mapping files that the streams name");
+            let hint = "a candidate is a copy of the folder of the mappings, edited";
+            shadow.problems.push(node.locate("candidate").problem("no-candidate", message).hint(hint));
+        }
+        shadow.candidate = Some(folder);
+        shadow
     }
 
     fn unique_ids(&mut self, tables: &[Node], what: &str) {
@@ -515,6 +553,7 @@ impl Loader {
             mode: table.mode,
             schedule: table.schedule.map(|cron| cron.0),
             mapping: mapping?,
+            candidate: None,
             expect: table.expect.map(|expect| Expect {
                 within: expect.within.0,
                 between: (expect.between.0, expect.between.1),

@@ -26,8 +26,8 @@ use connector_api::{
 
 use crate::diagnose::Problem;
 use crate::mapping::Mapping;
-use crate::model::EntityType;
 use crate::model::guard::Guards;
+use crate::model::{EntityType, Lanes};
 use crate::ops::canary::CanaryPolicy;
 use crate::registry::Kind;
 use crate::store::{Backlog, RetentionPolicy, SnapshotPolicy, StartPolicy};
@@ -36,7 +36,7 @@ use crate::{delivery, ops};
 pub use schema::SecretUse;
 
 /// A configuration without a problem, its mappings compiled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The `[agent]` table.
     pub agent: Agent,
@@ -56,6 +56,8 @@ pub struct Config {
     pub traces: Option<ops::traces::Settings>,
     /// Days off and working weekends.
     pub calendar: ops::calendar::Calendar,
+    /// The `[shadow]` table.
+    pub shadow: Shadow,
     /// The sources in the file's order.
     pub sources: Vec<SourceConfig>,
     /// The folder of the configuration file: relative paths start here.
@@ -85,6 +87,50 @@ pub struct Agent {
     pub shutdown_grace: Duration,
     /// A routing label that every event carries.
     pub lane: Option<String>,
+    /// Routing labels of single entities, which go before it.
+    pub lanes: Lanes,
+}
+
+/// The `[shadow]` table.
+#[derive(Clone, Debug, Default)]
+pub struct Shadow {
+    /// The folder of the candidate.
+    pub candidate: Option<PathBuf>,
+    /// This agent as a whole runs in the shadow of another one: it delivers nothing and marks nothing at its sources.
+    pub agent: bool,
+    /// What is wrong with the candidate's folder as a whole. Nothing that is in force depends on it.
+    pub problems: Vec<Problem>,
+}
+
+/// A mapping that is tried beside the one in force.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The mapping, or what is wrong with its file: the mapping in force goes on all the same.
+    pub mapping: Result<Arc<Mapping>, Vec<Problem>>,
+}
+
+impl Config {
+    /// Everything that is wrong with the candidate.
+    pub fn candidate_problems(&self) -> Vec<Problem> {
+        let streams = self.sources.iter().flat_map(|source| &source.streams);
+        let wrong = streams.filter_map(|stream| stream.candidate.as_ref()?.mapping.as_ref().err()).flatten();
+        let mut problems: Vec<Problem> = Vec::new();
+        // One file may serve several streams.
+        for problem in self.shadow.problems.iter().chain(wrong) {
+            if !problems.contains(problem) {
+                problems.push(problem.clone());
+            }
+        }
+        problems
+    }
+}
+
+/// Where a mapping file lies in another folder: by the path that the configuration names it by, or by that path
+/// without its first folder.
+pub fn replacement(folder: &Path, base_dir: &Path, file: &Path) -> Option<PathBuf> {
+    let relative = file.strip_prefix(base_dir).unwrap_or(file);
+    let inner: PathBuf = relative.components().skip(1).collect();
+    [folder.join(relative), folder.join(inner)].into_iter().find(|path| path.is_file())
 }
 
 /// The `[store]` table.
@@ -117,7 +163,7 @@ fn read_keys(secret: &Secret, base_dir: &Path) -> Result<KeyRing, KeyError> {
 }
 
 /// One `[[sources]]` table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SourceConfig {
     /// Its id.
     pub id: SourceId,
@@ -150,7 +196,7 @@ impl SourceConfig {
 }
 
 /// One `[[sources.streams]]` table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StreamConfig {
     /// Its full id.
     pub id: StreamId,
@@ -162,6 +208,8 @@ pub struct StreamConfig {
     pub schedule: Option<cron::Schedule>,
     /// Its mapping.
     pub mapping: Arc<Mapping>,
+    /// The mapping that is tried beside it; `None` where there is none, or it is the same.
+    pub candidate: Option<Candidate>,
     /// When silence is a failure.
     pub expect: Option<Expect>,
     /// When a bounded window is read again.

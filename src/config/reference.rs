@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::file::{AgentTable, RetentionTable, SourceTable, StoreTable, StreamTable};
+use super::file::{AgentTable, RetentionTable, ShadowTable, SourceTable, StoreTable, StreamTable};
 use crate::registry::{Kind, schema_of};
 use crate::{delivery, ops};
 
@@ -205,7 +205,7 @@ pub fn markdown(kinds: &[Kind]) -> String {
          - Paths are relative to the folder of the configuration file.\n\
          - `include = [\"lab.toml\"]` at the top adds other files (each relative to the file that names it). Their\n  \
            `[[sources]]` are appended; the tables `[agent]`, `[store]`, `[upstream]`, `[admin]`, `[retention]`, `[alerts]`,\n  \
-           `[log]` and `[traces]` may be given once.\n\
+           `[log]`, `[traces]` and `[shadow]` may be given once.\n\
          - A key that is not listed here is an error.\n\
          - Secrets never stand in the file in clear text: `{ file = \"/run/secrets/peis\" }` names a file,\n  \
            `{ env = \"PEIS_PASSWORD\" }` an environment variable, `{ credential = \"peis\" }` a systemd credential;\n  \
@@ -222,6 +222,7 @@ pub fn markdown(kinds: &[Kind]) -> String {
         ("alerts", schema_of::<ops::alert::Settings>()),
         ("log", schema_of::<ops::log::Settings>()),
         ("traces", schema_of::<ops::traces::Settings>()),
+        ("shadow", schema_of::<ShadowTable>()),
         ("sources", schema_of::<SourceTable>()),
         ("sources.streams", schema_of::<StreamTable>()),
     ];
@@ -292,6 +293,7 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
     let alerts = embed(schema_of::<ops::alert::Settings>(), "alerts", &mut defs);
     let log = embed(schema_of::<ops::log::Settings>(), "log", &mut defs);
     let traces = embed(schema_of::<ops::traces::Settings>(), "traces", &mut defs);
+    let shadow = embed(schema_of::<ShadowTable>(), "shadow", &mut defs);
     let mut source = embed(schema_of::<SourceTable>(), "source", &mut defs);
     let stream = embed(schema_of::<StreamTable>(), "stream", &mut defs);
     if !kinds.is_empty() {
@@ -333,6 +335,7 @@ pub fn json_schema(kinds: &[Kind]) -> Json {
             "alerts": alerts,
             "log": log,
             "traces": traces,
+            "shadow": shadow,
             "sources": { "description": "The source systems.", "type": "array", "items": source, "minItems": 1 },
         },
         // An included file has a part of the tables, so none of them can be required of each file.

@@ -138,7 +138,7 @@ impl Node {
 }
 
 /// The keys at the top that only one of the files may have.
-const ONCE: [&str; 8] = ["agent", "store", "upstream", "admin", "retention", "alerts", "log", "traces"];
+const ONCE: [&str; 9] = ["agent", "store", "upstream", "admin", "retention", "alerts", "log", "traces", "shadow"];
 
 /// Reads a file and what it includes into one tree: tables as they stand, sources one after another.
 pub(crate) fn read(path: &Path, disk: &Disk, problems: &mut Vec<Problem>) -> Node {

@@ -17,6 +17,11 @@ use crate::clock::Clock;
 /// The media type of a batch of events.
 pub const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 
+/// The header that carries the routing label of a batch.
+pub const LANE_HEADER: &str = "hisync-lane";
+/// The header of W3C baggage, in which the label travels on through a chain of services.
+pub const BAGGAGE_HEADER: &str = "baggage";
+
 /// An answer longer than this is none of upstream's.
 const ANSWER_MAX_BYTES: usize = 4 << 20;
 
@@ -139,9 +144,19 @@ impl Client {
 
     /// Sends a request and waits for the whole answer.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Exchange {
+        self.send_on(outgoing, None).await
+    }
+
+    /// Like [`send`](Client::send), of events that all have this routing label: whatever passes the request on can go
+    /// by it without reading the events.
+    pub(super) async fn send_on(&self, outgoing: Outgoing, lane: Option<&str>) -> Exchange {
         let reply = |reply| Exchange { reply, date: None };
         let request = match self.request(&outgoing) {
-            Ok(request) => request,
+            Ok(request) => match lane {
+                // A lane is an id, whose characters stand for themselves in both.
+                Some(lane) => request.header(LANE_HEADER, lane).header(BAGGAGE_HEADER, format!("lane={lane}")),
+                None => request,
+            },
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request upstream can't be made");
                 return reply(Reply::Failed(Failure::NotMade));

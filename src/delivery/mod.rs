@@ -36,7 +36,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use client::{BATCH_MEDIA_TYPE, Error};
+pub use client::{BAGGAGE_HEADER, BATCH_MEDIA_TYPE, Error, LANE_HEADER};
 pub use digests::{Comparison, Digests};
 pub use heartbeat::{Heartbeat, Heartbeats, Pulse};
 pub use peer::Peer;

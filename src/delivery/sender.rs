@@ -248,7 +248,11 @@ impl Sender {
         while self.urgent && self.flights.len() < room && self.breaker.permit(Instant::now()) == Permit::Free {
             match self.store.take_urgent(ClaimLimit { events, bytes }).await {
                 Ok(entries) if entries.is_empty() => self.urgent = false,
-                Ok(entries) => self.launch(Batch::new(entries, Instant::now())),
+                Ok(entries) => {
+                    for batch in by_lane(entries) {
+                        self.launch(Batch::new(batch, Instant::now()));
+                    }
+                }
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be used");
                     return;
@@ -335,6 +339,7 @@ impl Sender {
         tracing::debug!(batch = %id, events = batch.entries.len(), attempt = batch.attempts, "sending");
         let client = self.client.clone();
         let events: Vec<Bytes> = batch.entries.iter().map(|entry| entry.body.clone()).collect();
+        let lane = events.first().and_then(|event| lane_of(event)).map(str::to_owned);
         let task = self.flying.spawn(async move {
             let outgoing = Outgoing {
                 method: Method::POST,
@@ -345,7 +350,7 @@ impl Sender {
                 compression: client.settings().compression,
             };
             drop(events);
-            client.send(outgoing).await.reply
+            client.send_on(outgoing, lane.as_deref()).await.reply
         });
         self.status.counts.requests += 1;
         self.flights.insert(task.id(), (batch, Instant::now()));
@@ -519,14 +524,40 @@ impl Sender {
 fn arrange(entries: Vec<Entry>, max: usize, now: Instant) -> Vec<Batch> {
     let size = |attempts: u32| max.checked_shr(attempts.saturating_mul(2)).unwrap_or(0).max(1);
     let mut batches: Vec<(u32, Batch)> = Vec::new();
-    for entry in entries {
-        let attempts = entry.attempts;
-        match batches.iter_mut().rev().find(|(of, _)| *of == attempts) {
-            Some((_, batch)) if batch.entries.len() < size(attempts) => batch.entries.push(entry),
-            _ => batches.push((attempts, Batch::new(vec![entry], now))),
+    for entries in by_lane(entries) {
+        let first = batches.len();
+        for entry in entries {
+            let attempts = entry.attempts;
+            match batches[first..].iter_mut().rev().find(|(of, _)| *of == attempts) {
+                Some((_, batch)) if batch.entries.len() < size(attempts) => batch.entries.push(entry),
+                _ => batches.push((attempts, Batch::new(vec![entry], now))),
+            }
         }
     }
     batches.into_iter().map(|(_, batch)| batch).collect()
+}
+
+/// Entries whose events have the same routing label together, in the order in which labels are met.
+fn by_lane(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut lanes: Vec<Vec<Entry>> = Vec::new();
+    for entry in entries {
+        let lane = lane_of(&entry.body);
+        let same = |known: &&mut Vec<Entry>| known.first().is_some_and(|first| lane_of(&first.body) == lane);
+        match lanes.iter_mut().find(same) {
+            Some(known) => known.push(entry),
+            None => lanes.push(vec![entry]),
+        }
+    }
+    lanes
+}
+
+/// The routing label of an event: the last attribute before its data. Quotes inside of attributes are escaped, so that
+/// none of them can look like it.
+fn lane_of(event: &[u8]) -> Option<&str> {
+    let head = &event[..memchr::memmem::find(event, b"\",\"data\":")?];
+    let at = memchr::memmem::rfind(head, b",\"lane\":\"")?;
+    let lane = &head[at + b",\"lane\":\"".len()..];
+    if lane.contains(&b'"') { None } else { std::str::from_utf8(lane).ok() }
 }
 
 #[cfg(test)]
@@ -535,6 +566,24 @@ mod tests {
 
     use super::*;
     use crate::model::{EntityKey, EntityType};
+
+    #[test]
+    fn entries_of_one_routing_label_travel_together() {
+        let lanes = ["", "blue", "", "green", "blue", ""];
+        let entries = lanes.iter().zip(1..).map(|(lane, id)| {
+            let label = if lane.is_empty() { String::new() } else { format!(",\"lane\":\"{lane}\"") };
+            let said = "\\\",\\\"lane\\\":\\\"x";
+            let body =
+                format!("{{\"partitionkey\":\"{said}\",\"traceparent\":\"00\"{label},\"data\":{{\"lane\":\"red\"}}}}");
+            assert_eq!(lane_of(body.as_bytes()), Some(*lane).filter(|lane| !lane.is_empty()), "{body}");
+            let key = EntityKey::new(EntityType::ExamItem, id.to_string());
+            Entry { id, event_id: Uuid::from_u128(7), key, body: body.into(), attempts: 0 }
+        });
+        let batches = arrange(entries.collect(), 16, Instant::now());
+        let ids: Vec<Vec<i64>> =
+            batches.iter().map(|batch| batch.entries.iter().map(|entry| entry.id).collect()).collect();
+        assert_eq!(ids, [vec![1, 3, 6], vec![2, 5], vec![4]]);
+    }
 
     #[test]
     fn entries_that_failed_before_travel_in_ever_smaller_batches() {

@@ -11,7 +11,7 @@ use super::{Composer, Mapping, USUAL, compose};
 use crate::model::dictionary::{Compared, Dictionary};
 use crate::model::entity::{ApplicableSex, ExamItem, ExamItemGroup, ExamPackage, ExamReport, ReportStatus};
 use crate::model::guard::{Change, Guards};
-use crate::model::{Compose, Entity, EntityKey, EntityType, Finding, Held, Outcome, Part, Severity};
+use crate::model::{Compose, Entity, EntityKey, EntityType, Finding, Held, Lanes, Outcome, Part, Severity};
 
 /// Makes one entity from the parts that several streams gave, and knows the site: the `[rules]` of its mappings (those
 /// of the stream that gives the header count), its thresholds, and which dictionaries it reads.
@@ -27,6 +27,8 @@ pub struct Site {
     named: BTreeMap<String, String>,
     /// How many days two versions of a report may lie apart, by the scope of its key, where a mapping says so.
     visit_days: BTreeMap<String, u32>,
+    /// The routing labels of single entities.
+    lanes: Lanes,
 }
 
 impl Site {
@@ -57,6 +59,11 @@ impl Site {
     /// With the kinds of entity that are read as whole catalogues, and the source of each.
     pub fn reading(self, dictionaries: impl IntoIterator<Item = (EntityType, String)>) -> Site {
         Site { dictionaries: dictionaries.into_iter().collect(), ..self }
+    }
+
+    /// With the routing labels of single entities.
+    pub fn labelled(self, lanes: Lanes) -> Site {
+        Site { lanes, ..self }
     }
 
     fn weights(&self, stream: &str) -> &Weights {
@@ -114,6 +121,14 @@ impl Compose for Site {
 
     fn doubt_changes(&self, stream: &str, changes: &[Change<'_>], total: usize) -> Vec<Finding> {
         self.guards.get(stream).map(|guards| doubts(guards, changes, total)).unwrap_or_default()
+    }
+
+    fn has_lanes(&self) -> bool {
+        !self.lanes.0.is_empty()
+    }
+
+    fn lane(&self, key: &EntityKey, stream: &str) -> Option<String> {
+        self.lanes.of(key, stream).map(str::to_owned)
     }
 
     fn compares(&self, entity: EntityType, stream: &str) -> bool {

@@ -24,6 +24,7 @@ pub mod event;
 pub mod finding;
 pub mod guard;
 pub mod identity;
+pub mod lane;
 pub mod outcome;
 pub mod schema;
 
@@ -31,4 +32,5 @@ pub use entity::{CriticalValue, Entity, ExamItem, ExamItemGroup, ExamPackage, Ex
 pub use event::{CloudEvent, EventKind};
 pub use finding::{Finding, Severity};
 pub use identity::{EntityKey, EntityType, Lifecycle, Sequence};
+pub use lane::{LaneRule, Lanes};
 pub use outcome::{Assembly, Compose, File, HEADER, Held, Mapped, Outcome, Part, SharedComposer, WAITING, Wish};

@@ -164,6 +164,17 @@ pub trait Compose: Send + Sync {
         None
     }
 
+    /// Whether single entities have routing labels of their own.
+    fn has_lanes(&self) -> bool {
+        false
+    }
+
+    /// The routing label of an entity that a stream (`source/stream`) gives; `None` where the hospital's counts.
+    fn lane(&self, key: &EntityKey, stream: &str) -> Option<String> {
+        let _ = (key, stream);
+        None
+    }
+
     /// Whether an entity that only tells of something (a critical value) tells anything new: `before` is
     /// what was told last. Asked for no other entities.
     fn is_news(&self, before: Option<&[u8]>, after: &[u8], now: DateTime<Utc>) -> bool {

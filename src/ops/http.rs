@@ -88,6 +88,7 @@ pub async fn serve(opened: Opened, state: State, stop: CancellationToken) -> std
         .route("/api/codes/map", post(codes_map))
         .route("/api/upstream/reset", post(reset))
         .merge(super::alerting::routes())
+        .merge(super::shadow::routes())
         .route("/api/sources/{id}/reset", post(reset_source))
         .route("/api/reconcile", get(super::reconcile::list).post(super::reconcile::ask))
         .route("/api/reconcile/{id}", get(super::reconcile::show))

@@ -20,6 +20,7 @@ pub mod reasons;
 pub mod reconcile;
 pub mod report;
 pub mod runbook;
+pub mod shadow;
 pub mod silence;
 pub mod standing;
 pub mod tasks;

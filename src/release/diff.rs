@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::tally::Kind;
@@ -10,7 +11,7 @@ use crate::mapping::without_places;
 use crate::ops::mask;
 
 /// One difference.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Difference {
     pub(super) kind: Kind,
     /// The field without places: `groups.items.unit_raw`.

@@ -16,20 +16,46 @@ details{margin:.2em 0}summary{cursor:pointer}p.note{color:#576274}\
 
 /// The report as a page in HTML, without scripts and without anything that is fetched.
 pub fn page(report: &Report) -> String {
-    let mut html = String::new();
-    let _ = write!(
-        html,
+    let mut html = head("hisync replay", "Replay of the archive");
+    body(&mut html, report);
+    html.push_str(FOOT);
+    html
+}
+
+const FOOT: &str =
+    "<p class=\"note\">Values are masked; hisync explain archive:ID shows a record.</p>\n</body></html>\n";
+
+fn head(title: &str, heading: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>hisync replay</title><style>{STYLE}</style></head><body>\n<h1>Replay of the archive</h1>\n\
-         <p class=\"sum\">{} of {} entities would change ({:.2} %).</p>\n\
+         <title>{title}</title><style>{STYLE}</style></head><body>\n<h1>{heading}</h1>\n"
+    )
+}
+
+/// A page of the same sort: something before the report, which is HTML, and the report where there is one.
+pub fn framed(title: &str, heading: &str, before: &str, report: Option<&Report>) -> String {
+    let mut html = head(title, heading);
+    html.push_str(before);
+    if let Some(report) = report {
+        html.push_str("<h2>Replay</h2>\n");
+        body(&mut html, report);
+    }
+    html.push_str(FOOT);
+    html
+}
+
+fn body(html: &mut String, report: &Report) {
+    let _ = write!(
+        html,
+        "<p class=\"sum\">{} of {} entities would change ({:.2} %).</p>\n\
          <p class=\"note\">{} records mapped; {} were overtaken by newer ones; {} held and still held.</p>\n",
         report.changed, report.entities, report.changed_percent, report.records, report.overtaken, report.still_held
     );
     if !report.mappings.is_empty() {
         html.push_str("<h2>Mappings</h2>\n<table><tr><th>stream<th>configured<th>tried</tr>\n");
         for pair in &report.mappings {
-            let (stream, configured, tried) = (safe(&pair.stream), safe(&pair.configured), safe(&pair.tried));
+            let (stream, configured, tried) = (escaped(&pair.stream), escaped(&pair.configured), escaped(&pair.tried));
             let _ = writeln!(html, "<tr><td>{stream}<td><code>{configured}</code><td><code>{tried}</code></tr>");
         }
         html.push_str("</table>\n");
@@ -37,7 +63,7 @@ pub fn page(report: &Report) -> String {
     if !report.not_compared.is_empty() {
         html.push_str("<h2>Not compared</h2>\n<table>\n");
         for (why, n) in &report.not_compared {
-            let _ = writeln!(html, "<tr><td>{}<td class=\"n\">{n}</tr>", safe(why));
+            let _ = writeln!(html, "<tr><td>{}<td class=\"n\">{n}</tr>", escaped(why));
         }
         html.push_str("</table>\n");
     }
@@ -59,15 +85,11 @@ pub fn page(report: &Report) -> String {
             );
         }
         html.push_str("</table>\n<h2>By field</h2>\n");
-        report.groups.iter().for_each(|found| group(&mut html, found));
+        report.groups.iter().for_each(|found| group(html, found));
         if report.more_groups > 0 {
             let _ = writeln!(html, "<p>And {} changes of further fields.</p>", report.more_groups);
         }
     }
-    html.push_str(
-        "<p class=\"note\">Values are masked; hisync explain archive:ID shows a record.</p>\n</body></html>\n",
-    );
-    html
 }
 
 fn group(html: &mut String, group: &Group) {
@@ -76,12 +98,12 @@ fn group(html: &mut String, group: &Group) {
         html,
         "<details><summary><span class=\"k {word}\">{word}</span> {} <code>{}</code>: {} entities, {} changes</summary>",
         group.entity,
-        safe(&group.field),
+        escaped(&group.field),
         count.entities,
         count.changes
     );
     if !group.codes.is_empty() {
-        let mut codes: Vec<String> = group.codes.iter().map(|(code, n)| format!("{} ({n})", safe(code))).collect();
+        let mut codes: Vec<String> = group.codes.iter().map(|(code, n)| format!("{} ({n})", escaped(code))).collect();
         if group.more_codes > 0 {
             codes.push(format!("others ({})", group.more_codes));
         }
@@ -90,7 +112,7 @@ fn group(html: &mut String, group: &Group) {
     if !group.pairs.is_empty() {
         html.push_str("<table><tr><th>before<th>after<th class=\"n\">times</tr>\n");
         for pair in &group.pairs {
-            let (before, after) = (safe(&pair.before), safe(&pair.after));
+            let (before, after) = (escaped(&pair.before), escaped(&pair.after));
             let _ = writeln!(
                 html,
                 "<tr><td><code>{before}</code><td><code>{after}</code><td class=\"n\">{}</tr>",
@@ -103,14 +125,14 @@ fn group(html: &mut String, group: &Group) {
         html.push_str("</table>\n");
     }
     for example in &group.examples {
-        let place = safe(&example.place);
+        let place = escaped(&example.place);
         let _ = writeln!(html, "<p class=\"note\">archive:{} <code>{place}</code></p>", example.archive_id);
     }
     html.push_str("</details>\n");
 }
 
 /// A text that is no HTML.
-fn safe(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,15 +1,17 @@
 //! Counts differences in bounded memory; the sums of several threads add up to the same report.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::diff::Difference;
+use super::examine::{Found, Look, Verdict};
 use crate::model::EntityType;
 
 /// Kinds of change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A value that both versions have differs.
@@ -161,7 +163,7 @@ pub struct Report {
     /// Entities and records that are held for a person and would still be.
     pub still_held: u64,
     /// What could not be compared, by reason.
-    pub not_compared: BTreeMap<&'static str, u64>,
+    pub not_compared: BTreeMap<Cow<'static, str>, u64>,
     /// Sums by type of entity.
     pub types: BTreeMap<&'static str, Share>,
     /// Sums by kind of change.
@@ -194,10 +196,10 @@ fn count<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, n: u64, most: usize, more: 
 /// Sums of one thread.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) records: u64,
-    pub(super) overtaken: u64,
-    pub(super) still_held: u64,
-    pub(super) not_compared: BTreeMap<&'static str, u64>,
+    records: u64,
+    overtaken: u64,
+    still_held: u64,
+    not_compared: BTreeMap<Cow<'static, str>, u64>,
     types: BTreeMap<&'static str, Share>,
     kinds: BTreeMap<Kind, Count>,
     fields: BTreeMap<(Kind, &'static str, String), Field>,
@@ -206,7 +208,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// An entity was compared, and these are its changes.
-    pub(super) fn compared(&mut self, entity: EntityType, archive_id: i64, differences: Vec<Difference>) {
+    fn compared(&mut self, entity: EntityType, archive_id: i64, differences: Vec<Difference>) {
         let kind = entity.as_str();
         let share = self.types.entry(kind).or_default();
         share.entities += 1;
@@ -234,27 +236,30 @@ impl Tally {
         }
     }
 
-    /// An entity changes as a whole: it comes, goes, is held or released.
-    pub(super) fn whole(&mut self, entity: EntityType, archive_id: i64, kind: Kind, field: &str) {
-        let difference = Difference {
-            kind,
-            field: field.to_owned(),
-            place: String::new(),
-            code: None,
-            before: Json::Null,
-            after: Json::Null,
-        };
-        self.compared(entity, archive_id, vec![difference]);
+    /// Counts what a look at a record found.
+    pub(super) fn look(&mut self, look: Look) {
+        self.overtaken += u64::from(look.overtaken);
+        self.records += u64::from(look.mapped);
+        look.found.into_iter().for_each(|found| self.found(found));
     }
 
-    /// An entity is held, and would still be.
-    pub(super) fn still_held(&mut self, entity: EntityType, archive_id: i64) {
-        self.still_held += 1;
-        self.compared(entity, archive_id, Vec::new());
+    /// Records that were looked at elsewhere.
+    pub(super) fn went(&mut self, mapped: u64, overtaken: u64) {
+        self.records += mapped;
+        self.overtaken += overtaken;
     }
 
-    pub(super) fn skipped(&mut self, why: &'static str) {
-        *self.not_compared.entry(why).or_default() += 1;
+    pub(super) fn found(&mut self, found: Found) {
+        match found.verdict {
+            Verdict::Compared(differences) => self.compared(found.entity, found.archive_id, differences),
+            Verdict::StillHeld { counted } => {
+                self.still_held += 1;
+                if counted {
+                    self.compared(found.entity, found.archive_id, Vec::new());
+                }
+            }
+            Verdict::Unknown(why) => *self.not_compared.entry(why).or_default() += 1,
+        }
     }
 
     /// Adds what another thread has counted.
@@ -356,7 +361,7 @@ impl Field {
 }
 
 /// A value in a few words.
-fn short(value: &Json) -> String {
+pub(super) fn short(value: &Json) -> String {
     let text = match value {
         Json::Null => return String::new(),
         Json::String(text) => text.clone(),

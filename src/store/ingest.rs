@@ -495,6 +495,9 @@ fn apply_good(
     dictionary::arrived(tx, stream.source, good, ledger.id)?;
     let files_shared =
         (!good.files.is_empty() || !ledger.fresh) && attachments::keep(tx, ledger.id, stream.id, &good.files)?;
+    if record.quiet.contains(&good.key) {
+        return Ok((ledger.id, Fate::Unchanged));
+    }
     // Each stream that tells of a critical value tells of it alone.
     let whole = if (known.shared && !alarm) || good.assembly.is_some() {
         ledger::compose(tx, &good.key, ledger.id)?

@@ -347,6 +347,15 @@ pub(super) fn event(
     let sequence = Sequence::next(ledger.sequence.max(floor), tx.now.unsigned_abs());
     let event_id = sequence.event_id(&options.hospital, key);
     let trace = event_id.simple().to_string();
+    let composer = &tx.shared.composer;
+    let of_its_own = match composer.has_lanes() {
+        true => {
+            let sql = "SELECT name FROM stream WHERE id = ?1";
+            let stream = tx.one("read the stream", sql, (origin.stream,), |row| row.get::<_, String>(0))?;
+            composer.lane(key, &stream.unwrap_or_default())
+        }
+        false => None,
+    };
     let head = Head {
         specversion: "1.0",
         id: event_id.to_string(),
@@ -365,7 +374,7 @@ pub(super) fn event(
         mappingversion: origin.mapping_version,
         agentversion: &options.agent_version,
         traceparent: format!("00-{trace}-{}-01", &trace[16..]),
-        lane: options.lane.as_deref(),
+        lane: of_its_own.as_deref().or(options.lane.as_deref()),
     };
     let mut head = serde_json::to_string(&head).map_err(|_| Error::Unreadable("an event"))?;
     // The data follows byte for byte as the content hash covers it.

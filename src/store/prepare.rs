@@ -35,6 +35,8 @@ pub(super) struct Record {
     pub(super) mapping_version: String,
     pub(super) body: Packed,
     pub(super) outcomes: Vec<Prepared>,
+    /// Entities of which another record of the same transaction makes the version.
+    pub(super) quiet: Vec<EntityKey>,
 }
 
 pub(super) enum Prepared {
@@ -165,6 +167,7 @@ fn record(incoming: Incoming) -> Result<Record, Error> {
         mapping_version: incoming.mapping_version,
         body,
         outcomes: incoming.outcomes.into_iter().map(outcome).collect::<Result<_, _>>()?,
+        quiet: Vec::new(),
     })
 }
 

@@ -47,6 +47,13 @@ const TABLES: &[Table] = &[
     Table { name: "outbox", walk: "id", set: "last_message = reseal('outbox.last_message', id, last_message)" },
     Table { name: "unknown_code", walk: "id", set: "value = resame('unknown_code.value', value)" },
     Table { name: "reconcile_item", walk: "run_id", set: "key = resame('entity.key', key)" },
+    Table { name: "apply_run", walk: "id", set: "what = resame('apply_run.what', what)" },
+    Table {
+        name: "shadow_found",
+        walk: "id",
+        set: "subject = resame('shadow_found.subject', subject),
+              differences = reseal('shadow_found.differences', id, differences)",
+    },
     Table { name: "audit", walk: "id", set: "detail = reseal('audit.detail', at, detail)" },
 ];
 

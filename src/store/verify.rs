@@ -59,6 +59,9 @@ const SEALED: &[(&str, &str, &str, &str)] = &[
     ("held", "id", "note", "opened('held.note', id, note)"),
     ("outbox", "id", "last_message", "opened('outbox.last_message', id, last_message)"),
     ("unknown_code", "id", "value", "opened('unknown_code.value', NULL, value)"),
+    ("apply_run", "id", "what", "opened('apply_run.what', NULL, what)"),
+    ("shadow_found", "id", "subject", "opened('shadow_found.subject', NULL, subject)"),
+    ("shadow_found", "id", "differences", "opened('shadow_found.differences', id, differences)"),
     ("search", "entity_id", "word", "opened('search.word', NULL, word)"),
     ("audit", "id", "detail", "opened('audit.detail', at, detail)"),
 ];

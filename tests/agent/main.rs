@@ -18,5 +18,6 @@ mod reconcile;
 mod replay;
 mod sealed;
 mod support;
+mod trial;
 mod watching;
 mod whole;

@@ -14,13 +14,13 @@ use serde_json::Value as Json;
 
 use super::support::{REPORTS, Site, hisync, hisync_json};
 
-const MAPPING: &str = "demo-peis/exam_report.toml";
+pub(crate) const MAPPING: &str = "demo-peis/exam_report.toml";
 const FLAGS: &str = "demo-peis/codes/flag.csv";
 const LAST_FLAG: &str = "阳性,阳性,positive,positive";
 const PEOPLE: usize = 240;
 
 /// A store with reports of many people, one of which is held for a flag that no table knows; and what came in.
-async fn archive() -> (Site, Vec<Json>) {
+pub(crate) async fn archive() -> (Site, Vec<Json>) {
     let site = Site::new().await;
     let config = site.load();
     let of = StreamId::parse(REPORTS).unwrap();
@@ -47,7 +47,7 @@ async fn archive() -> (Site, Vec<Json>) {
     (site, rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect())
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -57,14 +57,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The mappings with one text of one file replaced.
-fn candidate(site: &Site, name: &str, file: &str, from: &str, to: &str) -> PathBuf {
+pub(crate) fn candidate(site: &Site, name: &str, file: &str, from: &str, to: &str) -> PathBuf {
     let folder = site.folder.path().join(name);
     copy(&site.folder.path().join("mappings"), &folder);
     site.edit(&format!("{name}/{file}"), from, to);
     folder
 }
 
-fn replay(site: &Site, folder: &Path) -> (i32, Json) {
+pub(crate) fn replay(site: &Site, folder: &Path) -> (i32, Json) {
     hisync_json(&site.config, &["replay", "--diff", "--mapping", folder.to_str().unwrap()])
 }
 
@@ -73,7 +73,7 @@ fn reports_of<'j>(report: &'j Json, sum: &str) -> &'j Json {
     &report["types"]["exam_report"][sum]
 }
 
-fn group<'j>(report: &'j Json, kind: &str, field: &str) -> &'j Json {
+pub(crate) fn group<'j>(report: &'j Json, kind: &str, field: &str) -> &'j Json {
     let groups = report["groups"].as_array().unwrap();
     let found = groups.iter().find(|group| group["kind"] == kind && group["field"] == field);
     found.unwrap_or_else(|| panic!("no {kind} of {field} in {report:#}"))
@@ -84,7 +84,7 @@ fn kinds(report: &Json) -> Vec<&str> {
 }
 
 /// How many results, and of how many reports, are so.
-fn count(rows: &[Json], is: impl Fn(&Json) -> bool) -> (u64, u64) {
+pub(crate) fn count(rows: &[Json], is: impl Fn(&Json) -> bool) -> (u64, u64) {
     let of = |row: &Json| row["items"].as_array().unwrap().iter().filter(|item| is(item)).count() as u64;
     let counts: Vec<u64> = rows.iter().map(of).collect();
     (counts.iter().sum(), counts.iter().filter(|n| **n > 0).count() as u64)

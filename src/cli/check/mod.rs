@@ -42,8 +42,14 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     let (problems, config) = match config::load(&args.config) {
         Err(problems) => (problems, None),
-        Ok(config) if args.offline => (Vec::new(), Some(config)),
-        Ok(config) => (config::unreadable_secrets(&config), Some(config)),
+        Ok(config) => {
+            // What is in force does not depend on the candidate, but whoever asks wants to know.
+            let mut problems = config.candidate_problems();
+            if !args.offline {
+                problems.extend(config::unreadable_secrets(&config));
+            }
+            (problems, Some(config))
+        }
     };
     let config = match config {
         Some(config) if problems.is_empty() => config,

@@ -130,6 +130,20 @@ pub(in crate::cli) fn expected(mapping: &Mapping, ending: &str, body: Vec<u8>) -
     Ok(expectation(&mapping.apply(&context, input)))
 }
 
+/// Like [`expected`], as a case in this folder expects it: under its `case.toml`, where it has one.
+pub(in crate::cli) fn expected_in(
+    folder: &Path,
+    mapping: &Mapping,
+    ending: &str,
+    body: Vec<u8>,
+) -> Result<String, String> {
+    let around = around(folder).map_err(|problems| crate::diagnose::render(&problems, false))?;
+    let context = around.context().ok_or("the case.toml of the folder names an unknown time zone")?;
+    let (document, charset) = document(ending, body)?;
+    let input = Input { document: &document, source_ref: &around.source_ref, charset: charset.as_deref() };
+    Ok(expectation(&mapping.apply(&context, input)))
+}
+
 /// Runs every case of a mapping, in the order of their names.
 pub(super) fn run(path: &Path) -> Result<Vec<Case>, Vec<Problem>> {
     let Some(entity) = Mapping::entity_of(path, &Disk) else {

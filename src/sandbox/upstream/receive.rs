@@ -18,10 +18,10 @@ use super::faults::{Change, Fault, Target, When};
 use super::ledger::{Line, Verdict};
 use super::validate::files_of;
 use super::{BODY_MAX_BYTES, Error, Shared, lock};
-use crate::delivery::BATCH_MEDIA_TYPE;
 use crate::delivery::heartbeat::Heartbeat;
 use crate::delivery::receipt::{Receipt, ReceiptStatus, Receipts};
 use crate::delivery::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use crate::delivery::{BAGGAGE_HEADER, BATCH_MEDIA_TYPE, LANE_HEADER};
 
 /// A request that is refused as a whole.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ pub(super) async fn events(
         serde_json::from_slice::<Vec<Json>>(&plain)
             .map_err(|_| Refused(StatusCode::BAD_REQUEST, "not-a-batch", "the body is no JSON array".to_owned()))
     });
+    let batch = batch.and_then(|batch| lanes_agree(&headers, &batch).map(|()| batch));
     let batch = match batch {
         Ok(batch) => batch,
         Err(refused) => return refused.into_response(),
@@ -65,6 +66,20 @@ pub(super) async fn events(
     };
     state.0.received.send_modify(|count| *count += 1);
     fault.and_then(|fault| disturb(&fault, &scissors)).unwrap_or_else(|| axum::Json(receipts).into_response())
+}
+
+/// Whoever routes by the headers must come to the same end as whoever reads the events.
+fn lanes_agree(headers: &HeaderMap, batch: &[Json]) -> Result<(), Refused> {
+    let lane = header(headers, LANE_HEADER);
+    // Others may have put something of theirs beside it.
+    let baggage = header(headers, BAGGAGE_HEADER).into_iter().flat_map(|list| list.split(','));
+    let baggage = baggage.map(str::trim).find(|member| member.starts_with("lane="));
+    let expected = lane.map(|lane| format!("lane={lane}"));
+    if baggage != expected.as_deref() || batch.iter().any(|event| event["lane"].as_str() != lane) {
+        let text = "the routing label of the headers is not that of each event".to_owned();
+        return Err(Refused(StatusCode::BAD_REQUEST, "lane-differs", text));
+    }
+    Ok(())
 }
 
 pub(super) async fn heartbeat(

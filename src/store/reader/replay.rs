@@ -219,6 +219,12 @@ impl Reader {
         Ok(slots.into_values().collect())
     }
 
+    /// The newest record, whose bytes are here, that an entity is made of.
+    pub(in crate::store) fn newest_record_of(&self, entity: i64) -> Result<Option<i64>, Error> {
+        let slots = self.slots(entity)?;
+        Ok(slots.iter().filter(|slot| !slot.given_up).map(|slot| slot.archive_id).max())
+    }
+
     /// The row of an entity, and the newest record of this stream that speaks of it (0: none); `None` where the store
     /// does not know the entity.
     pub fn known_entity(&self, key: &EntityKey, stream: &str) -> Result<Option<(i64, i64)>, Error> {

@@ -7,12 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::sources::Shared;
 use super::supervisor::{Supervisor, Task};
+use crate::intake::Schedule;
 use crate::store::{self, Kept, RetentionPolicy, Store};
 
-/// After a start there is other work first.
+/// After a start there is other work first, where no schedule says when.
 const SETTLE: Duration = Duration::from_secs(10 * 60);
-/// How often everything is looked through.
+/// How often everything is looked through then.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
+/// How often a long wait looks at the clock again.
+const CLOCK_CHECK: Duration = Duration::from_secs(20);
 /// Things that a step gives up at first; adapted so that a step takes about [`STEP`].
 const FIRST: usize = 16;
 /// The fewest and the most.
@@ -32,19 +35,38 @@ const SPARE: u32 = 2048;
 pub(super) fn start(supervisor: &Supervisor, stop: &CancellationToken, shared: &Shared) -> Task {
     let (shared, stop_task) = (shared.clone(), stop.clone());
     supervisor.spawn("retention", stop.clone(), move || {
-        let (store, policy, stop) = (shared.store.clone(), shared.config.retention, stop_task.clone());
+        let (shared, stop) = (shared.clone(), stop_task.clone());
         async move {
+            let policy = shared.config.retention;
             let mut wait = SETTLE;
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(wait) => {}
+                    () = due(&shared, wait) => {}
                 }
-                pass(&store, policy, &stop).await.map_err(|error| format!("give up what is outlived: {error}"))?;
+                // What makes room in a file that can't be trusted writes into it.
+                if !shared.store.is_damaged() {
+                    let done = pass(&shared.store, policy, &stop).await;
+                    done.map_err(|error| format!("give up what is outlived: {error}"))?;
+                }
                 wait = EVERY;
             }
         }
     })
+}
+
+/// Returns when the schedule says so; without one after a wait.
+async fn due(shared: &Shared, wait: Duration) {
+    let Some(schedule) = shared.config.retention_schedule.clone() else { return tokio::time::sleep(wait).await };
+    let schedule = Schedule::new(schedule, shared.config.agent.timezone);
+    let Some(at) = schedule.next_after(shared.clock.now()) else { return std::future::pending().await };
+    loop {
+        let left = (at - shared.clock.now()).to_std().unwrap_or_default();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(CLOCK_CHECK)).await;
+    }
 }
 
 /// Looks everything through once.

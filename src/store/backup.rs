@@ -11,7 +11,7 @@ use connector_api::seal::KeyRing;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{Error, Reader, Verified, schema, vault};
+use super::{Error, Reader, Verified, damage, schema, vault};
 
 /// Pages that are copied at once: some 8 MiB.
 const PAGES: i32 = 1024;
@@ -147,6 +147,7 @@ pub fn restore(from: &Path, dir: &Path, keys: Option<&KeyRing>, force: bool, tol
         discard(&beside(&path, left))?;
     }
     std::fs::rename(&new, &path).map_err(file("put the copy into its place"))?;
+    damage::forget(dir);
     sync_folder(&path)?;
     Ok(copied)
 }

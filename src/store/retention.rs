@@ -281,7 +281,7 @@ impl Store {
         work: impl FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let sender = self.inner.sender.as_ref().ok_or(Error::Closed)?;
-        sender.run_later(operation, work).await
+        sender.run_later(operation, work).await.inspect_err(|error| self.met(error))
     }
 }
 

@@ -11,7 +11,7 @@ mod relay;
 mod source;
 
 pub use cases::{Case, cases};
-pub use certificates::certificates;
+pub use certificates::{certificates, server_certificates};
 pub use intake::{Call, Kept};
 pub use relay::{Break, Relay, Upstream};
 pub use source::{ZONE, source_spec};

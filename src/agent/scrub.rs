@@ -87,11 +87,12 @@ mod tests {
 
     use connector_api::{Raw, StreamId};
     use rusqlite::Connection;
+    use serde_json::json;
 
     use super::*;
     use crate::clock::Clock;
     use crate::mapping::Composer;
-    use crate::store::{Incoming, IncomingBatch, Options};
+    use crate::store::{Incoming, IncomingBatch, Options, Unreadable};
 
     async fn store_of(dir: &std::path::Path) -> Store {
         let options = Options { hospital: "demo-001".into(), agent_version: "0".into(), lane: None };
@@ -178,6 +179,36 @@ mod tests {
         store.examine().await.unwrap();
         assert_eq!((store.damage(), store::damage_of_folder(dir.path())), (None, None));
         store.commit(batch(200..201)).await.unwrap();
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn of_a_damaged_store_the_rest_is_told_and_what_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_of(dir.path()).await;
+        store.commit(batch(0..200)).await.unwrap();
+        store.close().await;
+        wipe(dir.path(), "stream");
+        let store = store_of(dir.path()).await;
+        let (overview, unreadable) = store
+            .read(|reader| {
+                let mut unreadable = Unreadable::default();
+                Ok((reader.overview_in_parts(&mut unreadable), unreadable))
+            })
+            .await
+            .unwrap();
+        assert!(overview.size_bytes > 0 && overview.outbox_depth == 0);
+        let places: Vec<&str> = unreadable.parts().iter().map(|part| part.place).collect();
+        assert_eq!(places, ["/store/streams"]);
+        let mut report = serde_json::json!({ "store": overview });
+        unreadable.blank(&mut report);
+        assert_eq!((&report["store"]["streams"], &report["store"]["held_open"]), (&json!(null), &json!([])));
+        assert!(!store.is_damaged());
+        store.distrust(&unreadable);
+        assert!(store.is_damaged());
+        let reasons = crate::ops::report::damage_reasons(store.damage().as_ref(), &unreadable);
+        assert_eq!(reasons[0].key(), "store-damaged store");
+        assert!(reasons[0].text.contains("/store/streams"), "{}", reasons[0].text);
         store.close().await;
     }
 

@@ -26,6 +26,7 @@ mod held;
 mod ingest;
 mod ledger;
 mod onboarding;
+mod orphans;
 mod outbox;
 mod prepare;
 mod query;
@@ -66,7 +67,7 @@ use crate::model::{EntityKey, SharedComposer};
 
 pub use alerts::{AlertChange, AlertMessage, AlertSilence, ChannelState, Episode, MessageKind, MessageOutcome};
 pub use audit::{AuditCheck, AuditLine};
-pub use backup::{Copied, backup, restore};
+pub use backup::{Copied, backup, decrypt, restore};
 pub use canary::CanaryDay;
 pub use codes::Codes;
 pub use damage::{Damage, of_folder as damage_of_folder};
@@ -116,6 +117,8 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     readers: Mutex<Vec<Reader>>,
     permits: Semaphore,
+    /// Data that nothing names, to be given up.
+    orphans: Mutex<Vec<i64>>,
 }
 
 impl Inner {
@@ -287,6 +290,7 @@ impl Store {
             thread: Mutex::new(Some(thread)),
             readers: Mutex::default(),
             permits: Semaphore::new(READERS),
+            orphans: Mutex::default(),
         };
         Ok(Store { inner: Arc::new(inner) })
     }

@@ -66,7 +66,7 @@ impl His {
             Mood::Close => FaultKind::CloseAfter(20),
             Mood::Drip => FaultKind::Pieces { bytes: 7, pause: Duration::from_millis(1) },
             Mood::Deadlock => error(1205, 13),
-            Mood::Shutdown => error(6005, 14),
+            Mood::Shutdown => error(6005, 17),
             Mood::Garbage => FaultKind::Garbage(vec![0x81, 0xff, 0x7f, 1, 2, 3]),
         };
         for _ in 0..STRIKES {

@@ -9,28 +9,47 @@ use rustix::process::Signal;
 use crate::hospital;
 use crate::machine::{Stage, Way, until};
 use crate::shim::When::{After, Before};
-use crate::shim::{Deed, Rule, SYNC, WRITE};
+use crate::shim::{Deed, Rule, SYNC, WRITE, When};
 use crate::site::{Site, seed};
 
 /// Longer than anything is kept.
 const LATER: i64 = 500 * 86_400;
+const WAYS: [Way; 3] = [Way::Mllp, Way::Web, Way::Drop];
 const WAL: &str = "/data/hisync.db-wal$";
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
-/// What happens while things are given up, and whether the agent dies of it.
-const FAULTS: &[(&str, Rule, bool)] = &[
-    ("killed before the first step is written", Rule::kill(Before, WRITE, WAL), true),
-    ("killed in the middle of a step's writes", Rule::kill(After, WRITE, WAL).after(2), true),
-    ("killed before a step is synced", Rule::kill(Before, SYNC, WAL), true),
-    ("killed after a step is synced", Rule::kill(After, SYNC, WAL), true),
-    ("killed before the second step is synced", Rule::kill(Before, SYNC, WAL).after(1), true),
-    ("killed after the second step is synced", Rule::kill(After, SYNC, WAL).after(1), true),
-    ("killed before the third step is synced", Rule::kill(Before, SYNC, WAL).after(2), true),
-    ("killed after the third step is synced", Rule::kill(After, SYNC, WAL).after(2), true),
-    ("the disk is full", Rule::fail(WRITE, WAL, ENOSPC).times(2), false),
-    ("the disk is full in the middle of a write", Rule { deed: Deed::Half, ..Rule::fail(WRITE, WAL, 0).times(2) }, false),
-    ("the disk fails to sync", Rule::fail(SYNC, WAL, EIO).times(1), false),
+/// So many messages of each laboratory are outlived at once: more than go in one step.
+const MANY: usize = 12;
+
+/// When more comes in: after the fault, or while things are given up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    After,
+    Meanwhile,
+}
+
+const fn killed(when: When, ops: u32, skip: u32) -> Rule {
+    Rule::kill(when, ops, WAL).after(skip)
+}
+
+/// What happens while things are given up.
+const FAULTS: &[(&str, Rule, More)] = &[
+    ("killed before the first step is written", killed(Before, WRITE, 0), More::After),
+    ("killed in the middle of a step's writes", killed(After, WRITE, 2), More::After),
+    ("killed before a step is synced", killed(Before, SYNC, 0), More::After),
+    ("killed after a step is synced", killed(After, SYNC, 0), More::After),
+    ("killed before the second step is synced", killed(Before, SYNC, 1), More::After),
+    ("killed after the second step is synced", killed(After, SYNC, 1), More::After),
+    ("killed before a sync among commits of what comes in", killed(Before, SYNC, 3), More::Meanwhile),
+    ("killed after a sync among commits of what comes in", killed(After, SYNC, 4), More::Meanwhile),
+    ("the disk is full", Rule::fail(WRITE, WAL, ENOSPC).times(2), More::Meanwhile),
+    (
+        "the disk is full in the middle of a write",
+        Rule { deed: Deed::Half, ..Rule::fail(WRITE, WAL, 0).times(2) },
+        More::Meanwhile,
+    ),
+    ("the disk fails to sync", Rule::fail(SYNC, WAL, EIO).times(1), More::Meanwhile),
 ];
 
 /// A number that the store tells.
@@ -53,7 +72,8 @@ fn ready_to_go(site: &mut Site) {
     let all_are_there = "SELECT count(*) FROM outbox WHERE done_at IS NULL";
     until("delivery", || {
         site.assert_alive();
-        (stage.acks().len() == site.offered(Way::Mllp) && number(&stage, all_are_there) == 0).then_some(())
+        let acked = WAYS.iter().all(|way| stage.acked(*way) == site.offered(*way));
+        (acked && number(&stage, all_are_there) == 0).then_some(())
     });
     // The figures are counted at a start.
     let agent = site.agent.take();
@@ -71,9 +91,7 @@ fn a_kill_or_a_failing_disk_while_things_are_given_up_loses_nothing_that_counts(
     let mut site = Site::open(seed());
     site.start_well();
     let stage = site.stage.clone();
-    site.comes(Duration::from_secs(120), |site| {
-        [Way::Mllp, Way::Web, Way::Drop].iter().all(|way| site.stage.acked(*way) >= 12)
-    });
+    site.comes(Duration::from_secs(120), |site| WAYS.iter().all(|way| site.stage.acked(*way) >= 12));
     site.settle();
     site.leave();
     assert_eq!(given_up(&stage), 0, "nothing is old yet");
@@ -81,14 +99,16 @@ fn a_kill_or_a_failing_disk_while_things_are_given_up_loses_nothing_that_counts(
     // From here on nothing writes into the store but what comes in, its delivery, and what gives up.
     stage.edit(|text| {
         let never = "schedule = \"0 0 0 1 1 * 2099\"";
-        text.replace("schedule = \"* * * * * *\"", never).replace("schedule = \"*/3 * * * * *\"", never)
+        text.replace("schedule = \"* * * * * *\"", never)
+            .replace("schedule = \"*/3 * * * * *\"", never)
+            .replace("heartbeat_secs = 5", "heartbeat_secs = 5\nanti_entropy = { enabled = false }")
             + "\n[retention]\nschedule = \"* * * * * *\"\n"
     });
     let mut later = hospital::Later::default();
     let upstream = site.go_on_later(later.by(LATER));
     let (mut met, mut in_the_middle) = (0, 0);
-    for (name, rule, deadly) in FAULTS {
-        site.report(3);
+    for (name, rule, more) in FAULTS {
+        site.report(MANY);
         ready_to_go(&mut site);
         let before = given_up(&stage);
         let standing = site.board.set(*rule);
@@ -96,26 +116,25 @@ fn a_kill_or_a_failing_disk_while_things_are_given_up_loses_nothing_that_counts(
         let secs = later.by(LATER);
         upstream.shift_clock(secs);
         site.board.shift_clock(secs);
-        assert!(
-            site.comes(Duration::from_secs(45), |site| site.board.fired(&standing) > 0),
-            "{name}: nothing was given up\n{}",
-            site.last("agent.log")
-        );
-        // While it is given up, more comes in.
-        site.report(1);
-        if *deadly {
+        if *more == More::Meanwhile {
+            site.report(2);
+        }
+        let fired = site.comes(Duration::from_secs(45), |site| site.board.fired(&standing) >= rule.count);
+        assert!(fired, "{name}: nothing was given up\n{}", site.last("agent.log"));
+        if matches!(rule.deed, Deed::Kill) {
             assert!(site.comes(Duration::from_secs(45), |site| site.died(false)), "{name}");
             let now = given_up(&stage);
-            in_the_middle += usize::from(now > before);
+            in_the_middle += usize::from(now > before && now < before + (3 * MANY) as i64);
             println!("{name}: {before} before, {now} now");
             site.board.lift(standing);
             site.start_well();
         } else {
-            site.comes(Duration::from_secs(45), |site| site.board.fired(&standing) >= rule.count);
+            println!("{name}");
             site.board.lift(standing);
         }
         met += 1;
-        until("the rest to be given up", || (given_up(&stage) >= before + 9).then_some(()));
+        site.report(1);
+        until("the rest to be given up", || (given_up(&stage) >= before + (3 * MANY) as i64).then_some(()));
         site.assert_alive();
     }
     let gone = given_up(&stage);

@@ -94,7 +94,10 @@ async fn look(config: &Config, state: &ops::State, stop: &CancellationToken) -> 
             tracing::warn!(error = &error as &dyn std::error::Error, "what is usual could not be learnt");
         }
         if let Err(error) = state.desk.look(&report.health.reasons, &report.undecided).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "alerts can't be stored: the worst are told at once");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "alerts can't be stored: the worst are told at once"
+            );
             state.desk.tell_unstored(&report.health.reasons).await;
         }
         tokio::select! {

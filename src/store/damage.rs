@@ -140,7 +140,9 @@ impl Register {
         let damage = damage.get_or_insert_with(|| Damage { since: time(now), ..Damage::default() });
         damage.confirmed = true;
         damage.found = match found.is_empty() {
-            true => vec!["it is sound when it is examined, and fails in between: suspect the disk or the memory".to_owned()],
+            true => {
+                vec!["it is sound when it is examined, and fails in between: suspect the disk or the memory".to_owned()]
+            }
             false => found.into_iter().take(KEPT).collect(),
         };
         let noted = damage.clone();

@@ -311,13 +311,7 @@ impl Drop for Site {
 }
 
 /// Things happen, at an uneven pace.
-fn live(
-    stage: &Stage,
-    hospital: &Mutex<Hospital>,
-    (cloud, his): (&Cloud, &His),
-    quiet: &AtomicBool,
-    mut rng: Rng,
-) {
+fn live(stage: &Stage, hospital: &Mutex<Hospital>, (cloud, his): (&Cloud, &His), quiet: &AtomicBool, mut rng: Rng) {
     while !quiet.load(Ordering::SeqCst) {
         match rng.u8(0..10) {
             0 => cloud.change(rng.u32(0..30), rng.u32(..)),

@@ -9,6 +9,7 @@ pub mod pulse;
 pub mod reconcile;
 mod retention;
 mod shadow;
+mod scrub;
 pub mod sources;
 pub mod supervisor;
 mod watch;
@@ -189,9 +190,10 @@ impl Agent {
 
         let supervisor = Supervisor::new(clock.clone());
         let board = Board::default();
-        let watched_store = store.clone();
+        let (watched_store, suspected_store) = (store.clone(), store.clone());
         let gate = Gate::new(&data_dir, config.agent.disk_floor_bytes)
-            .limited(config.agent.outbox_limit, move || watched_store.backlog());
+            .limited(config.agent.outbox_limit, move || watched_store.backlog())
+            .distrusting(move || suspected_store.is_damaged());
         let gate = Arc::new(gate);
         let polled =
             config.sources.iter().filter(|source| source.streams.iter().all(|stream| stream.schedule.is_some()));
@@ -229,6 +231,7 @@ impl Agent {
         source_tasks.push(watch(&supervisor, &stop_sources, &shared));
         source_tasks.push(retention::start(&supervisor, &stop_sources, &shared));
         source_tasks.push(shadow::start(&supervisor, &stop_sources, &shared));
+        source_tasks.push(scrub::start(&supervisor, &stop_sources, &store));
 
         let reload = Arc::new(ops::codes::Reload::default());
         let place = (config.agent.hospital.as_str(), config.agent.timezone);

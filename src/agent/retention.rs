@@ -7,12 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::sources::Shared;
 use super::supervisor::{Supervisor, Task};
+use crate::intake::Schedule;
 use crate::store::{self, Kept, RetentionPolicy, Store};
 
-/// After a start there is other work first.
+/// After a start there is other work first, where no schedule says when.
 const SETTLE: Duration = Duration::from_secs(10 * 60);
-/// How often everything is looked through.
+/// How often everything is looked through then.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
+/// How often a long wait looks at the clock again.
+const CLOCK_CHECK: Duration = Duration::from_secs(20);
 /// Things that a step gives up at first; adapted so that a step takes about [`STEP`].
 const FIRST: usize = 16;
 /// The fewest and the most.
@@ -32,19 +35,38 @@ const SPARE: u32 = 2048;
 pub(super) fn start(supervisor: &Supervisor, stop: &CancellationToken, shared: &Shared) -> Task {
     let (shared, stop_task) = (shared.clone(), stop.clone());
     supervisor.spawn("retention", stop.clone(), move || {
-        let (store, policy, stop) = (shared.store.clone(), shared.config.retention, stop_task.clone());
+        let (shared, stop) = (shared.clone(), stop_task.clone());
         async move {
+            let policy = shared.config.retention;
             let mut wait = SETTLE;
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(wait) => {}
+                    () = due(&shared, wait) => {}
                 }
-                pass(&store, policy, &stop).await.map_err(|error| format!("give up what is outlived: {error}"))?;
+                // What makes room in a file that can't be trusted writes into it.
+                if !shared.store.is_damaged() {
+                    let done = pass(&shared.store, policy, &stop).await;
+                    done.map_err(|error| format!("give up what is outlived: {error}"))?;
+                }
                 wait = EVERY;
             }
         }
     })
+}
+
+/// Returns when the schedule says so; without one after a wait.
+async fn due(shared: &Shared, wait: Duration) {
+    let Some(schedule) = shared.config.retention_schedule.clone() else { return tokio::time::sleep(wait).await };
+    let schedule = Schedule::new(schedule, shared.config.agent.timezone);
+    let Some(at) = schedule.next_after(shared.clock.now()) else { return std::future::pending().await };
+    loop {
+        let left = (at - shared.clock.now()).to_std().unwrap_or_default();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(CLOCK_CHECK)).await;
+    }
 }
 
 /// Looks everything through once.
@@ -189,7 +211,7 @@ mod tests {
 
     /// `cargo test --release -p hisync --lib -- --ignored --nocapture acknowledgements_during_retention`
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "measures: rounds without, with, without; prints, and judges nothing"]
+    #[ignore = "measures: rounds without and with by turns, in turns of order; prints, and judges nothing"]
     async fn acknowledgements_during_retention() {
         let dir = tempfile::tempdir().unwrap();
         let (store, mut rng) = old_store(dir.path(), 40_000).await;
@@ -205,28 +227,37 @@ mod tests {
             );
             quantile(times, 0.99).as_secs_f64()
         };
-        let mut ratios = Vec::new();
-        for round in 0..5 {
+        let (mut ratios, mut all) = (Vec::new(), [Vec::new(), Vec::new()]);
+        for round in 0..8 {
             let from = 1_000_000 + round * 10_000;
-            let without = line("without", &mut commits(&store, &mut rng, from, 1_000).await);
-            let with = {
+            let mut times = [Vec::new(), Vec::new()];
+            // Whatever drifts meanwhile (the machine's other work, the file's size) strikes both alike.
+            for with in [round % 2 == 1, round % 2 == 0] {
                 let (running, stop) = (store.clone(), CancellationToken::new());
                 let stopped = stop.clone();
                 let mut beside = tokio::task::JoinSet::new();
-                beside.spawn(async move { pass(&running, RetentionPolicy::default(), &stopped).await.unwrap() });
-                let with = line("with", &mut commits(&store, &mut rng, from + 5_000, 1_000).await);
+                if with {
+                    beside.spawn(async move { pass(&running, RetentionPolicy::default(), &stopped).await.unwrap() });
+                }
+                times[usize::from(with)] = commits(&store, &mut rng, from + 5_000 * usize::from(with), 500).await;
+                assert!(!with || beside.try_join_next().is_none(), "there was something to give up all the time");
                 stop.cancel();
-                beside.join_next().await.unwrap().unwrap();
-                with
-            };
+                while let Some(ended) = beside.join_next().await {
+                    ended.unwrap();
+                }
+            }
+            let [without, with] = [("without", 0), ("with", 1)].map(|(name, of)| line(name, &mut times[of]));
             ratios.push(with / without);
+            all.iter_mut().zip(times).for_each(|(all, times)| all.extend(times));
         }
+        let [without, with] = all.each_mut().map(|times| line("all", times));
+        println!("p99 with / without over all rounds: {:.2}", with / without);
         let now = chrono::DateTime::from_timestamp(1_743_200_000, 0).unwrap();
         let status = store.read(move |reader| reader.archive_status(now)).await.unwrap();
         ratios.sort_unstable_by(f64::total_cmp);
         let [least, .., most] = ratios[..] else { return };
         println!("p99 with / without: median {:.2}, {least:.2} to {most:.2}", ratios[ratios.len() / 2]);
-        println!("given up meanwhile: {} of 40000 records", 50_000_u64.saturating_sub(status.kept_records));
+        println!("given up meanwhile: {} of 40000 records", 48_000_u64.saturating_sub(status.kept_records));
         store.close().await;
     }
 }

@@ -71,7 +71,8 @@ fn traces(supervisor: &Supervisor, stop: &CancellationToken, config: &Config, st
     }))
 }
 
-/// Looks at the report every few seconds: learns what is usual, and lets alerts begin and end.
+/// Looks at the report every few seconds: learns what is usual, and lets alerts begin and end. What the store can't take
+/// or give keeps nobody from being told.
 async fn look(config: &Config, state: &ops::State, stop: &CancellationToken) -> Result<(), crate::store::Error> {
     let files = certificate_files(config);
     let mut sampler = Sampler::default();
@@ -87,17 +88,34 @@ async fn look(config: &Config, state: &ops::State, stop: &CancellationToken) -> 
         }
         let report = state.report().await?;
         sampler.look(&report, state.zone);
-        if sampler.is_due(report.now) {
-            keep(state, &mut sampler).await?;
-            let since = watch::kept_since(state.zone, report.now);
-            state.watch.learn(state.store.read(move |reader| reader.traffic(&since)).await?);
+        if sampler.is_due(report.now)
+            && let Err(error) = learn(state, &mut sampler, report.now).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what is usual could not be learnt");
         }
-        state.desk.look(&report.health.reasons, &report.undecided).await?;
+        if let Err(error) = state.desk.look(&report.health.reasons, &report.undecided).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "alerts can't be stored: the worst are told at once"
+            );
+            state.desk.tell_unstored(&report.health.reasons).await;
+        }
         tokio::select! {
             () = stop.cancelled() => return keep(state, &mut sampler).await,
             () = tokio::time::sleep(watch::EVERY) => {}
         }
     }
+}
+
+async fn learn(
+    state: &ops::State,
+    sampler: &mut Sampler,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Result<(), crate::store::Error> {
+    keep(state, sampler).await?;
+    let since = watch::kept_since(state.zone, now);
+    state.watch.learn(state.store.read(move |reader| reader.traffic(&since)).await?);
+    Ok(())
 }
 
 async fn keep(state: &ops::State, sampler: &mut Sampler) -> Result<(), crate::store::Error> {

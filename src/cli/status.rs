@@ -9,8 +9,8 @@ use super::table::{field, list, table, time};
 use super::{Exit, Terminal, sources};
 use crate::clock::Clock;
 use crate::ops::health::{Health, Reason};
-use crate::ops::report::discreet;
-use crate::store::Reader;
+use crate::ops::report::{damage_reasons, discreet};
+use crate::store::{self, Reader, Unreadable};
 
 /// Says whether the sync is healthy, why not, and what to do next.
 ///
@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[command(flatten)]
     which: Which,
     /// Prints one JSON object: `now`, `health`, `agent`, `streams`, `sources`, `upstream`, `peer`, `store`, `disk`,
-    /// `archive`, `ageing`, `certificates`, `alerts`, `tasks`, `reconcile`.
+    /// `archive`, `ageing`, `certificates`, `alerts`, `tasks`, `reconcile`, `damage`, `unreadable`.
     #[arg(long)]
     json: bool,
 }
@@ -51,18 +51,28 @@ async fn report(which: &Which) -> Result<Json, super::access::Error> {
     let access = which.open().await?;
     let offline = matches!(access, Access::Store(_));
     let now = Clock::system().now();
-    let both = |reader: &Reader| Ok((discreet(reader.overview()?), reader.archive_status(now)?));
-    let read = access.read("/api/status", &(), both).await?;
     if !offline {
-        return Ok(read);
+        return access.read("/api/status", &(), |_| Ok(())).await;
     }
-    let reconcile = access.read("/api/reconcile", &(), Reader::reconcile_latest).await?;
-    let reason = Reason::new("no-agent", "agent");
-    Ok(json!({
-        "now": now, "health": Health::of(vec![reason]), "agent": null, "streams": [], "sources": [],
-        "upstream": null, "peer": null, "store": read[0], "disk": null, "archive": read[1], "ageing": null,
-        "certificates": [], "alerts": null, "tasks": [], "reconcile": reconcile,
-    }))
+    let damage = store::damage_of_folder(&which.data_dir()?);
+    // Of a store that is damaged, what can be read.
+    let told = |reader: &Reader| {
+        let mut unreadable = Unreadable::default();
+        let overview = discreet(reader.overview_in_parts(&mut unreadable));
+        let archive = unreadable.part("/archive", reader.archive_status(now));
+        let reconcile = unreadable.part("/reconcile", reader.reconcile_latest());
+        let mut reasons = vec![Reason::new("no-agent", "agent")];
+        reasons.extend(damage_reasons(damage.as_ref(), &unreadable));
+        let mut report = json!({
+            "now": now, "health": Health::of(reasons), "agent": null, "streams": [], "sources": [],
+            "upstream": null, "peer": null, "store": overview, "disk": null, "archive": archive, "ageing": null,
+            "certificates": [], "alerts": null, "tasks": [], "reconcile": reconcile, "damage": damage,
+            "unreadable": unreadable,
+        });
+        unreadable.blank(&mut report);
+        Ok(report)
+    };
+    access.read("/api/status", &(), told).await
 }
 
 fn text(report: &Json) -> String {
@@ -137,7 +147,8 @@ fn text(report: &Json) -> String {
         .iter()
         .map(|held| format!("{} {}", field(held, "count"), field(held, "reason")))
         .collect();
-    let _ = writeln!(text, "held: {}", if held.is_empty() { "none".to_owned() } else { held.join(", ") });
+    let none = if store["held_open"].is_array() { "none" } else { "-" };
+    let _ = writeln!(text, "held: {}", if held.is_empty() { none.to_owned() } else { held.join(", ") });
     text.push_str(&archive(&report["archive"]));
     text
 }

@@ -6,18 +6,19 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::access::{Error, Which};
+use super::access::{Error, Which, whoami};
 use super::{Exit, Terminal};
 use crate::clock::Clock;
 use crate::store::{self, Copied, Reader, Verified};
 
-/// Verifies, backs up and restores the store, and changes the key that it is encrypted under.
+/// Verifies, backs up, restores and decrypts the store, and changes the key that it is encrypted under.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hisync store verify                         is everything in it whole, and do the sums add up
   hisync store backup /backup/hisync.db       a copy, made and verified beside a running agent
   hisync store restore /backup/hisync.db --to /var/lib/hisync
   hisync store rekey                          after the key in the configuration was changed
+  hisync store decrypt plain.db --because …   a copy without encryption: the way back
 
 Exit codes: 0 done; 1 something is wrong with the store or the copy, or it was refused; 2 there is no configuration,
 or its key is not the store's; 3 there is no store, an agent runs on it, or the disk failed.")]
@@ -48,6 +49,15 @@ enum Verb {
   hisync store restore /backup/hisync.db --to /var/lib/hisync
   systemctl start hisync")]
     Restore(RestoreArgs),
+    /// Copies an encrypted store into a file in which nothing is encrypted, and verifies it: the way back from encryption,
+    /// together with `restore`. No agent may run on the store. Whoever can read that file can read all the reports in it.
+    #[command(after_help = "Examples:
+  systemctl stop hisync
+  hisync store decrypt /root/plain.db --because 'the disk itself is encrypted now'
+  hisync store restore /root/plain.db --to /var/lib/hisync --force
+  (remove [store.encryption] from the configuration: with it the store is encrypted again at the next start)
+  systemctl start hisync; shred -u /root/plain.db /var/lib/hisync/hisync.db.replaced-1")]
+    Decrypt(DecryptArgs),
     /// Seals the store's key under the newest key of the configuration: at once, beside a running agent or without one.
     /// With --rewrite everything is encrypted anew under a new key, which takes its time and needs the agent stopped.
     #[command(after_help = "Examples:
@@ -101,6 +111,26 @@ struct RestoreArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct DecryptArgs {
+    #[command(flatten)]
+    which: Which,
+    /// The file to make.
+    file: PathBuf,
+    /// Why, for the audit log of the store and of the copy.
+    #[arg(long)]
+    because: String,
+    /// Who does it, for the audit log.
+    #[arg(long)]
+    who: Option<String>,
+    /// Replaces a file of that name.
+    #[arg(long)]
+    force: bool,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct RekeyArgs {
     #[command(flatten)]
     which: Which,
@@ -112,12 +142,18 @@ struct RekeyArgs {
 
 pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     let terminal = *terminal;
+    if let Verb::Decrypt(args) = &args.verb
+        && let Err(error) = announce(args, &terminal).await
+    {
+        return error.tell(&terminal);
+    }
     // All of it reads and writes files for as long as it takes.
     let work = tokio::task::spawn_blocking(move || {
         let done = match args.verb {
             Verb::Verify(args) => verify(&args, &terminal),
             Verb::Backup(args) => backup(&args, &terminal),
             Verb::Restore(args) => restore(&args, &terminal),
+            Verb::Decrypt(args) => decrypt(&args, &terminal),
             Verb::Rekey(args) => rekey(&args, &terminal),
         };
         done.unwrap_or_else(|error| error.tell(&terminal))
@@ -193,6 +229,29 @@ fn backup(args: &BackupArgs, terminal: &Terminal) -> Result<Exit, Error> {
     let mut progress = Progress::new();
     let told = &mut steps(&mut progress, terminal);
     let copied = store::backup(&args.which.data_dir()?, keys.as_ref(), &args.file, args.force, told)?;
+    Ok(tell_copied(&copied, args.json, terminal))
+}
+
+/// Writes down who takes the data out of their encryption and why, before that is done: the copy tells it too.
+async fn announce(args: &DecryptArgs, terminal: &Terminal) -> Result<(), Error> {
+    args.which.keys()?.ok_or(store::Error::NoKey)?;
+    let (_, store) = args.which.open_whole()?;
+    let who = args.who.clone().unwrap_or_else(whoami);
+    let written = store.audit(&who, "decrypt", "store", &args.because).await;
+    store.close().await;
+    written?;
+    terminal.note(
+        "warning: the copy will hold names, ID numbers and results in the clear; keep it where only you can read it, \
+         and destroy it when it is in its place",
+    );
+    Ok(())
+}
+
+fn decrypt(args: &DecryptArgs, terminal: &Terminal) -> Result<Exit, Error> {
+    let keys = args.which.keys()?.ok_or(store::Error::NoKey)?;
+    let mut progress = Progress::new();
+    let told = &mut steps(&mut progress, terminal);
+    let copied = store::decrypt(&args.which.data_dir()?, &keys, &args.file, args.force, told)?;
     Ok(tell_copied(&copied, args.json, terminal))
 }
 

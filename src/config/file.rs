@@ -122,9 +122,12 @@ pub(crate) struct EncryptionTable {
 
 /// How long what is kept. Nothing that is undelivered or held is given up, however old it is, and nothing that is
 /// younger than 30 days.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RetentionTable {
+    /// When it is looked for what is outlived: cron with seconds, in the hospital's time zone. Without it ten minutes
+    /// after each start and every six hours. A little is given up at a time, so that intake and delivery do not wait.
+    pub(crate) schedule: Option<Cron>,
     /// Raw records: as far back as a corrected mapping can be applied, and a new one tried against the past. What a
     /// catalogue now is stays for ever.
     #[schemars(with = "Lasting", extend("default" = "400d"))]
@@ -150,13 +153,13 @@ impl Default for RetentionTable {
         let RetentionPolicy { archive, archive_max_bytes, versions, attempts, held, audit } =
             RetentionPolicy::default();
         let [archive, versions, attempts, held, audit] = [archive, versions, attempts, held, audit].map(Lasting);
-        RetentionTable { archive, archive_max_bytes, versions, attempts, held, audit }
+        RetentionTable { schedule: None, archive, archive_max_bytes, versions, attempts, held, audit }
     }
 }
 
 impl RetentionTable {
-    pub(crate) fn policy(self) -> RetentionPolicy {
-        let RetentionTable { archive, archive_max_bytes, versions, attempts, held, audit } = self;
+    pub(crate) fn policy(&self) -> RetentionPolicy {
+        let RetentionTable { schedule: _, archive, archive_max_bytes, versions, attempts, held, audit } = *self;
         RetentionPolicy {
             archive: archive.0,
             archive_max_bytes,

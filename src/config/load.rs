@@ -267,6 +267,7 @@ impl Loader {
                     upstream,
                     admin,
                     retention: retention.policy(),
+                    retention_schedule: retention.schedule.map(|schedule| schedule.0),
                     alerts,
                     log,
                     traces,

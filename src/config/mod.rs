@@ -48,6 +48,8 @@ pub struct Config {
     pub admin: ops::Settings,
     /// The `[retention]` table.
     pub retention: RetentionPolicy,
+    /// When it is looked for what is outlived; `None` where nobody says.
+    pub retention_schedule: Option<cron::Schedule>,
     /// The `[alerts]` table.
     pub alerts: ops::alert::Settings,
     /// The `[log]` table.

@@ -1,4 +1,5 @@
-//! What stops intake before anything is lost: a disk that is nearly full, an outbox that nobody empties (P8).
+//! What stops intake before anything is lost: a disk that is nearly full, an outbox that nobody empties, a store whose
+//! file is damaged (P8).
 //!
 //! What is not taken stays where it is: listeners refuse and say when to come again, polls pause. Deliveries go on. It
 //! opens by itself, a little above the limit at which it closed, so that it does not flap.
@@ -17,6 +18,7 @@ pub struct Gate {
     floor_bytes: u64,
     backlog: Box<dyn Fn() -> Backlog + Send + Sync>,
     limit: Backlog,
+    damaged: Box<dyn Fn() -> bool + Send + Sync>,
     seen: Mutex<Option<(Instant, u64)>>,
     /// Which limits were reached, and not yet left again.
     shut: Mutex<Shut>,
@@ -31,7 +33,7 @@ struct Shut {
 /// Why nothing may come in now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closure {
-    /// A stable word: `disk` or `outbox`.
+    /// A stable word: `disk`, `outbox` or `store-damaged`.
     pub code: &'static str,
     /// What is wrong, one sentence.
     pub text: String,
@@ -59,6 +61,7 @@ impl Gate {
             floor_bytes,
             backlog: Box::new(Backlog::default),
             limit: Backlog { entries: u64::MAX, bytes: u64::MAX },
+            damaged: Box::new(|| false),
             seen: Mutex::new(None),
             shut: Mutex::default(),
         }
@@ -68,6 +71,13 @@ impl Gate {
     #[must_use]
     pub fn limited(mut self, limit: Backlog, backlog: impl Fn() -> Backlog + Send + Sync + 'static) -> Gate {
         (self.limit, self.backlog) = (limit, Box::new(backlog));
+        self
+    }
+
+    /// Watches whether the store's file can be trusted: while it is damaged, or suspected to be, nothing comes in.
+    #[must_use]
+    pub fn distrusting(mut self, damaged: impl Fn() -> bool + Send + Sync + 'static) -> Gate {
+        self.damaged = Box::new(damaged);
         self
     }
 
@@ -96,6 +106,14 @@ impl Gate {
 
     /// Why nothing may come in now; `None` while there is room.
     pub fn closed(&self) -> Option<Closure> {
+        if (self.damaged)() {
+            return Some(Closure {
+                code: "store-damaged",
+                text: "the store's file is damaged: nothing more is taken in, what waits is delivered".to_owned(),
+                next: "keep a copy of the data folder, see `hisync store verify`, and put a backup back: `hisync store \
+                       restore`",
+            });
+        }
         let free = self.free_bytes();
         let backlog = (self.backlog)();
         let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,6 +163,16 @@ mod tests {
         assert_eq!(Gate::new(folder.path(), 0).closed(), None);
         let closure = Gate::new(folder.path(), u64::MAX).closed().unwrap();
         assert!(closure.code == "disk" && closure.text.contains("floor"), "{closure:?}");
+    }
+
+    #[test]
+    fn a_store_that_can_t_be_trusted_closes_the_gate_while_that_lasts() {
+        let damaged = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let asked = damaged.clone();
+        let gate = Gate::measured(0, || None).distrusting(move || asked.load(Ordering::SeqCst));
+        assert_eq!(gate.closed().map(|closure| closure.code), Some("store-damaged"));
+        damaged.store(false, Ordering::SeqCst);
+        assert_eq!(gate.closed(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -422,7 +422,12 @@ impl PollStream {
             RoundError::NoRoom(reason) => {
                 let failure = StreamFailure {
                     at: now,
-                    class: if reason.code == "disk" { "disk-floor" } else { "outbox-limit" }.to_owned(),
+                    class: match reason.code {
+                        "disk" => "disk-floor",
+                        "outbox" => "outbox-limit",
+                        other => other,
+                    }
+                    .to_owned(),
                     message: reason.text.clone(),
                     hint: Some(reason.next.to_owned()),
                 };

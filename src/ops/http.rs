@@ -219,8 +219,8 @@ async fn ready(Extract(state): Shared) -> Response {
     }
 }
 
-async fn status(Extract(state): Shared) -> Answer<super::Report> {
-    Ok(Json(state.report().await?))
+async fn status(Extract(state): Shared) -> Answer<serde_json::Value> {
+    Ok(Json(state.report().await?.json()))
 }
 
 async fn scrape(Extract(state): Shared) -> Response {

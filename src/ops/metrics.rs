@@ -229,7 +229,7 @@ pub fn publish(report: &super::Report) {
         let open = one(source.breaker.state != "closed");
         page.put("hisync_source_breaker_open", &[("source", source.id.as_str())], open);
     }
-    let stopped = report.health.reasons.iter().any(|reason| matches!(reason.code, "disk" | "outbox"));
+    let stopped = report.health.reasons.iter().any(|reason| matches!(reason.code, "disk" | "outbox" | "store-damaged"));
     page.put("hisync_intake_stopped", &[], one(stopped));
     page.put("hisync_archive_kept_bytes", &[], report.archive.status.kept_bytes as f64);
     page.put("hisync_archive_covered_seconds", &[], (report.archive.covered_days * 86_400) as f64);
@@ -248,6 +248,18 @@ pub fn publish(report: &super::Report) {
     page.put("hisync_alert_episodes", &[], report.alerts.open.len() as f64);
     for channel in &report.alerts.channels {
         page.put("hisync_alert_messages_waiting", &[("channel", &channel.id)], channel.waiting as f64);
+    }
+    // What can't be read is no nought.
+    for part in report.unreadable.parts() {
+        for (place, name) in [
+            ("/store/outbox_depth", "hisync_outbox_depth"),
+            ("/store/oldest_undelivered_at", "hisync_outbox_oldest_age_seconds"),
+            ("/store/held_open", "hisync_held_open"),
+        ] {
+            if place == part.place || part.place == "/store" {
+                page.put(name, &[], f64::NAN);
+            }
+        }
     }
     page.set();
 }

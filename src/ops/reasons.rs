@@ -83,7 +83,7 @@ pub const ALL: &[Kind] = &[
         Failing,
         ["a stream is paused: the disk is nearly full", "数据流已暂停：磁盘空间不足"],
         ["free space; reading goes on by itself", "清理磁盘后自动恢复。"],
-        &["disk", "outbox"],
+        &["disk", "outbox", "store-damaged"],
     ),
     kind(
         "stream-silent",
@@ -258,6 +258,36 @@ pub const ALL: &[Kind] = &[
         ["the disk is nearly full: nothing is taken in", "磁盘空间低于下限，已停止接收"],
         ["free space; intake goes on by itself", "清理磁盘后自动恢复，不会丢数据。"],
         &[],
+    ),
+    kind(
+        "store-damaged",
+        Failing,
+        ["the store's file is damaged: nothing is taken in", "本地库文件已损坏，已停止接收"],
+        [
+            "stop hisync, keep a copy of the data folder, and put a backup back: `hisync store restore`",
+            "请停止 hisync，保留数据目录的副本，再用 hisync store restore 恢复备份。",
+        ],
+        &[],
+    ),
+    kind(
+        "store-unreadable",
+        Failing,
+        ["a part of the store can't be read at the moment", "本地库有一部分暂时读不出"],
+        [
+            "look at the disk: `dmesg`, `df -h`; hisync goes on by itself once it answers",
+            "请检查磁盘（dmesg、df -h）；磁盘恢复后 hisync 自动继续。",
+        ],
+        &["store-damaged", "disk"],
+    ),
+    kind(
+        "rows-damaged",
+        Attention,
+        ["some of what the store holds has changed on the disk", "本地库中有内容在磁盘上发生了变化"],
+        [
+            "have the disk examined; `hisync store verify` lists the rows",
+            "请检查磁盘；hisync store verify 会列出这些行。",
+        ],
+        &["store-damaged"],
     ),
     kind(
         "disk-low",

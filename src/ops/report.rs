@@ -24,7 +24,9 @@ use crate::config::Expect;
 use crate::delivery;
 use crate::intake::{Again, Board, Gate, Reconciler, SourceStatus, Sources, StreamStatus};
 use crate::model::WAITING;
-use crate::store::{self, Ageing, Backlog, Onboarding, Overview, RetentionPolicy, Store};
+use crate::store::{
+    self, Ageing, ArchiveStatus, Backlog, Damage, Onboarding, Overview, RetentionPolicy, Store, Unreadable,
+};
 
 /// Undelivered for longer than this is worth a look, even if upstream seems to be there.
 const OLD: Duration = Duration::from_secs(15 * 60);
@@ -139,6 +141,10 @@ pub struct Report {
     pub tasks: Vec<TaskStatus>,
     /// The last comparison of each stream with its source, and with upstream.
     pub reconcile: Vec<store::ReconcileRun>,
+    /// What is known of damage to the store's file; `None` where nothing is.
+    pub damage: Option<Damage>,
+    /// What of all this can't be read, and is left empty.
+    pub unreadable: Unreadable,
     /// Subjects of which nothing can be said yet.
     #[serde(skip)]
     pub undecided: BTreeSet<String>,
@@ -156,15 +162,62 @@ pub struct StreamReport {
     pub probe: Option<Probed>,
 }
 
+impl Report {
+    /// The report as programs see it: what can't be read is `null`.
+    pub fn json(&self) -> serde_json::Value {
+        let mut json = serde_json::to_value(self).unwrap_or_default();
+        self.unreadable.blank(&mut json);
+        json
+    }
+}
+
+/// What the report takes from the store.
+#[derive(Default)]
+struct Stored {
+    overview: Overview,
+    archive: ArchiveStatus,
+    days: Vec<store::CanaryDay>,
+    waiting: Vec<Onboarding>,
+    ageing: Ageing,
+    reconcile: Vec<store::ReconcileRun>,
+    unreadable: Unreadable,
+}
+
 impl State {
-    /// Makes the report.
-    pub async fn report(&self) -> Result<Report, store::Error> {
-        let (watched, zone, now) = (self.watched.clone(), self.zone, self.clock.now());
+    /// Reads what the store can tell; where some of its file is damaged, the rest.
+    async fn stored(&self, now: DateTime<Utc>) -> Result<Stored, store::Error> {
+        let (watched, zone) = (self.watched.clone(), self.zone);
         let read = move |reader: &store::Reader| {
-            let days = canary::read(reader, &watched, zone, now)?;
-            Ok((reader.overview()?, reader.archive_status(now)?, days, reader.onboarding()?, reader.ageing(now)?))
+            let mut unreadable = Unreadable::default();
+            let stored = Stored {
+                overview: reader.overview_in_parts(&mut unreadable),
+                archive: unreadable.part("/archive", reader.archive_status(now)),
+                days: unreadable.part("/canaries", canary::read(reader, &watched, zone, now)),
+                waiting: unreadable.part("/onboarding", reader.onboarding()),
+                ageing: unreadable.part("/ageing", reader.ageing(now)),
+                reconcile: unreadable.part("/reconcile", reader.reconcile_latest()),
+                unreadable: Unreadable::default(),
+            };
+            Ok(Stored { unreadable, ..stored })
         };
-        let (overview, archive, days, waiting, ageing) = self.store.read(read).await?;
+        match self.store.read(read).await {
+            Err(error @ store::Error::Closed) => Err(error),
+            // Not even its layout can be read.
+            Err(error) => {
+                let mut stored = Stored::default();
+                stored.unreadable.part::<()>("/store", Err(error));
+                Ok(stored)
+            }
+            stored => stored,
+        }
+    }
+
+    /// Makes the report. Fails where the store is closed; of a damaged one it tells what can be read.
+    pub async fn report(&self) -> Result<Report, store::Error> {
+        let now = self.clock.now();
+        let Stored { overview, archive, days, waiting, ageing, reconcile, mut unreadable } = self.stored(now).await?;
+        let alerts = unreadable.part("/alerts", self.desk.lasting().await);
+        self.store.distrust(&unreadable);
         let overview = discreet(overview);
         let (free_bytes, floor_bytes) = (self.gate.free_bytes(), self.gate.floor_bytes());
         let disk = Disk { free_bytes, floor_bytes, outbox_limit: self.gate.limit() };
@@ -189,9 +242,11 @@ impl State {
             archive: Archive::of(archive, &self.retention, &disk, now),
             ageing,
             certificates,
-            alerts: self.desk.lasting().await?,
+            alerts,
             tasks: (self.tasks)(),
-            reconcile: self.store.read(store::Reader::reconcile_latest).await?,
+            reconcile,
+            damage: self.store.damage(),
+            unreadable,
             undecided: BTreeSet::new(),
         };
         let mut reasons = self.judge_streams(&mut report);
@@ -211,6 +266,7 @@ impl State {
         reasons.extend(channel_reasons(&report.alerts.channels));
         reasons.extend(report.tasks.iter().filter_map(|task| task_reason(task, report.now)));
         reasons.extend(self.disk_reason(&report.disk));
+        reasons.extend(damage_reasons(report.damage.as_ref(), &report.unreadable));
         reasons.extend(self.watch.found(report.now));
         report.health = Health::of(reasons);
         Ok(report)
@@ -248,7 +304,7 @@ impl State {
     /// What stops intake, or will.
     fn disk_reason(&self, disk: &Disk) -> Option<Reason> {
         let mib = |bytes: u64| bytes / (1024 * 1024);
-        if let Some(closure) = self.gate.closed() {
+        if let Some(closure) = self.gate.closed().filter(|closure| closure.code != "store-damaged") {
             let known = Reason::new(closure.code, closure.code);
             let text_zh = match closure.code {
                 "disk" => format!(
@@ -457,6 +513,39 @@ fn ageing_reasons(report: &Report) -> Vec<Reason> {
         reasons.push(Reason::new("unmapped-codes", "codes").says(
             format!("{unmapped_codes} local codes are in no table"),
             format!("有 {unmapped_codes} 个本地代码不在代码表里"),
+        ));
+    }
+    reasons
+}
+
+/// What is wrong with the store's file, and what of it can't be read.
+pub fn damage_reasons(damage: Option<&Damage>, unreadable: &Unreadable) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let places: Vec<&str> = unreadable.parts().iter().map(|part| part.place).collect();
+    let (hidden, hidden_zh) = match places.join(", ") {
+        places if places.is_empty() => (String::new(), String::new()),
+        places => (format!("; not readable, and left out here: {places}"), format!("；读不出、此处不显示：{places}")),
+    };
+    let of_the_file = damage.filter(|damage| damage.is_of_the_file());
+    if let Some(damage) = of_the_file {
+        let (sign, sign_zh) = match (damage.confirmed, damage.found.first().or(damage.met.first())) {
+            (true, Some(found)) => (format!("it was examined: {found}"), format!("检查结果：{found}")),
+            (false, Some(met)) => (format!("met in \"{met}\", being examined"), format!("在“{met}”时发现，正在检查")),
+            (_, None) => ("it was examined".to_owned(), "已检查".to_owned()),
+        };
+        let text = format!("{sign}; nothing more is taken in, what is whole is delivered{hidden}");
+        let text_zh = format!("{sign_zh}；已停止接收，完好的继续发送{hidden_zh}");
+        reasons.push(Reason::new("store-damaged", "store").since(damage.since).says(text, text_zh));
+    } else if let Some(part) = unreadable.parts().first() {
+        let (text, text_zh) = (format!("{}{hidden}", part.why), format!("{}{hidden_zh}", part.why));
+        reasons.push(Reason::new("store-unreadable", "store").says(text, text_zh));
+    }
+    if let Some(damage) = damage.filter(|damage| !damage.rows.is_empty()) {
+        let places: Vec<&str> = damage.rows.iter().take(5).map(|fault| fault.place.as_str()).collect();
+        let (n, places) = (damage.rows.len(), places.join(", "));
+        reasons.push(Reason::new("rows-damaged", "store").since(damage.since).says(
+            format!("{n} rows are not what was written, {places} among them; none of them is sent"),
+            format!("有 {n} 行与写入时不同（如 {places}）；这些不会被发送"),
         ));
     }
     reasons

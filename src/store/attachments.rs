@@ -241,3 +241,14 @@ pub(super) fn give_up(tx: &Tx<'_>) -> Result<usize, Error> {
                   ORDER BY a.confirmed_at LIMIT ?2)";
     tx.run("give up files", sql, (tx.now - KEPT, GIVEN_UP))
 }
+
+/// Forgets files that upstream never got and that nobody names or waits for any more.
+pub(super) fn forget_orphans(tx: &Tx<'_>) -> Result<usize, Error> {
+    let sql = "DELETE FROM attachment WHERE digest IN
+                 (SELECT digest FROM attachment a WHERE a.body IS NOT NULL AND a.confirmed_at IS NULL
+                    AND a.due_at IS NULL AND a.stored_at < ?1
+                    AND NOT EXISTS (SELECT 1 FROM attachment_use u WHERE u.digest = a.digest)
+                    AND NOT EXISTS (SELECT 1 FROM event_attachment e WHERE e.digest = a.digest)
+                  LIMIT ?2)";
+    tx.run("forget files that nothing names", sql, (tx.now - KEPT, GIVEN_UP))
+}

@@ -11,7 +11,7 @@ use connector_api::seal::KeyRing;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{Error, Reader, Verified, schema, vault};
+use super::{Error, Reader, Verified, damage, schema, vault};
 
 /// Pages that are copied at once: some 8 MiB.
 const PAGES: i32 = 1024;
@@ -57,13 +57,32 @@ fn sync_folder(of: &Path) -> Result<(), Error> {
 ///
 /// A file that is there already is replaced with `force` alone ([`Error::Refused`]).
 pub fn backup(dir: &Path, keys: Option<&KeyRing>, to: &Path, force: bool, told: Told<'_>) -> Result<Copied, Error> {
+    copy(dir, keys, (to, force), false, told)
+}
+
+/// Like [`backup`], of an encrypted store, into a file in which nothing is encrypted. A store without encryption is
+/// refused ([`Error::Refused`]), and one that is damaged, because what can't be opened would stay sealed for ever.
+pub fn decrypt(dir: &Path, keys: &KeyRing, to: &Path, force: bool, told: Told<'_>) -> Result<Copied, Error> {
+    copy(dir, Some(keys), (to, force), true, told)
+}
+
+fn copy(
+    dir: &Path,
+    keys: Option<&KeyRing>,
+    (to, force): (&Path, bool),
+    plain: bool,
+    told: Told<'_>,
+) -> Result<Copied, Error> {
     if to.exists() && !force {
         return Err(Error::Refused("there is a file of this name already: name another one, or use --force"));
     }
     let source = schema::look(&schema::file(dir))?;
     schema::layout(&source)?;
     // Refused now rather than after the copy, where it could not be verified.
-    vault::load(&source, keys)?;
+    let vault = vault::load(&source, keys)?;
+    if plain && vault.generation().is_none() {
+        return Err(Error::Refused("nothing in this store is encrypted: `hisync store backup` copies it"));
+    }
     let partial = beside(to, ".partial");
     discard(&partial)?;
     private(&partial)?;
@@ -85,6 +104,19 @@ pub fn backup(dir: &Path, keys: Option<&KeyRing>, to: &Path, force: bool, told: 
     target.close().map_err(|(_, cause)| Error::sqlite("finish the copy")(cause))?;
     let verified = check(&partial, keys, told)?;
     let mut copied = Copied { verified, path: partial, replaced: None };
+    if plain && copied.is_whole() {
+        if copied.verified.is_none() {
+            return Err(Error::Refused("the store has an older layout: start the agent once to bring it up to date"));
+        }
+        told("decrypt", 0);
+        let failed = || Error::sqlite("open the copy");
+        let mut target = Connection::open(&copied.path).map_err(failed())?;
+        // What is cut off is thrown away, so that a second copy of its pages helps nobody.
+        target.query_row("PRAGMA journal_mode = OFF", (), |_| Ok(())).map_err(failed())?;
+        keys.map_or(Err(Error::NoKey), |keys| vault::strip(&mut target, keys))?;
+        target.close().map_err(|(_, cause)| failed()(cause))?;
+        copied.verified = check(&copied.path, None, told)?;
+    }
     if copied.is_whole() {
         let synced = File::open(&copied.path).and_then(|copy| copy.sync_all());
         synced.and_then(|()| std::fs::rename(&copied.path, to)).map_err(file("put the copy into its place"))?;
@@ -147,6 +179,7 @@ pub fn restore(from: &Path, dir: &Path, keys: Option<&KeyRing>, force: bool, tol
         discard(&beside(&path, left))?;
     }
     std::fs::rename(&new, &path).map_err(file("put the copy into its place"))?;
+    damage::forget(dir);
     sync_folder(&path)?;
     Ok(copied)
 }

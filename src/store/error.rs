@@ -43,7 +43,10 @@ pub enum Error {
         cause: rusqlite::Error,
     },
     /// The file is damaged, or is no store.
-    #[error("{operation}: the store's file is damaged")]
+    #[error(
+        "{operation}: the store's file is damaged: keep a copy of the data folder, and put a backup back with \
+         `hisync store restore`"
+    )]
     Corrupt {
         /// What was attempted.
         operation: &'static str,

@@ -17,6 +17,7 @@ mod backup;
 mod canary;
 mod codec;
 mod codes;
+mod damage;
 mod dictionary;
 mod error;
 mod figures;
@@ -25,6 +26,7 @@ mod held;
 mod ingest;
 mod ledger;
 mod onboarding;
+mod orphans;
 mod outbox;
 mod prepare;
 mod query;
@@ -66,9 +68,10 @@ use crate::model::{EntityKey, SharedComposer};
 
 pub use alerts::{AlertChange, AlertMessage, AlertSilence, ChannelState, Episode, MessageKind, MessageOutcome};
 pub use audit::{AuditCheck, AuditLine};
-pub use backup::{Copied, backup, restore};
+pub use backup::{Copied, backup, decrypt, restore};
 pub use canary::CanaryDay;
 pub use codes::Codes;
+pub use damage::{Damage, of_folder as damage_of_folder};
 pub use error::Error;
 pub use figures::{Figures, share};
 pub use onboarding::{Moment, Onboarding, StartPolicy};
@@ -80,7 +83,7 @@ pub(crate) use trial::{ShadowRow, ShadowStep};
 pub use types::*;
 pub use upstream::{AcknowledgedVersion, Healed, TheirVersion};
 pub use vault::{rewrap, rewrite};
-pub use verify::{Fault, Verified};
+pub use verify::{Fault, Place, Verified};
 pub use view::*;
 pub use watch::{Ageing, TrafficHour};
 
@@ -117,6 +120,8 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     readers: Mutex<Vec<Reader>>,
     permits: Semaphore,
+    /// Data that nothing names, to be given up.
+    orphans: Mutex<Vec<i64>>,
 }
 
 impl Inner {
@@ -275,6 +280,7 @@ impl Store {
             starts: Mutex::default(),
             floor: std::sync::atomic::AtomicI64::new(0),
             latest: std::sync::atomic::AtomicI64::new(i64::MIN),
+            damage: damage::Register::load(dir),
         });
         writer::recover(&conn, &shared)?;
         upstream::load_floor(&conn, &shared)?;
@@ -287,6 +293,7 @@ impl Store {
             thread: Mutex::new(Some(thread)),
             readers: Mutex::default(),
             permits: Semaphore::new(READERS),
+            orphans: Mutex::default(),
         };
         Ok(Store { inner: Arc::new(inner) })
     }
@@ -533,7 +540,9 @@ impl Store {
             let result = work(&reader);
             Ok((result, reader))
         });
-        let (result, reader) = task.await.map_err(|_| Error::Panicked { operation: "read" })??;
+        let read = task.await.map_err(|_| Error::Panicked { operation: "read" })?;
+        let (result, reader) = read.inspect_err(|error| self.met(error))?;
+        let result = result.inspect_err(|error| self.met(error));
         if !result.as_ref().is_err_and(Error::breaks_connection)
             && let Some(inner) = inner.upgrade()
         {
@@ -563,7 +572,12 @@ impl Store {
         work: impl FnMut(&mut writer::Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let sender = self.inner.sender.as_ref().ok_or(Error::Closed)?;
-        sender.run(operation, weight, work).await
+        sender.run(operation, weight, work).await.inspect_err(|error| self.met(error))
+    }
+
+    /// Looks at each failure for a sign of damage.
+    fn met(&self, error: &Error) {
+        self.inner.shared.damage.note(error, self.now_micros());
     }
 }
 

@@ -22,14 +22,14 @@ use connector_api::{StreamId, Watermark};
 use rusqlite::{Connection, Params, Row};
 
 use super::vault::{self, Vault};
-use super::{Error, HeldCount, Overview, StreamProgress, Totals, query, schema};
+use super::{Error, HeldCount, Overview, StreamProgress, Totals, Unreadable, query, schema};
 
 pub use replay::{ReplayFilter, Slot, Standing, StoredPart};
 
 /// A read-only connection. Blocks: from async code go through [`Store::read`](super::Store::read).
 pub struct Reader {
     pub(super) conn: Connection,
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Reader {
@@ -80,24 +80,54 @@ impl Reader {
     /// The store at a glance. Costs the same with millions of records as with none.
     pub fn overview(&self) -> Result<Overview, Error> {
         let _snapshot = self.conn.unchecked_transaction().map_err(Error::sqlite("read the overview"))?;
-        let outbox: BTreeMap<String, i64> =
-            self.counters("outbox")?.into_iter().filter(|(.., n)| *n != 0).map(|(_, name, n)| (name, n)).collect();
-        let depth = outbox.iter().filter(|(state, _)| !matches!(state.as_str(), "delivered" | "held"));
+        Ok(Overview {
+            size_bytes: self.size(),
+            outbox_depth: self.outbox_depth()?,
+            outbox: self.outbox_states()?,
+            oldest_undelivered_at: self.oldest_undelivered()?,
+            held_open: self.held_open()?,
+            totals: self.totals()?,
+            streams: self.stream_progress()?,
+        })
+    }
+
+    /// The same of a store of which some may not be readable: each part by itself.
+    pub fn overview_in_parts(&self, unreadable: &mut Unreadable) -> Overview {
+        // One state for all parts where that can be had.
+        let _snapshot = self.conn.unchecked_transaction().ok();
+        Overview {
+            size_bytes: self.size(),
+            outbox_depth: unreadable.part("/store/outbox_depth", self.outbox_depth()),
+            outbox: unreadable.part("/store/outbox", self.outbox_states()),
+            oldest_undelivered_at: unreadable.part("/store/oldest_undelivered_at", self.oldest_undelivered()),
+            held_open: unreadable.part("/store/held_open", self.held_open()),
+            totals: unreadable.part("/store/totals", self.totals()),
+            streams: unreadable.part("/store/streams", self.stream_progress()),
+        }
+    }
+
+    fn outbox_states(&self) -> Result<BTreeMap<String, i64>, Error> {
+        let states = self.counters("outbox")?.into_iter().filter(|(.., n)| *n != 0);
+        Ok(states.map(|(_, name, n)| (name, n)).collect())
+    }
+
+    fn outbox_depth(&self) -> Result<i64, Error> {
+        let states = self.outbox_states()?;
+        let waiting = states.iter().filter(|(state, _)| !matches!(state.as_str(), "delivered" | "held"));
+        Ok(waiting.map(|(_, n)| n).sum())
+    }
+
+    fn oldest_undelivered(&self) -> Result<Option<DateTime<Utc>>, Error> {
         let sql = "SELECT created_at FROM outbox INDEXED BY outbox_open WHERE done_at IS NULL
                      AND (stream_id NOT IN (SELECT stream_id FROM onboarding WHERE state = 'waiting')
                        OR EXISTS (SELECT 1 FROM entity n WHERE n.id = entity_id AND n.type = 'critical_value'))
                    ORDER BY id LIMIT 1";
-        let oldest = self.one("read the outbox", sql, (), |row| row.get::<_, i64>(0))?;
+        Ok(self.one("read the outbox", sql, (), |row| row.get::<_, i64>(0))?.map(time))
+    }
+
+    fn held_open(&self) -> Result<Vec<HeldCount>, Error> {
         let held = self.counters("held")?.into_iter().filter(|(.., n)| *n != 0);
-        Ok(Overview {
-            size_bytes: self.size(),
-            outbox_depth: depth.map(|(_, n)| n).sum(),
-            oldest_undelivered_at: oldest.map(time),
-            held_open: held.map(|(leg, reason, count)| HeldCount { leg, reason, count }).collect(),
-            totals: self.totals()?,
-            streams: self.stream_progress()?,
-            outbox,
-        })
+        Ok(held.map(|(leg, reason, count)| HeldCount { leg, reason, count }).collect())
     }
 
     /// What became of every version, by entity type (P3).

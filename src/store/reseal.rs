@@ -57,6 +57,11 @@ const TABLES: &[Table] = &[
     Table { name: "audit", walk: "id", set: "detail = reseal('audit.detail', at, detail)" },
 ];
 
+/// Sealed bodies are longer, so the archive's sums are others.
+const KEPT: &str = "UPDATE volume SET kept = found.n
+    FROM (SELECT received_at / 86400000000 AS day, sum(length(body)) AS n FROM archive GROUP BY 1) AS found
+    WHERE found.day = volume.day";
+
 /// Whether some of the store is not sealed under its newest key yet.
 pub(super) fn is_pending(conn: &Connection) -> Result<bool, Error> {
     let found = conn.query_row("SELECT 1 FROM vault_work", (), |_| Ok(())).optional();
@@ -86,11 +91,7 @@ pub(super) fn finish(conn: &mut Connection, vault: &Vault, told: &mut dyn FnMut(
         }
     }
     let transaction = conn.transaction().map_err(failed())?;
-    // Sealed bodies are longer.
-    let kept = "UPDATE volume SET kept = found.n
-                FROM (SELECT received_at / 86400000000 AS day, sum(length(body)) AS n FROM archive GROUP BY 1) AS found
-                WHERE found.day = volume.day";
-    transaction.execute(kept, ()).map_err(failed())?;
+    transaction.execute(KEPT, ()).map_err(failed())?;
     let old = "DELETE FROM vault_key WHERE generation < (SELECT max(generation) FROM vault_key)";
     transaction.execute(old, ()).map_err(failed())?;
     transaction.execute("DELETE FROM vault_work", ()).map_err(failed())?;
@@ -100,6 +101,20 @@ pub(super) fn finish(conn: &mut Connection, vault: &Vault, told: &mut dyn FnMut(
         tracing::warn!("the store's log could not be emptied: a reader has it open; old pages stay in it until then");
     }
     conn.execute_batch("PRAGMA secure_delete = OFF").map_err(failed())
+}
+
+/// Opens everything for good, by functions that open what they would seal anew, and forgets the keys. Not in steps: only
+/// for a copy that is thrown away where this does not come to its end.
+pub(super) fn strip(conn: &mut Connection) -> Result<(), Error> {
+    let failed = || Error::sqlite("open what is sealed");
+    let transaction = conn.transaction().map_err(failed())?;
+    for Table { name, set, .. } in TABLES {
+        transaction.execute(&format!("UPDATE {name} SET {set}"), ()).map_err(failed())?;
+    }
+    transaction.execute("UPDATE search SET word = resame('search.word', word)", ()).map_err(failed())?;
+    transaction.execute(KEPT, ()).map_err(failed())?;
+    transaction.execute("DELETE FROM vault_key", ()).map_err(failed())?;
+    transaction.commit().map_err(failed())
 }
 
 /// Seals so many batches of rows and ends, as if it were cut off; whether there is more to do.

@@ -73,14 +73,24 @@ pub enum Kept {
     Records,
     /// Lines of the audit log.
     Audit,
-    /// Bytes of files that upstream has had for long.
+    /// Bytes of files that upstream has had for long, and files that nothing names.
     Files,
+    /// Data that neither a part nor a version names.
+    Orphans,
 }
 
 impl Kept {
     /// All kinds, in the order in which one lets go of the next.
-    pub const ALL: [Kept; 7] =
-        [Kept::Bodies, Kept::Versions, Kept::Attempts, Kept::Held, Kept::Records, Kept::Audit, Kept::Files];
+    pub const ALL: [Kept; 8] = [
+        Kept::Bodies,
+        Kept::Versions,
+        Kept::Attempts,
+        Kept::Held,
+        Kept::Records,
+        Kept::Audit,
+        Kept::Files,
+        Kept::Orphans,
+    ];
 
     /// The stable word in metrics and logs.
     pub fn as_str(self) -> &'static str {
@@ -92,6 +102,7 @@ impl Kept {
             Kept::Records => "records",
             Kept::Audit => "audit",
             Kept::Files => "files",
+            Kept::Orphans => "orphans",
         }
     }
 
@@ -101,7 +112,7 @@ impl Kept {
             Kept::Bodies | Kept::Records => "received_at",
             Kept::Versions | Kept::Attempts => "created_at",
             Kept::Held => "opened_at",
-            Kept::Audit | Kept::Files => "at",
+            Kept::Audit | Kept::Files | Kept::Orphans => "at",
         }
     }
 
@@ -123,7 +134,8 @@ impl Kept {
             ),
             Kept::Records => ("archive", RECORDS),
             Kept::Audit => ("audit", "x.at < ?1"),
-            Kept::Files => ("audit", "0"),
+            // They have ways of their own.
+            Kept::Files | Kept::Orphans => ("audit", "0"),
         }
     }
 }
@@ -225,8 +237,12 @@ impl Store {
     pub async fn give_up(&self, kind: Kept, policy: RetentionPolicy, after: i64, most: usize) -> Result<Stride, Error> {
         let now = self.now_micros();
         if kind == Kept::Files {
-            let n = self.write_later("give up files", |tx| attachments::give_up(tx)).await? as u64;
+            let both = |tx: &mut Tx<'_>| Ok(attachments::give_up(tx)? + attachments::forget_orphans(tx)?);
+            let n = self.write_later("give up files", both).await? as u64;
             return Ok(Stride { next: (n > 0).then_some(after + 1), n, bytes: 0 });
+        }
+        if kind == Kept::Orphans {
+            return self.give_up_orphans(after, most).await;
         }
         let (before, ids, next) = self
             .read_now(move |reader| {
@@ -235,7 +251,7 @@ impl Store {
                     Kept::Versions => Some(policy.versions),
                     Kept::Attempts => Some(policy.attempts),
                     Kept::Held => Some(policy.held),
-                    Kept::Audit | Kept::Files => Some(policy.audit),
+                    Kept::Audit | Kept::Files | Kept::Orphans => Some(policy.audit),
                 };
                 let before = match age {
                     Some(age) => now.saturating_sub(micros(age.max(RetentionPolicy::SHORTEST))),
@@ -275,13 +291,13 @@ impl Store {
         .await
     }
 
-    async fn write_later<T: Send + 'static>(
+    pub(super) async fn write_later<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let sender = self.inner.sender.as_ref().ok_or(Error::Closed)?;
-        sender.run_later(operation, work).await
+        sender.run_later(operation, work).await.inspect_err(|error| self.met(error))
     }
 }
 
@@ -313,7 +329,7 @@ fn take(tx: &mut Tx<'_>, kind: Kept, before: i64, ids: &[i64]) -> Result<(u64, u
             run(tx, "DELETE FROM archive WHERE id IN (SELECT value FROM json_each(?1))")?;
         }
         Kept::Audit => run(tx, "DELETE FROM audit WHERE id IN (SELECT value FROM json_each(?1))")?,
-        Kept::Files => {}
+        Kept::Files | Kept::Orphans => {}
     }
     Ok((ids.len() as u64, u64::try_from(bytes).unwrap_or(0)))
 }

@@ -63,12 +63,19 @@ impl How {
 pub(super) struct Vault {
     /// By generation, the newest last.
     sealers: Vec<(u32, Sealer)>,
+    /// Whatever is sealed anew is opened for good instead.
+    opening: bool,
 }
 
 impl Vault {
     /// The generation that seals.
     pub(super) fn generation(&self) -> Option<u32> {
-        self.sealers.last().map(|(generation, _)| *generation)
+        self.sealers.last().filter(|_| !self.opening).map(|(generation, _)| *generation)
+    }
+
+    /// The same keys, with which nothing more is sealed, and what is sealed anew is opened for good.
+    fn opening(self: Arc<Vault>) -> Option<Vault> {
+        Arc::into_inner(self).map(|vault| Vault { opening: true, ..vault })
     }
 
     /// Bytes by which sealing makes a blob longer.
@@ -84,7 +91,8 @@ impl Vault {
     }
 
     fn seal(&self, how: How, context: &[u8], value: ValueRef<'_>) -> Result<Value, SealError> {
-        let Some((generation, sealer)) = self.sealers.last() else { return Ok(copy(value)) };
+        let newest = self.sealers.last().filter(|_| !self.opening);
+        let Some((generation, sealer)) = newest else { return Ok(copy(value)) };
         let seal = |plain: &[u8]| match how {
             How::Unlike => sealer.seal(context, plain),
             How::Alike => sealer.seal_alike(context, plain),
@@ -210,7 +218,11 @@ pub(super) fn register(conn: &Connection, vault: &Arc<Vault>) -> Result<(), Erro
         }),
         ("seal_codec", 1, steady, |vault, args| {
             let codec = args.get_raw(0).as_i64().unwrap_or_default();
-            Ok(Value::Integer(if vault.generation().is_some() { codec | SEALED } else { codec }))
+            Ok(Value::Integer(match vault.generation() {
+                Some(_) => codec | SEALED,
+                None if vault.opening => codec & !SEALED,
+                None => codec,
+            }))
         }),
         ("seal_body", 3, random, |vault, args| vault.seal(How::Unlike, &bound(args, 0), args.get_raw(2))),
         ("reseal_body", 4, random, |vault, args| {
@@ -285,7 +297,7 @@ pub(super) fn load(conn: &Connection, keys: Option<&KeyRing>) -> Result<Arc<Vaul
         let key = unwrap(keys, generation, &bytes)?;
         sealers.push((generation, key.sealer("store").map_err(Error::Seal)?));
     }
-    Ok(Arc::new(Vault { sealers }))
+    Ok(Arc::new(Vault { sealers, opening: false }))
 }
 
 /// Opens the store's keys for the writer. A store that nothing is sealed in gets its first key where one is configured;
@@ -364,13 +376,26 @@ pub fn rewrite(dir: &Path, keys: &KeyRing, now: i64, told: &mut dyn FnMut(usize,
     reseal::finish(&mut conn, &vault, told)
 }
 
+/// Opens for good everything that a file holds sealed, and forgets its keys. For a copy that is not in its place yet: a
+/// death in the middle leaves some of both.
+pub(super) fn strip(conn: &mut Connection, keys: &KeyRing) -> Result<(), Error> {
+    if reseal::is_pending(conn)? {
+        return Err(Error::Refused("the store is being encrypted: start the agent once, so that this is finished"));
+    }
+    let Some(vault) = load(conn, Some(keys))?.opening() else {
+        return Err(Error::Panicked { operation: "open what is sealed" });
+    };
+    register(conn, &Arc::new(vault))?;
+    reseal::strip(conn)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn vault() -> Vault {
         let sealer = Key::generate().unwrap().sealer("store").unwrap();
-        Vault { sealers: vec![(1, sealer)] }
+        Vault { sealers: vec![(1, sealer)], opening: false }
     }
 
     #[test]

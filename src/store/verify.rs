@@ -16,6 +16,8 @@ use super::{Error, Reader, schema, vault};
 const TOLD: usize = 100;
 /// Bodies that are read at once.
 const PAGE: i64 = 200;
+/// Bodies that are read at once beside an agent's own work.
+const FEW: i64 = 50;
 
 /// What was looked at, and what is wrong with it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -226,55 +228,108 @@ impl Reader {
     }
 
     fn bodies(&self, verified: &mut Verified, told: Told<'_>) -> Result<(), Error> {
-        let sql = "SELECT id, digest, codec, size, opened_body(codec, 'archive', id, body) FROM archive
-                   WHERE id > ?1 AND given_up_at IS NULL ORDER BY id LIMIT ?2";
-        verified.records = self.hashes(verified, ("record", "archive"), sql, told)?;
-        let sql = "SELECT e.id, e.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
-                   FROM event e JOIN content c ON c.id = e.content_id WHERE e.id > ?1 ORDER BY e.id LIMIT ?2";
-        verified.contents = self.hashes(verified, ("content", "event"), sql, told)?;
-        // Whole entities at a time: a page must not end between two parts of one.
-        let sql = "SELECT p.entity_id, p.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
-                   FROM part p JOIN content c ON c.id = p.content_id WHERE p.entity_id > ?1 AND p.entity_id <=
-                     (SELECT max(n) FROM (SELECT entity_id AS n FROM part WHERE entity_id > ?1 ORDER BY n LIMIT ?2))
-                   ORDER BY p.entity_id";
-        verified.contents += self.hashes(verified, ("content", "part of entity"), sql, told)?;
-        let sql = "SELECT rowid, digest, codec, size, opened_body(codec, 'attachment', digest, body)
-                   FROM attachment WHERE rowid > ?1 AND body IS NOT NULL ORDER BY rowid LIMIT ?2";
-        verified.files = self.hashes(verified, ("attachment", "attachment"), sql, told)?;
+        for bodies in BODIES {
+            let (mut after, mut done, mut agree) = (i64::MIN, 0, 0);
+            loop {
+                told(bodies.check, done);
+                let page = self.hashes(bodies, after, PAGE)?;
+                let Some((last, _)) = page.last() else { break };
+                after = *last;
+                done += page.len() as u64;
+                for (id, fault) in page {
+                    match fault {
+                        None => agree += 1,
+                        Some(message) => verified.add(bodies.check, format!("{} {id}", bodies.table), message),
+                    }
+                }
+            }
+            *(bodies.sum)(verified) += agree;
+        }
         Ok(())
     }
 
-    /// Compares bodies with their digests, page by page; answers how many agree.
-    fn hashes(
-        &self,
-        verified: &mut Verified,
-        (check, table): (&'static str, &'static str),
-        sql: &str,
-        told: Told<'_>,
-    ) -> Result<u64, Error> {
-        let (mut after, mut done, mut agree) = (i64::MIN, 0, 0);
-        loop {
-            told(check, done);
-            // One body in memory at a time: some are large.
-            let page = self.all("verify bodies", sql, (after, PAGE), |row| {
-                let digest: Hash = row.get(1)?;
-                let fault = match unpack(row.get(2)?, row.get(3)?, row.get(4)?) {
-                    Ok(body) if Hash::from(Sha256::digest(&body)) == digest => None,
-                    Ok(_) => Some("its bytes are not those of its digest"),
-                    Err(_) => Some("its bytes can't be read"),
-                };
-                Ok((row.get::<_, i64>(0)?, fault))
-            })?;
-            let Some((last, _)) = page.last() else { return Ok(agree) };
-            after = *last;
-            done += page.len() as u64;
-            for (id, fault) in page {
-                match fault {
-                    None => agree += 1,
-                    Some(message) => verified.add(check, format!("{table} {id}"), message),
-                }
-            }
-        }
+    /// Compares a page of bodies with their digests: their rows, and what is wrong with them.
+    fn hashes(&self, bodies: &Bodies, after: i64, page: i64) -> Result<Vec<(i64, Option<&'static str>)>, Error> {
+        // One body in memory at a time: some are large.
+        self.all("verify bodies", bodies.sql, (after, page), |row| {
+            let digest: Hash = row.get(1)?;
+            let fault = match unpack(row.get(2)?, row.get(3)?, row.get(4)?) {
+                Ok(body) if Hash::from(Sha256::digest(&body)) == digest => None,
+                Ok(_) => Some("its bytes are not those of its digest"),
+                Err(_) => Some("its bytes can't be read"),
+            };
+            Ok((row.get::<_, i64>(0)?, fault))
+        })
+    }
+
+    /// Looks at a few bodies from a place on; what is wrong with them, and the next place.
+    pub(super) fn look_through(&self, Place { at, after }: Place) -> Result<(Vec<Fault>, Option<Place>), Error> {
+        let Some(bodies) = BODIES.get(at) else { return Ok((Vec::new(), None)) };
+        let page = self.hashes(bodies, after, FEW)?;
+        let next = match page.last() {
+            Some((last, _)) => Place { at, after: *last },
+            None => Place { at: at + 1, ..Place::default() },
+        };
+        let fault = |(id, fault): (i64, Option<&str>)| {
+            let place = format!("{} {id}", bodies.table);
+            fault.map(|message| Fault { check: bodies.check, place, message: message.to_owned() })
+        };
+        Ok((page.into_iter().filter_map(fault).collect(), (next.at < BODIES.len()).then_some(next)))
+    }
+}
+
+/// Bodies that are compared with their digests: row, digest, codec, size and body.
+struct Bodies {
+    check: &'static str,
+    table: &'static str,
+    sql: &'static str,
+    sum: fn(&mut Verified) -> &mut u64,
+}
+
+const BODIES: &[Bodies] = &[
+    Bodies {
+        check: "record",
+        table: "archive",
+        sql: "SELECT id, digest, codec, size, opened_body(codec, 'archive', id, body) FROM archive
+              WHERE id > ?1 AND given_up_at IS NULL ORDER BY id LIMIT ?2",
+        sum: |verified| &mut verified.records,
+    },
+    Bodies {
+        check: "content",
+        table: "event",
+        sql: "SELECT e.id, e.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+              FROM event e JOIN content c ON c.id = e.content_id WHERE e.id > ?1 ORDER BY e.id LIMIT ?2",
+        sum: |verified| &mut verified.contents,
+    },
+    Bodies {
+        check: "content",
+        table: "part of entity",
+        // Whole entities at a time: a page must not end between two parts of one.
+        sql: "SELECT p.entity_id, p.hash, c.codec, c.size, opened_body(c.codec, 'content', c.id, c.body)
+              FROM part p JOIN content c ON c.id = p.content_id WHERE p.entity_id > ?1 AND p.entity_id <=
+                (SELECT max(n) FROM (SELECT entity_id AS n FROM part WHERE entity_id > ?1 ORDER BY n LIMIT ?2))
+              ORDER BY p.entity_id",
+        sum: |verified| &mut verified.contents,
+    },
+    Bodies {
+        check: "attachment",
+        table: "attachment",
+        sql: "SELECT rowid, digest, codec, size, opened_body(codec, 'attachment', digest, body)
+              FROM attachment WHERE rowid > ?1 AND body IS NOT NULL ORDER BY rowid LIMIT ?2",
+        sum: |verified| &mut verified.files,
+    },
+];
+
+/// Where a look through all bodies stands; the default is the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    at: usize,
+    after: i64,
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place { at: 0, after: i64::MIN }
     }
 }
 

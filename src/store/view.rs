@@ -11,6 +11,7 @@ use connector_api::{Raw, StreamId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::Error;
 use crate::model::{EntityType, Finding, WAITING};
 
 /// What became of every version that sources gave (P3). One record may give several entities; each
@@ -49,7 +50,7 @@ impl Totals {
 }
 
 /// The store at a glance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Overview {
     /// Bytes of the file and its write-ahead log.
     pub size_bytes: u64,
@@ -72,6 +73,50 @@ impl Overview {
     /// Open held items that need a person: without those whose parts are still waited for.
     pub fn held_for_people(&self) -> i64 {
         self.held_open.iter().filter(|held| held.reason != WAITING).map(|held| held.count).sum()
+    }
+}
+
+/// What can be told of a store of which a part can't be read: what is missing is left out, and named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unreadable(Vec<UnreadablePart>);
+
+/// A part that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnreadablePart {
+    /// Where it would stand in the report, as a JSON pointer: `/store/totals`.
+    pub place: &'static str,
+    /// Why, without personal data.
+    pub why: String,
+    /// What was attempted, where the file is damaged.
+    #[serde(skip)]
+    pub(super) damaged: Option<&'static str>,
+}
+
+impl Unreadable {
+    /// The part itself; a default in its place where it can't be read.
+    pub fn part<T: Default>(&mut self, place: &'static str, read: Result<T, Error>) -> T {
+        read.unwrap_or_else(|error| {
+            let damaged = match &error {
+                Error::Corrupt { operation, .. } => Some(*operation),
+                _ => None,
+            };
+            self.0.push(UnreadablePart { place, why: connector_api::chain(&error), damaged });
+            T::default()
+        })
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> &[UnreadablePart] {
+        &self.0
+    }
+
+    /// Makes `null` of what can't be read, in what is shown to programs.
+    pub fn blank(&self, report: &mut serde_json::Value) {
+        for part in &self.0 {
+            if let Some(value) = report.pointer_mut(part.place) {
+                *value = serde_json::Value::Null;
+            }
+        }
     }
 }
 

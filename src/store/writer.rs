@@ -17,6 +17,7 @@ use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, Params, Row, ToSql};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::damage::Register;
 use super::dictionary::Entries;
 use super::vault::Vault;
 use super::volume::{Backlog, DAY, Volume};
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub(super) floor: AtomicI64,
     /// The latest time at which something was claimed, in microseconds.
     pub(super) latest: AtomicI64,
+    /// What is known of damage to the file.
+    pub(super) damage: Register,
 }
 
 /// A clock that is set back by less is being adjusted: what that puts off comes soon enough.

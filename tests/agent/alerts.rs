@@ -171,6 +171,22 @@ async fn every_channel_is_told_once_when_trouble_begins_and_once_when_it_ends() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_is_told_also_where_nothing_can_be_stored_and_not_again_until_a_reminder_is_due() {
+    let (servers, site) = (Servers::start(), Site::new().await);
+    servers.configure(&site);
+    let (config, clock) = (site.load(), Clock::manual(Clock::system().now()));
+    let store = open(&config, &clock);
+    let desk = desk(&config, &store, &clock);
+    let reasons = [Reason::new("store-damaged", "store"), Reason::new("disk-low", "disk")];
+    desk.tell_unstored(&reasons).await;
+    let told = servers.told(6);
+    assert_eq!(told.iter().filter(|line| line.contains("the store's file is damaged")).count(), 5, "{told:?}");
+    desk.tell_unstored(&reasons).await;
+    servers.nothing_told();
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_fails_is_tried_again_and_what_ended_meanwhile_is_not_told_at_all() {
     let (servers, site) = (Servers::start(), Site::new().await);
     servers.configure(&site);

@@ -12,6 +12,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 #[path = "../support/hospital.rs"]
+#[allow(dead_code, reason = "shared with the test of faults")]
 mod hospital;
 mod kills;
 #[path = "../support/machine.rs"]

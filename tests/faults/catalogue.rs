@@ -6,7 +6,8 @@ use serde_json::{Value as Json, json};
 
 use crate::shim::When::{After, Before};
 use crate::shim::{CUT, Deed, OPEN, READ, RECV, RENAME, Rule, SEND, SYNC, UNLINK, WRITE};
-use crate::{cloud, route};
+use crate::tls::Hands;
+use crate::{cloud, his, route};
 
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
@@ -23,10 +24,14 @@ pub(crate) enum Act {
     Kill(Rule),
     /// The same, in what a signal makes it do.
     KillIn(Signal, Rule),
+    /// The same, in a start.
+    KillInStart(Rule),
     /// Operations fail or are slow.
     Disk(Rule),
     /// The same, in what a signal makes it do.
     DiskIn(Signal, Rule),
+    /// The same, in a start.
+    DiskInStart(Rule),
     /// The wall clock is off by so many seconds.
     Clock(i64),
     /// What is between the agent and upstream does something.
@@ -35,6 +40,10 @@ pub(crate) enum Act {
     Upstream(fn(&mut Rng) -> Json),
     /// A source with an HTTP interface fails.
     Cloud(cloud::Mood),
+    /// A database server fails.
+    His(his::Mood),
+    /// The database server is started again.
+    HisRestarts,
     /// A peer sends half of something: to MLLP, or to HTTP.
     HalfSender(&'static [u8], Door),
     /// The folder of files is away.
@@ -56,6 +65,8 @@ pub(crate) type Fault = (&'static str, Act);
 const WAL: &str = "/data/hisync.db-wal$";
 const DB: &str = "/data/hisync.db$";
 const STORE: &str = "/data/hisync.db";
+const CONFIG: &str = "/hisync.toml$";
+const MAPPING: &str = "/mappings/cloud_item.toml$";
 const ACK: &str = "MSA|AA";
 const ANSWER: &str = "HTTP/1.1 202";
 const REQUEST: &str = "POST /v1/events";
@@ -79,12 +90,19 @@ pub(crate) const KILLS: &[Fault] = &[
     ("killed before a batch leaves", Act::Kill(Rule::kill(Before, SEND, REQUEST))),
     ("killed after a batch has left", Act::Kill(Rule::kill(After, SEND, REQUEST))),
     ("killed when receipts have come", Act::Kill(Rule::kill(After, RECV, RECEIPTS))),
-    ("killed in a checkpoint", Act::KillIn(Signal::HUP, Rule::kill(After, WRITE, DB))),
-    ("killed before the store's file is synced", Act::KillIn(Signal::HUP, Rule::kill(Before, SYNC, DB))),
-    ("killed after the store's file is synced", Act::KillIn(Signal::HUP, Rule::kill(After, SYNC, DB))),
+    ("killed in a reload, when its configuration is read", Act::KillIn(Signal::HUP, Rule::kill(After, OPEN, CONFIG))),
+    ("killed in a reload, when a mapping is read", Act::KillIn(Signal::HUP, Rule::kill(Before, OPEN, MAPPING))),
+    ("killed in a reload, before the next commit", Act::KillIn(Signal::HUP, Rule::kill(Before, SYNC, WAL))),
+    ("killed in a reload, after the next commit", Act::KillIn(Signal::HUP, Rule::kill(After, SYNC, WAL))),
+    ("killed in a reload, when the next batch leaves", Act::KillIn(Signal::HUP, Rule::kill(After, SEND, REQUEST))),
+    ("killed in a checkpoint", Act::KillIn(Signal::TERM, Rule::kill(After, WRITE, DB))),
+    ("killed before the store's file is synced", Act::KillIn(Signal::TERM, Rule::kill(Before, SYNC, DB))),
+    ("killed after the store's file is synced", Act::KillIn(Signal::TERM, Rule::kill(After, SYNC, DB))),
     ("killed before the log is emptied", Act::KillIn(Signal::TERM, Rule::kill(Before, CUT, WAL))),
     ("killed before the log is deleted", Act::KillIn(Signal::TERM, Rule::kill(Before, UNLINK, WAL))),
-    ("killed while the store opens again", Act::KillIn(Signal::HUP, Rule::kill(After, OPEN, DB))),
+    ("killed while the store opens again", Act::KillInStart(Rule::kill(After, OPEN, DB))),
+    ("killed before what a start recovers is synced", Act::KillInStart(Rule::kill(Before, SYNC, WAL))),
+    ("killed after what a start recovers is synced", Act::KillInStart(Rule::kill(After, SYNC, WAL))),
 ];
 
 /// The store's disk.
@@ -101,9 +119,11 @@ pub(crate) const DISK: &[Fault] = &[
     ("the disk is read-only", Act::Disk(Rule::fail(WRITE | CUT | SYNC | UNLINK, STORE, EROFS))),
     ("the disk is slow to sync", Act::Disk(Rule::slow(SYNC, STORE, 250))),
     ("the disk is slow to read", Act::Disk(Rule::slow(READ, STORE, 20))),
-    ("there are no file descriptors for the store", Act::DiskIn(Signal::HUP, Rule::fail(OPEN, STORE, EMFILE))),
-    ("the disk is full when the store opens", Act::DiskIn(Signal::HUP, Rule::fail(WRITE, STORE, ENOSPC))),
-    ("the disk fails in a checkpoint", Act::DiskIn(Signal::HUP, Rule::fail(WRITE | SYNC, DB, EIO))),
+    ("there are no file descriptors for the store", Act::DiskInStart(Rule::fail(OPEN, STORE, EMFILE))),
+    ("the disk is full when the store opens", Act::DiskInStart(Rule::fail(WRITE, STORE, ENOSPC))),
+    ("the disk fails when the store opens", Act::DiskInStart(Rule::fail(READ, STORE, EIO))),
+    ("the disk fails in a checkpoint", Act::DiskIn(Signal::TERM, Rule::fail(WRITE | SYNC, DB, EIO))),
+    ("the configuration can't be read again", Act::DiskIn(Signal::HUP, Rule::fail(OPEN, CONFIG, EACCES))),
 ];
 
 /// The sources.
@@ -134,6 +154,30 @@ pub(crate) const SOURCES: &[Fault] = &[
     ("a server tells of an error", Act::Cloud(cloud::Mood::Error)),
     ("a server leaves rows out of a page", Act::Cloud(cloud::Mood::Short)),
     ("a server flaps", Act::Cloud(cloud::Mood::Flap)),
+    ("a database server stops in the middle of a row", Act::His(his::Mood::Stall)),
+    ("a database server resets the connection in the middle of a row", Act::His(his::Mood::Reset)),
+    ("a database server closes the connection in an answer's head", Act::His(his::Mood::Close)),
+    ("a database server's answers drip", Act::His(his::Mood::Drip)),
+    ("a database server chooses the reader as victim of a deadlock", Act::His(his::Mood::Deadlock)),
+    ("a database server is shutting down", Act::His(his::Mood::Shutdown)),
+    ("a database server answers what is no answer", Act::His(his::Mood::Garbage)),
+    ("a database server is started again", Act::HisRestarts),
+];
+
+/// The way to upstream where it is encrypted.
+pub(crate) const HANDSHAKES: &[Fault] = &[
+    ("the certificate of upstream has expired", Act::Route(route::Mood::Hands(Hands::Expired))),
+    ("the certificate of upstream is another machine's", Act::Route(route::Mood::Hands(Hands::Elsewhere))),
+    ("nobody knows who signed the certificate of upstream", Act::Route(route::Mood::Hands(Hands::Stranger))),
+    ("the connection ends in the handshake", Act::Route(route::Mood::Hands(Hands::Cut))),
+    ("the connection is reset in the handshake", Act::Route(route::Mood::Hands(Hands::Reset))),
+    ("half of upstream's side of the handshake comes", Act::Route(route::Mood::Hands(Hands::Half))),
+    ("the handshake stops", Act::Route(route::Mood::Hands(Hands::Stall))),
+    ("upstream speaks no version of TLS that the agent does", Act::Route(route::Mood::Hands(Hands::Version))),
+    ("upstream speaks in the clear", Act::Route(route::Mood::Hands(Hands::ClearText))),
+    ("an encrypted request is reset", Act::Route(route::Mood::CutRequest)),
+    ("an encrypted answer is lost after upstream applied the batch", Act::Route(route::Mood::LoseAnswer)),
+    ("an encrypted answer ends in the middle", Act::Route(route::Mood::HalfAnswer)),
 ];
 
 /// The way to upstream, and upstream.
@@ -187,7 +231,8 @@ pub(crate) const CLOCK: &[Fault] = &[
     ("the configuration is read again", Act::Reload),
 ];
 
-/// All of them.
-pub(crate) fn all() -> Vec<Fault> {
-    [KILLS, DISK, SOURCES, NETWORK, CLOCK].concat()
+/// All of them; those of handshakes where upstream is encrypted.
+pub(crate) fn all(encrypted: bool) -> Vec<Fault> {
+    let handshakes = if encrypted { HANDSHAKES } else { &[] };
+    [KILLS, DISK, SOURCES, NETWORK, CLOCK, handshakes].concat()
 }

@@ -27,8 +27,10 @@ fn faults_at_random_and_together_lose_nothing() {
     loop {
         println!("under HISYNC_FAULT_SEED={seed}, after {survived} faults");
         let mut rng = Rng::with_seed(seed);
-        let all = catalogue::all();
-        let mut site = Site::open(seed);
+        // Every other site speaks to upstream over TLS.
+        let encrypted = rng.bool();
+        let all = catalogue::all(encrypted);
+        let mut site = if encrypted { Site::open_encrypted(seed) } else { Site::open(seed) };
         site.start_well();
         for _ in 0..rounds {
             let count = [1, 1, 2, 2, 3][rng.usize(..5)];
@@ -57,12 +59,15 @@ fn faults_at_random_and_together_lose_nothing() {
 /// Two faults of one thing are one fault.
 fn compatible(faults: &[Fault]) -> bool {
     let kind = |fault: &Fault| match fault.1 {
-        catalogue::Act::Kill(_) | catalogue::Act::KillIn(..) => Some(0),
+        catalogue::Act::Kill(_) | catalogue::Act::KillIn(..) | catalogue::Act::KillInStart(_) => Some(0),
+        // Two of them would both stop the agent, or start it.
+        catalogue::Act::DiskIn(..) | catalogue::Act::DiskInStart(_) => Some(0),
         catalogue::Act::Clock(_) => Some(1),
         catalogue::Act::Route(_) => Some(2),
         catalogue::Act::Upstream(_) => Some(3),
         catalogue::Act::Cloud(_) => Some(4),
         catalogue::Act::FolderAway => Some(5),
+        catalogue::Act::His(_) => Some(6),
         _ => None,
     };
     let kinds: Vec<_> = faults.iter().filter_map(kind).collect();

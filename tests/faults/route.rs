@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::tls::{Hands, Tls, Wire, first_message};
 use crate::web::{answer, body, read_message};
 
 const GLANCE: Duration = Duration::from_millis(5);
@@ -40,6 +41,8 @@ pub(crate) enum Mood {
     HalfReceipts,
     /// The peer speaks of TLS.
     Tls,
+    /// Handshakes come to nothing.
+    Hands(Hands),
     /// Each receipt comes twice.
     Twice,
     /// Each receipt comes twice, and the two differ.
@@ -57,9 +60,15 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(crate) fn open(address: SocketAddr, upstream: SocketAddr) -> Route {
-        let shared =
-            Shared { mood: Arc::new(Mutex::new(Mood::Pass)), met: Arc::default(), over: Arc::default(), upstream };
+    /// Listens; with certificates, over TLS.
+    pub(crate) fn open(address: SocketAddr, upstream: SocketAddr, tls: Option<Tls>) -> Route {
+        let shared = Shared {
+            mood: Arc::new(Mutex::new(Mood::Pass)),
+            met: Arc::default(),
+            over: Arc::default(),
+            upstream,
+            tls: tls.map(Arc::new),
+        };
         let mut route =
             Route { mood: shared.mood.clone(), met: shared.met.clone(), over: shared.over.clone(), thread: None };
         let first = TcpListener::bind(address).unwrap();
@@ -95,6 +104,7 @@ struct Shared {
     met: Arc<AtomicU32>,
     over: Arc<AtomicBool>,
     upstream: SocketAddr,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Shared {
@@ -129,45 +139,76 @@ impl Shared {
         }
     }
 
-    fn serve(&self, mut client: TcpStream) {
+    fn serve(&self, client: TcpStream) {
         client.set_nonblocking(false).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        loop {
-            // The first byte of a request decides which mood it meets.
-            let mut first = [0];
-            if !client.peek(&mut first).is_ok_and(|read| read > 0) {
-                return;
-            }
-            let mood = self.mood();
-            if mood != Mood::Pass {
-                self.met.fetch_add(1, Ordering::SeqCst);
-            }
-            if matches!(mood, Mood::CutRequest | Mood::Refuse) {
-                // Some of it is read, the rest is not: the kernel answers with a reset.
-                let _ = client.read(&mut [0; 64]);
-                return reset(&client);
-            }
-            let Some(request) = read_message(&mut client) else { return };
+        let Some(mut client) = self.greet(client) else { return };
+        while let Some((mood, request)) = self.hear(&mut client) {
             if self.treat(mood, &mut client, &request).is_none() {
                 return;
             }
         }
     }
 
+    /// Shakes hands, where that is spoken.
+    fn greet(&self, mut client: TcpStream) -> Option<Wire> {
+        let Some(tls) = &self.tls else { return Some(Wire::Plain(client)) };
+        let mood = self.mood();
+        let Mood::Hands(hands) = mood else { return tls.greet(client, None) };
+        self.met.fetch_add(1, Ordering::SeqCst);
+        match hands {
+            Hands::Cut => first_message(&mut client).and(None),
+            Hands::Reset => {
+                let _ = client.read(&mut [0; 16]);
+                reset(&client);
+                None
+            }
+            Hands::Stall => {
+                first_message(&mut client)?;
+                self.stall(mood)?;
+                None
+            }
+            _ => tls.greet(client, Some(hands)),
+        }
+    }
+
+    /// Waits for a request and says which mood it meets; `None` where the connection is of no use any more.
+    fn hear(&self, client: &mut Wire) -> Option<(Mood, Vec<u8>)> {
+        let early = match client {
+            // The first byte of a request decides which mood it meets.
+            Wire::Plain(tcp) => tcp.peek(&mut [0]).ok().filter(|read| *read > 0).map(|_| None)?,
+            // What is encrypted is read before anything can be said of it.
+            Wire::Sealed(_) => Some(read_message(client)?),
+        };
+        let mood = self.mood();
+        if mood != Mood::Pass && !matches!(mood, Mood::Hands(_)) {
+            self.met.fetch_add(1, Ordering::SeqCst);
+        }
+        if matches!(mood, Mood::CutRequest | Mood::Refuse | Mood::Hands(_)) {
+            if early.is_none() {
+                // Some of it is read, the rest is not: the kernel answers with a reset.
+                let _ = client.read(&mut [0; 64]);
+            }
+            reset(client.tcp());
+            return None;
+        }
+        Some((mood, early.or_else(|| read_message(client))?))
+    }
+
     /// Answers a request; `None` where the connection is of no use any more.
-    fn treat(&self, mood: Mood, client: &mut TcpStream, request: &[u8]) -> Option<()> {
+    fn treat(&self, mood: Mood, client: &mut Wire, request: &[u8]) -> Option<()> {
         let page = answer("200 OK", "text/html", b"<html><body>Welcome to the guest network</body></html>");
         match mood {
             Mood::BlackHole => return self.stall(mood),
             Mood::Garbage => return client.write_all(&page).ok(),
             // An alert: a protocol version that nobody speaks.
-            Mood::Tls => return client.write_all(&[0x15, 3, 3, 0, 2, 2, 70]).ok().and(None),
+            Mood::Tls | Mood::Hands(_) => return client.write_all(&[0x15, 3, 3, 0, 2, 2, 70]).ok().and(None),
             _ => {}
         }
         let reply = self.forward(request)?;
         match mood {
             Mood::LoseAnswer => {
-                reset(client);
+                reset(client.tcp());
                 None
             }
             Mood::HalfAnswer => client.write_all(&reply[..reply.len() / 2]).ok().and(None),

@@ -11,10 +11,12 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::cloud::Cloud;
+use crate::his::His;
 use crate::hospital::{Hospital, Wanted, learn_flag};
 use crate::machine::{PATIENCE, Process, Stage, Way, until};
 use crate::route::Route;
 use crate::shim::Board;
+use crate::tls::Tls;
 use crate::{verify, web};
 
 /// Everything, and what the checker knows of it.
@@ -23,6 +25,7 @@ pub(crate) struct Site {
     pub(crate) board: Board,
     pub(crate) route: Route,
     pub(crate) cloud: Arc<Cloud>,
+    pub(crate) his: Arc<His>,
     pub(crate) agent: Option<Process>,
     pub(crate) starts: usize,
     hospital: Arc<Mutex<Hospital>>,
@@ -38,15 +41,35 @@ pub(crate) struct Site {
 impl Site {
     /// Opens everything but the agent. Things happen until told otherwise.
     pub(crate) fn open(seed: u64) -> Site {
+        Site::open_with(seed, false)
+    }
+
+    /// The same with TLS between the agent and upstream.
+    pub(crate) fn open_encrypted(seed: u64) -> Site {
+        Site::open_with(seed, true)
+    }
+
+    fn open_with(seed: u64, encrypted: bool) -> Site {
         let mut rng = Rng::with_seed(seed);
         let stage = Arc::new(Stage::whole(&mut rng));
+        let his = Arc::new(His::open(&stage));
+        let tls = encrypted.then(|| {
+            let plain = format!("url = \"http://{}\"", stage.route);
+            stage.edit(|text| {
+                assert!(text.contains(&plain), "the address of upstream");
+                text.replace(&plain, &format!("url = \"https://{}\"\nca = \"ca.pem\"", stage.route))
+            });
+            connector_testkit::server_certificates(&stage.path(""));
+            Tls::read(&stage.path(""))
+        });
         let hospital = Arc::new(Mutex::new(Hospital::open(&stage, seed)));
         learn_flag(&stage);
         let cloud = Arc::new(Cloud::open(stage.cloud));
         let (quiet, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let life = {
-            let (stage, hospital, cloud, quiet) = (stage.clone(), hospital.clone(), cloud.clone(), quiet.clone());
-            spawn(move || live(&stage, &hospital, &cloud, &quiet, Rng::with_seed(seed ^ 3)))
+            let (stage, hospital, quiet) = (stage.clone(), hospital.clone(), quiet.clone());
+            let (cloud, his) = (cloud.clone(), his.clone());
+            spawn(move || live(&stage, &hospital, (&cloud, &his), &quiet, Rng::with_seed(seed ^ 3)))
         };
         let requests = {
             let (stage, over) = (stage.clone(), over.clone());
@@ -54,8 +77,9 @@ impl Site {
         };
         Site {
             board: Board::new(&stage.path("")),
-            route: Route::open(stage.route, stage.upstream()),
+            route: Route::open(stage.route, stage.upstream(), tls),
             cloud,
+            his,
             agent: None,
             starts: 0,
             hospital,
@@ -132,6 +156,7 @@ impl Site {
     pub(crate) fn wanted(&self) -> Wanted {
         let mut wanted = self.hospital.lock().unwrap().wanted();
         wanted.extend(self.cloud.wanted());
+        wanted.extend(self.his.wanted());
         wanted
     }
 
@@ -142,6 +167,10 @@ impl Site {
         if self.agent.is_none() {
             self.start();
         }
+        self.sent_and_arrived()
+    }
+
+    fn sent_and_arrived(&mut self) -> usize {
         self.all_sent();
         let (mllp, requested, dropped) = {
             let hospital = self.hospital.lock().unwrap();
@@ -157,12 +186,51 @@ impl Site {
     /// Upstream, the senders and the agent go on with what is in the folder. Nothing happens any more.
     pub(crate) fn revive(&mut self) {
         self.sandbox = Some(self.stage.sandbox());
-        self.sender = self.stage.sender();
-        let (stage, over) = (self.stage.clone(), self.over.clone());
-        self.threads.push(spawn(move || web::send_all(&stage, &over)));
+        self.senders();
         self.agent = Some(self.stage.agent());
         self.starts += 1;
         self.all_sent();
+    }
+
+    fn senders(&mut self) {
+        self.sender = self.stage.sender();
+        let (stage, over) = (self.stage.clone(), self.over.clone());
+        self.threads.push(spawn(move || web::send_all(&stage, &over)));
+    }
+
+    /// After [`Site::settle`] and [`Site::leave`]: everybody goes on so many seconds later, the agent under its board.
+    /// Answers the board of upstream, which must last as long.
+    pub(crate) fn go_on_later(&mut self, secs: i64) -> Board {
+        let elsewhere = self.stage.path("upstream-clock");
+        std::fs::create_dir_all(&elsewhere).unwrap();
+        let board = Board::new(&elsewhere);
+        board.shift_clock(secs);
+        self.board.shift_clock(secs);
+        self.sandbox = Some(self.stage.sandbox_with(&board.variables()));
+        for folder in ["letters", "web-letters"] {
+            std::fs::remove_dir_all(self.stage.path(folder)).unwrap();
+            std::fs::create_dir_all(self.stage.path(folder)).unwrap();
+        }
+        self.senders();
+        self.start_well();
+        board
+    }
+
+    /// Each laboratory sends so many messages with nothing odd about them.
+    pub(crate) fn report(&self, messages: usize) {
+        self.hospital.lock().unwrap().report(&self.stage, messages);
+    }
+
+    /// How many messages were offered in a way.
+    pub(crate) fn offered(&self, way: Way) -> usize {
+        self.hospital.lock().unwrap().offered(way).len()
+    }
+
+    /// Nobody sends anything more, and everything arrives.
+    pub(crate) fn settle_again(&mut self) -> usize {
+        self.stage.post_nothing_more();
+        std::fs::write(self.stage.path("web-letters/END"), "").unwrap();
+        self.sent_and_arrived()
     }
 
     /// Upstream and the agent go on with what is in the folder; nobody sends anything.
@@ -243,12 +311,12 @@ impl Drop for Site {
 }
 
 /// Things happen, at an uneven pace.
-fn live(stage: &Stage, hospital: &Mutex<Hospital>, cloud: &Cloud, quiet: &AtomicBool, mut rng: Rng) {
+fn live(stage: &Stage, hospital: &Mutex<Hospital>, (cloud, his): (&Cloud, &His), quiet: &AtomicBool, mut rng: Rng) {
     while !quiet.load(Ordering::SeqCst) {
-        if rng.u8(0..8) == 0 {
-            cloud.change(rng.u32(0..30), rng.u32(..));
-        } else {
-            hospital.lock().unwrap().happen(stage);
+        match rng.u8(0..10) {
+            0 => cloud.change(rng.u32(0..30), rng.u32(..)),
+            1 => his.change(rng.u32(0..30), rng.u32(..)),
+            _ => hospital.lock().unwrap().happen(stage),
         }
         sleep(Duration::from_millis(rng.u64(10..80)));
     }

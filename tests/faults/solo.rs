@@ -28,9 +28,11 @@ pub(crate) enum Played {
     Route,
     Upstream,
     Cloud,
+    His,
     Peer(TcpStream),
     Folder,
-    Reload,
+    /// It is over as soon as it has begun.
+    Passing,
 }
 
 /// Whether a rule kills.
@@ -53,6 +55,19 @@ pub(crate) fn strike(site: &mut Site, act: Act, rng: &mut Rng) -> Played {
             }
             played
         }
+        Act::KillInStart(fault) | Act::DiskInStart(fault) => {
+            if let Some(mut agent) = site.agent.take() {
+                // It may have been killed by another fault.
+                if agent.ended().is_none() {
+                    agent.signal(Signal::TERM);
+                    agent.code();
+                }
+            }
+            let deadly = if matches!(act, Act::KillInStart(_)) { Deadly::Yes } else { Deadly::No };
+            let played = rule(site, fault, deadly);
+            site.start();
+            played
+        }
         Act::Disk(fault) => rule(site, fault, Deadly::No),
         Act::Clock(secs) => {
             site.board.shift_clock(secs);
@@ -69,6 +84,14 @@ pub(crate) fn strike(site: &mut Site, act: Act, rng: &mut Rng) -> Played {
         Act::Cloud(mood) => {
             site.cloud.set(mood);
             Played::Cloud
+        }
+        Act::His(mood) => {
+            site.his.set(mood);
+            Played::His
+        }
+        Act::HisRestarts => {
+            site.his.restart();
+            Played::Passing
         }
         Act::HalfSender(bytes, door) => {
             let address = match door {
@@ -90,7 +113,7 @@ pub(crate) fn strike(site: &mut Site, act: Act, rng: &mut Rng) -> Played {
             if let Some(agent) = &site.agent {
                 agent.signal(Signal::HUP);
             }
-            Played::Reload
+            Played::Passing
         }
     }
 }
@@ -101,6 +124,7 @@ fn met(site: &Site, played: &Played) -> Option<u32> {
         Played::Rule(standing, _) => Some(site.board.fired(standing)),
         Played::Route => Some(site.route.met()),
         Played::Cloud => Some(site.cloud.met()),
+        Played::His => Some(site.his.met()),
         _ => None,
     }
 }
@@ -113,6 +137,10 @@ fn endure(site: &mut Site, played: &Played, patience: Duration) -> bool {
             || site.agent.as_mut().is_some_and(|agent| agent.ended().is_some())
     });
     if !met_once {
+        return false;
+    }
+    // It may have ended as it was told to, without coming to the point.
+    if met(site, played) == Some(0) {
         return false;
     }
     if deadly {
@@ -130,12 +158,13 @@ pub(crate) fn lift(site: &mut Site, played: Played) {
         Played::Route => site.route.set(route::Mood::Pass),
         Played::Upstream => assert!(site.stage.put_faults(&json!([]))),
         Played::Cloud => site.cloud.set(cloud::Mood::Well),
+        Played::His => site.his.well(),
         Played::Peer(stream) => drop(stream),
         Played::Folder => {
             std::fs::remove_file(site.stage.path("inbox")).unwrap();
             std::fs::rename(site.stage.path("inbox-away"), site.stage.path("inbox")).unwrap();
         }
-        Played::Reload => {}
+        Played::Passing => {}
     }
 }
 
@@ -152,14 +181,15 @@ pub(crate) fn play(site: &mut Site, faults: &[Fault], patience: Duration, rng: &
     for (_, fault) in played {
         lift(site, fault);
     }
-    let stops = |act: &Act| matches!(act, Act::KillIn(Signal::TERM, _));
+    let stops = |act: &Act| matches!(act, Act::KillIn(Signal::TERM, _) | Act::DiskIn(Signal::TERM, _));
     if faults.iter().any(|(_, act)| stops(act)) && site.agent.is_some() {
         // The stop went on without the point at which it was to be the last.
         site.agent.as_mut().map(Process::code);
         site.agent = None;
     }
     // It works again by itself; but for what was killed, and what could not open its store.
-    let may_end = faults.iter().any(|(_, act)| matches!(act, Act::Disk(_) | Act::DiskIn(..)));
+    let may_end = |act: &Act| matches!(act, Act::Disk(_) | Act::DiskIn(..) | Act::DiskInStart(_));
+    let may_end = faults.iter().any(|(_, act)| may_end(act));
     until("the agent to answer", || {
         if site.died(may_end) {
             site.start();
@@ -178,9 +208,13 @@ pub(crate) fn names(faults: &[Fault]) -> Vec<&'static str> {
 }
 
 fn each_alone(faults: &[Fault]) {
+    each_alone_at(faults, Site::open);
+}
+
+fn each_alone_at(faults: &[Fault], open: fn(u64) -> Site) {
     let seed = seed();
     let mut rng = Rng::with_seed(seed);
-    let mut site = Site::open(seed);
+    let mut site = open(seed);
     site.start_well();
     for fault in faults {
         let began = std::time::Instant::now();
@@ -211,6 +245,11 @@ fn each_fault_of_a_source_passes_without_loss() {
 #[test]
 fn each_fault_of_the_network_passes_without_loss() {
     each_alone(catalogue::NETWORK);
+}
+
+#[test]
+fn each_fault_of_a_handshake_passes_without_loss() {
+    each_alone_at(catalogue::HANDSHAKES, Site::open_encrypted);
 }
 
 #[test]

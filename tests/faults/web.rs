@@ -1,6 +1,6 @@
 //! HTTP without a library: the sender of requests, and what reads and writes messages.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::machine::Stage;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A head with its body, as long as its Content-Length says; `None` where the peer ends before.
-pub(crate) fn read_message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) fn read_message(stream: &mut impl Read) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {

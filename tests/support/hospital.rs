@@ -2,6 +2,7 @@
 //! have in the end. Told by the hospital's own rows, not by the agent's mappings.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use fastrand::Rng;
@@ -262,9 +263,32 @@ fn day() -> NaiveDate {
     now().date()
 }
 
+/// By how many seconds the hospital is in the future.
+static LATER: AtomicI64 = AtomicI64::new(0);
+
+/// The hospital is in the future while this is there.
+#[derive(Default)]
+pub(crate) struct Later(i64);
+
+impl Later {
+    /// By so many seconds more; answers by how many in all.
+    pub(crate) fn by(&mut self, secs: i64) -> i64 {
+        self.0 += secs;
+        LATER.store(self.0, Ordering::SeqCst);
+        self.0
+    }
+}
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        LATER.store(0, Ordering::SeqCst);
+    }
+}
+
 /// The hospital's wall clock.
 fn now() -> NaiveDateTime {
-    Clock::system().now().naive_utc() + TimeDelta::hours(8)
+    let later = TimeDelta::seconds(LATER.load(Ordering::SeqCst));
+    Clock::system().now().naive_utc() + TimeDelta::hours(8) + later
 }
 
 fn correct_blood_count(visit: &mut Visit, rng: &mut Rng) {

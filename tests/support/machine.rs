@@ -234,8 +234,14 @@ impl Stage {
 
     /// Starts the sandbox upstream; returns when it listens.
     pub(crate) fn sandbox(&self) -> Process {
+        self.sandbox_with(&[])
+    }
+
+    /// One with more variables in its environment.
+    pub(crate) fn sandbox_with(&self, variables: &[(&str, PathBuf)]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hisync"));
         command.args(["sandbox", "--listen", &self.upstream.to_string(), "--dir"]).arg(self.path("upstream"));
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.env("HISYNC_UPSTREAM_SECRET", SECRET).stdout(Stdio::piped()).stderr(self.log("sandbox.log"));
         let mut sandbox = Process::start("sandbox", &mut command);
         let mut line = String::new();
@@ -269,6 +275,13 @@ impl Stage {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hisync"));
         let output = command.args(["status", "--json", "-c"]).arg(self.config()).output().unwrap();
         serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// Has a command look at the store; what it prints as JSON.
+    pub(crate) fn verified(&self) -> Json {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hisync"));
+        let output = command.args(["store", "verify", "--json", "-c"]).arg(self.config()).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
     /// The running agent's status; `None` while it does not answer.

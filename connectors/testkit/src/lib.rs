@@ -15,7 +15,7 @@ mod source;
 pub mod tables;
 
 pub use cases::{Case, cases};
-pub use certificates::certificates;
+pub use certificates::{certificates, server_certificates};
 pub use intake::{Call, Kept};
 pub use log::Log;
 pub use peer::PythonPeer;

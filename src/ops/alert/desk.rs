@@ -1,6 +1,6 @@
 //! The loops over what is stored, and what the page and the command line see of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +102,8 @@ struct Inner {
     store: Store,
     clock: Clock,
     engine: Mutex<Engine>,
+    /// When a channel was told of a reason that could not be stored.
+    unstored: Mutex<BTreeMap<(String, String), DateTime<Utc>>>,
     bell: Notify,
 }
 
@@ -186,6 +188,7 @@ impl Desk {
             store,
             clock,
             engine: Mutex::default(),
+            unstored: Mutex::default(),
             bell: Notify::new(),
         })))
     }
@@ -207,6 +210,39 @@ impl Desk {
             inner.bell.notify_one();
         }
         Ok(())
+    }
+
+    /// Tells of what is failing although nothing can be stored: each reason once to each channel, and again as often
+    /// as of anything that lasts. Who was told is forgotten with the process.
+    pub async fn tell_unstored(&self, reasons: &[Reason]) {
+        let inner = &self.0;
+        let now = inner.clock.now();
+        let remind = TimeDelta::from_std(inner.settings.policy().remind_after).unwrap_or(TimeDelta::MAX);
+        let mut told = inner.unstored.lock().await;
+        for reason in reasons.iter().filter(|reason| reason.level == Level::Failing && reason.cause.is_none()) {
+            for channel in inner.settings.channels.iter().filter(|channel| reason.level >= channel.level()) {
+                let key = (channel.id().to_owned(), reason.key());
+                if told.get(&key).is_some_and(|at| now - *at < remind) {
+                    continue;
+                }
+                let episode = Episode {
+                    id: 0,
+                    code: reason.code.to_owned(),
+                    subject: reason.subject.clone(),
+                    reason: serde_json::to_value(reason).unwrap_or_default(),
+                    opened_at: now,
+                    told_at: now,
+                    closed_at: None,
+                };
+                match self.tell(channel, 0, MessageKind::Opened, &episode).await {
+                    Ok(()) => drop(told.insert(key, now)),
+                    Err(error) => {
+                        let failure = connector_api::chain(&error);
+                        tracing::warn!(channel = channel.id(), "an alert was not taken: {failure}");
+                    }
+                }
+            }
+        }
     }
 
     /// Sends what is to be told, until `stop`.

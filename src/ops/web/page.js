@@ -427,6 +427,17 @@
     id("body").className = "stale";
     id("body").hidden = !now.report;
   }
+  /* A store whose file is damaged can't tell everything: what is missing is null. The verdict says so. */
+  function mended(report) {
+    var store = (report.store = report.store || {});
+    store.totals = store.totals || {};
+    store.streams = store.streams || [];
+    store.held_open = store.held_open || [];
+    if (store.outbox_depth === null || store.outbox_depth === undefined) {
+      store.outbox_depth = "?";
+    }
+    return report;
+  }
   function refresh() {
     request("GET", "/api/status", null, function (status, report) {
       if (status === 401) {
@@ -437,7 +448,7 @@
         lost();
         return;
       }
-      now.report = report;
+      now.report = mended(report);
       id("body").hidden = false;
       draw();
       H.held.refresh();

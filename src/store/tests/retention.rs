@@ -279,3 +279,28 @@ async fn the_sums_of_what_waits_are_those_of_the_file_also_after_a_restart() {
     world.deliver().await;
     assert_eq!(world.store.backlog(), Backlog::default());
 }
+
+#[tokio::test]
+async fn data_and_files_that_nothing_names_go_and_nothing_else_does() {
+    let world = World::new();
+    for data in ["a", "b"] {
+        world.give(vec![says("1", data), says("2", data)]).await;
+        world.deliver().await;
+    }
+    world.give(vec![says("3", "waits")]).await;
+    let conn = rusqlite::Connection::open(world.dir.path().join(schema::FILE_NAME)).unwrap();
+    for id in [1_000, 1_001, 5_000] {
+        conn.execute("INSERT INTO content (id, codec, size, body) VALUES (?1, 0, 4, 'data')", (id,)).unwrap_err();
+        conn.execute("INSERT INTO content (id, codec, size, body) VALUES (?1, 0, 4, x'64617461')", (id,)).unwrap();
+    }
+    // Refused by upstream, and no report names it any more.
+    let file = "INSERT INTO attachment (digest, media_type, codec, size, body, stored_at, last_code)
+                VALUES (zeroblob(32), 'application/pdf', 0, 4, x'64617461', 0, 'too-large')";
+    conn.execute(file, ()).unwrap();
+    let named: i64 = world.raw_sql("SELECT count(*) FROM content WHERE id < 1000");
+    let gone = retain(&world, RetentionPolicy::default()).await;
+    assert_eq!((gone[&Kept::Orphans], gone[&Kept::Files]), (3, 1), "{gone:?}");
+    assert_eq!((count(&world, "content"), count(&world, "attachment")), (named, 0));
+    assert_eq!(retain(&world, RetentionPolicy::default()).await.values().sum::<u64>(), 0);
+    assert_eq!(world.deliver().await.len(), 1, "what waits is whole");
+}

@@ -204,6 +204,32 @@ async fn everything_is_sealed_anew_also_when_it_is_cut_off_in_the_middle() {
 }
 
 #[tokio::test]
+async fn a_decrypted_copy_says_the_same_without_a_key_and_the_store_stays_sealed() {
+    let keys = ring(&[&Key::generate().unwrap()]);
+    let sealed = world(Some(&keys));
+    fill(&sealed).await;
+    let (said, to) = (seen(&sealed).await, sealed.dir.path().join("plain.copy"));
+    sealed.store.close().await;
+    let copied = decrypt(sealed.dir.path(), &keys, &to, false, &mut |_, _| {}).unwrap();
+    assert!(copied.is_whole() && copied.verified.is_some_and(|verified| !verified.encrypted), "{:?}", copied.path);
+    let other = TempDir::new().unwrap();
+    assert!(restore(&to, other.path(), None, false, &mut |_, _| {}).unwrap().is_whole());
+    std::fs::remove_file(&to).unwrap();
+    sealed.assert_tells_nothing();
+
+    let store = open_with(other.path(), &sealed.clock, None).unwrap();
+    let plain = World { dir: other, clock: sealed.clock.clone(), store };
+    assert_eq!(seen(&plain).await, said);
+    // What it knows is found again, and what is new is stored as it is.
+    let again = plain.give(vec![says("0301170001-b", r#"张三丰 999999199001011236 13900000000 孕酮"#)]).await;
+    assert_eq!(again, [RecordReceipt::Reread]);
+    let bytes = plain.raw_files();
+    assert!(PERSONAL.iter().all(|word| *word == "owner-of-file" || contains(&bytes, word.as_bytes())));
+    let refused = decrypt(plain.dir.path(), &keys, &plain.dir.path().join("again"), false, &mut |_, _| {});
+    assert!(matches!(refused, Err(Error::Refused(_))), "it is not encrypted");
+}
+
+#[tokio::test]
 async fn values_that_change_places_do_not_open() {
     let keys = ring(&[&Key::generate().unwrap()]);
     let sealed = world(Some(&keys));

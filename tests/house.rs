@@ -14,19 +14,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("retry", &[]),
     ("breaker", &["retry"]),
+    ("switches", &["clock"]),
     ("mapping", &["model", "diagnose"]),
-    ("store", &["model", "clock"]),
-    ("intake", &["mapping", "store", "model", "clock", "retry", "breaker"]),
-    ("delivery", &["store", "model", "clock", "retry", "breaker"]),
+    ("store", &["model", "clock", "switches"]),
+    ("intake", &["mapping", "store", "model", "clock", "retry", "breaker", "switches"]),
+    ("delivery", &["store", "model", "clock", "retry", "breaker", "switches"]),
     ("registry", &[]),
     // The rooms' settings types live with the rooms; the configuration reads all of them.
     ("config", &["registry", "mapping", "model", "store", "delivery", "ops", "diagnose"]),
-    ("ops", &["store", "intake", "delivery", "model", "clock", "config", "retry", "release"]),
+    ("ops", &["store", "intake", "delivery", "diagnose", "model", "clock", "config", "retry", "release", "switches"]),
     (
         "agent",
         &[
-            "config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry",
-            "release", "diagnose",
+            "config", "diagnose", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry",
+            "registry", "release", "switches",
         ],
     ),
     ("release", &["intake", "mapping", "store", "model", "ops", "config", "diagnose"]),
@@ -35,7 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "agent", "clock", "config", "delivery", "diagnose", "intake", "mapping", "model", "ops", "registry",
-            "release", "sandbox", "store",
+            "release", "sandbox", "store", "switches",
         ],
     ),
 ];

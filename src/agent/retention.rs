@@ -5,17 +5,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::sources::Shared;
+use super::now::Now;
 use super::supervisor::{Supervisor, Task};
 use crate::intake::Schedule;
 use crate::store::{self, Kept, RetentionPolicy, Store};
+use crate::switches::PAUSE_RETENTION;
 
 /// After a start there is other work first, where no schedule says when.
 const SETTLE: Duration = Duration::from_secs(10 * 60);
 /// How often everything is looked through then.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
-/// How often a long wait looks at the clock again.
-const CLOCK_CHECK: Duration = Duration::from_secs(20);
+/// How often a long wait looks at the clock again, and whether something else is wanted now.
+const LOOK: Duration = Duration::from_secs(20);
 /// Things that a step gives up at first; adapted so that a step takes about [`STEP`].
 const FIRST: usize = 16;
 /// The fewest and the most.
@@ -32,48 +33,93 @@ const PAGES: u32 = 32;
 const SPARE: u32 = 2048;
 
 /// Starts the task.
-pub(super) fn start(supervisor: &Supervisor, stop: &CancellationToken, shared: &Shared) -> Task {
-    let (shared, stop_task) = (shared.clone(), stop.clone());
+pub(super) fn start(supervisor: &Supervisor, stop: &CancellationToken, now: &Now) -> Task {
+    let (now, stop_task) = (now.clone(), stop.clone());
     supervisor.spawn("retention", stop.clone(), move || {
-        let (shared, stop) = (shared.clone(), stop_task.clone());
+        let (now, stop) = (now.clone(), stop_task.clone());
         async move {
-            let policy = shared.config.retention;
-            let mut wait = SETTLE;
+            let mut due = Due::next(&now, SETTLE);
+            let mut followed = followed_by(&now);
             loop {
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    () = due(&shared, wait) => {}
+                // A policy that becomes another one is followed soon, and so is the end of a pause.
+                while !due.left(&now).is_zero() && followed_by(&now).0 == followed.0 {
+                    if followed_by(&now) != followed {
+                        followed = followed_by(&now);
+                        due = Due::next(&now, EVERY);
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        () = tokio::time::sleep(due.left(&now).min(LOOK)) => {}
+                    }
                 }
+                let (state, policy) = (now.state(), now.config().retention);
+                let paused = || state.switches.on(&PAUSE_RETENTION).is_some();
+                let wanted = || !paused() && now.config().retention == policy;
                 // What makes room in a file that can't be trusted writes into it.
-                if !shared.store.is_damaged() {
-                    let done = pass(&shared.store, policy, &stop).await;
+                if !state.store.is_damaged() {
+                    let done = pass(&state.store, policy, &stop, wanted).await;
                     done.map_err(|error| format!("give up what is outlived: {error}"))?;
                 }
-                wait = EVERY;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                followed = followed_by(&now);
+                followed.0 = policy;
+                due = if paused() { Due::After(Instant::now() + LOOK) } else { Due::next(&now, EVERY) };
             }
         }
     })
 }
 
-/// Returns when the schedule says so; without one after a wait.
-async fn due(shared: &Shared, wait: Duration) {
-    let Some(schedule) = shared.config.retention_schedule.clone() else { return tokio::time::sleep(wait).await };
-    let schedule = Schedule::new(schedule, shared.config.agent.timezone);
-    let Some(at) = schedule.next_after(shared.clock.now()) else { return std::future::pending().await };
-    loop {
-        let left = (at - shared.clock.now()).to_std().unwrap_or_default();
-        if left.is_zero() {
-            return;
+/// What is followed: the policy, and the schedule as it is written.
+fn followed_by(now: &Now) -> (RetentionPolicy, Option<String>) {
+    let config = now.config();
+    (config.retention, config.retention_schedule.as_ref().map(ToString::to_string))
+}
+
+/// When everything is looked through next.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// By the hospital's clock, where a schedule says when.
+    At(chrono::DateTime<chrono::Utc>),
+    /// After a while.
+    After(Instant),
+    /// The schedule has no more.
+    Never,
+}
+
+impl Due {
+    /// When the schedule says so; without one after a wait.
+    fn next(now: &Now, wait: Duration) -> Due {
+        let config = now.config();
+        let Some(schedule) = config.retention_schedule.clone() else { return Due::After(Instant::now() + wait) };
+        let at = Schedule::new(schedule, config.agent.timezone).next_after(now.state().clock.now());
+        at.map_or(Due::Never, Due::At)
+    }
+
+    /// How long that still is; nothing where it has come.
+    fn left(self, now: &Now) -> Duration {
+        match self {
+            Due::At(at) => (at - now.state().clock.now()).to_std().unwrap_or_default(),
+            Due::After(instant) => instant.saturating_duration_since(Instant::now()),
+            Due::Never => Duration::MAX,
         }
-        tokio::time::sleep(left.min(CLOCK_CHECK)).await;
     }
 }
 
 /// Looks everything through once.
-async fn pass(store: &Store, policy: RetentionPolicy, stop: &CancellationToken) -> Result<(), store::Error> {
+async fn pass(
+    store: &Store,
+    policy: RetentionPolicy,
+    stop: &CancellationToken,
+    wanted: impl Fn() -> bool,
+) -> Result<(), store::Error> {
     for kind in Kept::ALL {
         let (mut after, mut most, mut n, mut bytes) = (0, FIRST, 0, 0);
         loop {
+            if !wanted() {
+                return Ok(());
+            }
             let began = Instant::now();
             let stride = store.give_up(kind, policy, after, most).await?;
             let took = began.elapsed();
@@ -180,14 +226,14 @@ mod tests {
         };
         let before = status().await;
         assert_eq!((before.kept_records, before.free_bytes), (2_000, 0));
-        pass(&store, RetentionPolicy::default(), &CancellationToken::new()).await.unwrap();
+        pass(&store, RetentionPolicy::default(), &CancellationToken::new(), || true).await.unwrap();
         let after = status().await;
         assert_eq!((after.kept_records, after.kept_bytes), (0, 0));
         assert!(after.free_bytes <= u64::from(SPARE) * 8192 && after.file_bytes <= before.file_bytes, "{after:?}");
         // A stop ends a pass between two steps.
         let stopped = CancellationToken::new();
         stopped.cancel();
-        pass(&store, RetentionPolicy::default(), &stopped).await.unwrap();
+        pass(&store, RetentionPolicy::default(), &stopped, || true).await.unwrap();
         store.close().await;
     }
 
@@ -237,7 +283,9 @@ mod tests {
                 let stopped = stop.clone();
                 let mut beside = tokio::task::JoinSet::new();
                 if with {
-                    beside.spawn(async move { pass(&running, RetentionPolicy::default(), &stopped).await.unwrap() });
+                    beside.spawn(async move {
+                        pass(&running, RetentionPolicy::default(), &stopped, || true).await.unwrap()
+                    });
                 }
                 times[usize::from(with)] = commits(&store, &mut rng, from + 5_000 * usize::from(with), 500).await;
                 assert!(!with || beside.try_join_next().is_none(), "there was something to give up all the time");

@@ -30,6 +30,7 @@ mod outbox;
 mod panics;
 mod preview;
 mod reconcile;
+mod reload;
 mod replay;
 mod run;
 pub mod sandbox;
@@ -41,6 +42,7 @@ mod sources;
 mod status;
 mod store;
 mod support;
+mod switch;
 mod table;
 mod terminal;
 mod verify_release;
@@ -135,6 +137,8 @@ enum Command {
     Codes(codes::Args),
     Outbox(outbox::Args),
     Reconcile(reconcile::Args),
+    Reload(reload::Args),
+    Switch(switch::Args),
     Replay(replay::Args),
     Shadow(shadow::Args),
     VerifyRelease(verify_release::Args),
@@ -179,6 +183,8 @@ impl Command {
             | Command::Codes(_)
             | Command::Outbox(_)
             | Command::Reconcile(_)
+            | Command::Reload(_)
+            | Command::Switch(_)
             | Command::Replay(_)
             | Command::Shadow(_)
             | Command::VerifyRelease(_)
@@ -230,6 +236,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),
+        Command::Reload(args) => reload::run(args, &terminal).await.into(),
+        Command::Switch(args) => switch::run(args, &terminal).await.into(),
         Command::Replay(args) => replay::run(&args, &terminal).await.into(),
         Command::VerifyRelease(args) => verify_release::run(&args, &terminal).await.into(),
         Command::Shadow(args) => shadow::run(args, &terminal).await.into(),

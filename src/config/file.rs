@@ -49,6 +49,10 @@ pub(crate) struct AgentTable {
     /// Routing labels of single entities; the first rule that takes an entity counts, and goes before `lane`.
     #[serde(default)]
     pub(crate) lanes: Vec<LaneTable>,
+    /// When a changed configuration takes effect: when somebody asks for it (`hisync reload`, SIGHUP), or as soon as one
+    /// of its files has changed and stays the same for a few seconds.
+    #[serde(default)]
+    pub(crate) reload: ReloadMode,
     /// A file with days off and working weekends (调休): TOML with `off` and `work`, lists of days and ranges
     /// (`"2026-10-01..2026-10-07"`), or CSV with `date,kind`. Relative to the folder of the configuration file.
     #[schemars(length(min = 1))]
@@ -100,6 +104,17 @@ pub(crate) struct ShadowTable {
     /// heartbeats and marks nothing at its sources. Its data folder must be its own.
     #[serde(default)]
     pub(crate) agent: bool,
+}
+
+/// When a changed configuration is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReloadMode {
+    /// When somebody asks for it.
+    #[default]
+    OnRequest,
+    /// As soon as a file has changed as well.
+    OnChange,
 }
 
 /// How the store keeps what it holds.

@@ -275,6 +275,8 @@ impl Loader {
                     shadow,
                     sources,
                     digest: self.disk.digest(&self.base_dir),
+                    files: self.disk.files(),
+                    written: root.to_json(),
                     base_dir: self.base_dir,
                     secrets: self.found.secrets,
                 })
@@ -389,6 +391,7 @@ impl Loader {
             shutdown_grace: table.shutdown_grace.0,
             lane: table.lane.map(|lane| lane.0),
             lanes: Lanes(table.lanes.into_iter().map(LaneTable::rule).collect()),
+            reload: table.reload,
         }
     }
 

@@ -58,9 +58,28 @@ macro_rules! leaves {
     };
 }
 leaves!(
-    bool, i64, u16, u32, u64, NaiveDate, ReportKind, ReportStatus, Sex, ApplicableSex, MaritalStatus, IdType,
-    VisitState, OrderOrigin, OrderState, ResultStatus, ValueKind, Comparator, AbsentReason, AbnormalFlag,
-    ConclusionKind, AttachmentKind,
+    bool,
+    i64,
+    u16,
+    u32,
+    u64,
+    NaiveDate,
+    ReportKind,
+    ReportStatus,
+    Sex,
+    ApplicableSex,
+    MaritalStatus,
+    IdType,
+    VisitState,
+    OrderOrigin,
+    OrderState,
+    ResultStatus,
+    ValueKind,
+    Comparator,
+    AbsentReason,
+    AbnormalFlag,
+    ConclusionKind,
+    AttachmentKind,
 );
 
 /// The envelope is set afterwards; here it only has to be there.
@@ -119,9 +138,9 @@ pub(super) fn usual_time(text: &str) -> Option<DateTime<FixedOffset>> {
         return None;
     }
     let digits = |from: usize, to: usize| {
-        text[from..to].iter().try_fold(0_u32, |sum, byte| {
-            byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0'))
-        })
+        text[from..to]
+            .iter()
+            .try_fold(0_u32, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
     };
     let date = NaiveDate::from_ymd_opt(i32::try_from(digits(0, 4)?).ok()?, digits(5, 7)?, digits(8, 10)?)?;
     let time = NaiveTime::from_hms_opt(digits(11, 13)?, digits(14, 16)?, digits(17, 19)?)?;

@@ -166,7 +166,8 @@ fn time_digits(local: NaiveDateTime, offset: i32) -> Option<[u8; 25]> {
     if offset < 0 {
         text[19] = b'-';
     }
-    let places = [(11, local.hour()), (14, local.minute()), (17, local.second()), (20, minutes / 60), (23, minutes % 60)];
+    let places =
+        [(11, local.hour()), (14, local.minute()), (17, local.second()), (20, minutes / 60), (23, minutes % 60)];
     for (at, number) in places {
         text[at..at + 2].copy_from_slice(&two(number));
     }

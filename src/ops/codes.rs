@@ -1,9 +1,6 @@
 //! Code tables over the admin API: the same acts as `hisync codes`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use crate::intake::Readers;
 use crate::intake::codes::{self, Added, CodesError, NewCode};
@@ -52,28 +49,4 @@ pub async fn map(
     let detail = format!("{local:?} is {standard:?}; {} records concerned", added.concerned);
     store.audit(&asked.who, "codes-map", &format!("table {table}"), &detail).await?;
     Ok(Mapped { added, applied: "start" })
-}
-
-/// The way to ask the process to load its configuration again, as SIGHUP does.
-#[derive(Debug, Default)]
-pub struct Reload {
-    asked: Notify,
-    heard: AtomicBool,
-}
-
-impl Reload {
-    /// Returns when somebody asks. Whoever never waits here can't be asked.
-    pub async fn asked(&self) {
-        self.heard.store(true, Ordering::SeqCst);
-        self.asked.notified().await;
-    }
-
-    /// Asks; answers whether anybody listens.
-    pub fn ask(&self) -> bool {
-        let heard = self.heard.load(Ordering::SeqCst);
-        if heard {
-            self.asked.notify_one();
-        }
-        heard
-    }
 }

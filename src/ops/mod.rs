@@ -18,11 +18,13 @@ pub mod metrics;
 pub mod probes;
 pub mod reasons;
 pub mod reconcile;
+pub mod reload;
 pub mod report;
 pub mod runbook;
 pub mod shadow;
 pub mod silence;
 pub mod standing;
+pub mod switching;
 pub mod tasks;
 pub mod traces;
 pub mod watch;
@@ -36,7 +38,7 @@ use connector_listen::{Gripes, Opened, Peers, Port, Tls};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use http::serve;
+pub use http::{Pages, serve};
 pub use report::{About, Report, State, StreamReport};
 pub use tasks::{TaskState, TaskStatus};
 

@@ -27,6 +27,7 @@ use crate::model::WAITING;
 use crate::store::{
     self, Ageing, ArchiveStatus, Backlog, Damage, Onboarding, Overview, RetentionPolicy, Store, Unreadable,
 };
+use crate::switches::Switches;
 
 /// Undelivered for longer than this is worth a look, even if upstream seems to be there.
 const OLD: Duration = Duration::from_secs(15 * 60);
@@ -88,7 +89,9 @@ pub struct State {
     /// Asks for comparisons with sources and upstream.
     pub reconciler: Reconciler,
     /// Asks the process to load its configuration again.
-    pub reload: Arc<super::codes::Reload>,
+    pub reload: Arc<super::reload::Reload>,
+    /// What people have switched.
+    pub switches: Switches,
     /// The delivery that runs now.
     pub delivery: Arc<dyn Fn() -> delivery::Handle + Send + Sync>,
     /// The statuses of the tasks.
@@ -268,6 +271,9 @@ impl State {
         reasons.extend(self.disk_reason(&report.disk));
         reasons.extend(damage_reasons(report.damage.as_ref(), &report.unreadable));
         reasons.extend(self.watch.found(report.now));
+        reasons.extend(self.reload.reason());
+        reasons.extend(super::switching::reasons(&self.switches));
+        reasons.extend(secret_reason(&report.peer));
         report.health = Health::of(reasons);
         Ok(report)
     }
@@ -462,6 +468,11 @@ fn upstream_reason(report: &Report) -> Option<Reason> {
             format!("最早的未送达事件已等 {}，共 {waiting} 条", spoken_zh(oldest)),
         )
     })
+}
+
+/// Upstream takes the old secret alone.
+fn secret_reason(peer: &delivery::Peer) -> Option<Reason> {
+    peer.secret_refused_since.map(|since| Reason::new("secret-refused", "upstream").since(since))
 }
 
 fn upstream_clock(report: &Report) -> Option<Reason> {

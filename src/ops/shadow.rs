@@ -85,9 +85,9 @@ async fn decided(Extract(state): Shared, caller: &Caller, Json(said): Json<Decis
     if who.trim().is_empty() {
         return Err(Failure::Incomplete("a decision needs a name (who)"));
     }
-    let mut done = decide(&state.store, act, &Decision { who, ..said }).await?;
+    let mut done = decide(&state.store, act, &Decision { who: who.clone(), ..said }).await?;
     // The agent goes on under the mapping that was decided on.
-    if act != Act::Discard && state.reload.ask() {
+    if act != Act::Discard && state.reload.ask(&who) {
         done.applied = "now";
     }
     Ok(Json(done))

@@ -25,6 +25,7 @@ mod guard;
 mod held;
 mod ingest;
 mod ledger;
+mod live;
 mod onboarding;
 mod orphans;
 mod outbox;
@@ -74,6 +75,7 @@ pub use codes::Codes;
 pub use damage::{Damage, of_folder as damage_of_folder};
 pub use error::Error;
 pub use figures::{Figures, share};
+pub use live::ConfigVersion;
 pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
 pub use reconcile::{Agreement, Compared, Finished, ReconcileItem, ReconcileReport, ReconcileRun, Scope, UPSTREAM};
@@ -281,6 +283,7 @@ impl Store {
             floor: std::sync::atomic::AtomicI64::new(0),
             latest: std::sync::atomic::AtomicI64::new(i64::MIN),
             damage: damage::Register::load(dir),
+            config: std::sync::atomic::AtomicI64::new(0),
         });
         writer::recover(&conn, &shared)?;
         upstream::load_floor(&conn, &shared)?;
@@ -395,11 +398,7 @@ impl Store {
 
     /// Does what [`Store::settle`] and then [`Store::take`] do in one transaction: a sender with batches on their way
     /// needs one fsync for each of them.
-    pub async fn settle_and_take(
-        &self,
-        settlements: Vec<Settlement>,
-        limit: ClaimLimit,
-    ) -> Result<Vec<Entry>, Error> {
+    pub async fn settle_and_take(&self, settlements: Vec<Settlement>, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
         let weight = settlements.len() + limit.events;
         let work = move |tx: &mut writer::Tx<'_>| {
             outbox::settle(tx, &settlements)?;

@@ -59,6 +59,8 @@ pub(super) struct Shared {
     pub(super) latest: AtomicI64,
     /// What is known of damage to the file.
     pub(super) damage: Register,
+    /// The configuration in force, by its row; 0 where nobody said.
+    pub(super) config: AtomicI64,
 }
 
 /// A clock that is set back by less is being adjusted: what that puts off comes soon enough.

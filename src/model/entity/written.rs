@@ -63,8 +63,24 @@ members! {
 }
 
 leaves!(
-    Lifecycle, Severity, ReportKind, ReportStatus, Sex, ApplicableSex, MaritalStatus, IdType, VisitState, OrderOrigin,
-    OrderState, ResultStatus, ValueKind, Comparator, AbsentReason, AbnormalFlag, ConclusionKind, AttachmentKind,
+    Lifecycle,
+    Severity,
+    ReportKind,
+    ReportStatus,
+    Sex,
+    ApplicableSex,
+    MaritalStatus,
+    IdType,
+    VisitState,
+    OrderOrigin,
+    OrderState,
+    ResultStatus,
+    ValueKind,
+    Comparator,
+    AbsentReason,
+    AbnormalFlag,
+    ConclusionKind,
+    AttachmentKind,
 );
 
 impl Canonical for DecimalText {

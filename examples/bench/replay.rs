@@ -25,6 +25,15 @@ const PROMISED: f64 = 60.0;
 pub(crate) async fn measure(scale: &Scale, figures: &mut Figures) -> Result<(), Failure> {
     let site = Site::new(&scale.dir, nobody()?, Systems::Laboratory)?;
     fill(&site, scale.archived).await?;
+    // What the long memory costs: a record as it came, as it is stored, and with all that is made of it.
+    let status = Reader::open(&site.data_dir())?.archive_status(Clock::system().now())?;
+    for (name, bytes) in [
+        ("archive_raw", status.record_raw_bytes),
+        ("archive_packed", status.record_packed_bytes),
+        ("archive_all", status.record_all_bytes),
+    ] {
+        figures.plain(name, "bytes per record", &[bytes as f64], Aim::None);
+    }
     let aim = PROMISED * scale.archived as f64 / 100_000.0;
     for (name, change) in [("replay_same", false), ("replay_changed", true)] {
         if change {

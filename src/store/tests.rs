@@ -27,6 +27,7 @@ mod machine;
 mod parts;
 mod retention;
 mod snapshots;
+mod trial;
 mod upgrade;
 mod upstream;
 mod vault;

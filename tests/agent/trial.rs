@@ -298,8 +298,15 @@ async fn a_program_is_tried_on_a_copy_and_the_store_itself_is_only_read() {
     let names: Vec<&str> = report["steps"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["copy", "migrate", "verify", "replay", "speed"]);
     assert!(std::fs::read_to_string(&html).unwrap().contains("may take over"));
-    let (code, report) = check(&data, &["--remember", speed.to_str().unwrap()]);
-    assert!(code == 0 && report["former"]["replayed"].as_u64().unwrap() >= 240, "{report:#}");
+    let written: Json = serde_json::from_slice(&std::fs::read(&speed).unwrap()).unwrap();
+    assert!(written["speed"]["replayed"].as_u64().unwrap() >= 240, "{written:#}");
+    for (rate, exit) in [(1.0, 0), (1e12, 1)] {
+        let former = serde_json::json!({ "replayed": 1_000, "replayed_per_second": rate, "committed": 1_000,
+                                         "committed_per_second": rate });
+        std::fs::write(&speed, serde_json::json!({ "speed": former }).to_string()).unwrap();
+        let (code, report) = check(&data, &["--remember", speed.to_str().unwrap()]);
+        assert_eq!((code, &report["former"]), (exit, &former), "{report:#}");
+    }
     // A backup, and a program that maps otherwise.
     let backup = work.path().join("backup.db");
     assert_eq!(hisync(&["store", "backup", backup.to_str().unwrap(), "-c", config]).0, 0);

@@ -31,6 +31,10 @@ const PERSONAL: &[&str] = &[
     "instance",
     "specimen_no",
     "barcode",
+    "performer",
+    "reviewer",
+    "order_no",
+    "org_code",
 ];
 
 /// The members of an entity that hold words of the catalogue and of our own lists: nothing in them is touched.
@@ -204,7 +208,12 @@ impl Maker {
             {
                 self.open.insert(text.trim().to_owned());
             }
-            Json::String(text) if personal => _ = self.pseudonyms.personal(text),
+            Json::String(text) if personal => {
+                self.pseudonyms.personal(text);
+                if let (true, Ok(date)) = (name == "birth_date", text.parse()) {
+                    self.pseudonyms.moment(date);
+                }
+            }
             Json::String(text) if CATALOGUE.contains(&name) => _ = self.open.insert(text.trim().to_owned()),
             Json::String(text) => self.texts.push(squeezed(text)),
             Json::Null | Json::Bool(_) | Json::Number(_) => {}

@@ -88,6 +88,21 @@ impl Pseudonyms {
         other
     }
 
+    /// Notes a date that may be written as the time since 1970, in seconds or milliseconds, there or in UTC.
+    pub(crate) fn moment(&mut self, date: NaiveDate) {
+        let seconds = |date: NaiveDate| date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp();
+        for hours in [0, 8] {
+            let [before, after] = [date, self.date(date)].map(|date| seconds(date) - hours * 3600);
+            for unit in [1_000, 1] {
+                let (from, to) = ((before * unit).to_string(), (after * unit).to_string());
+                if is_telling(&from) && !self.known.iter().any(|(known, _)| *known == from) {
+                    self.known.push((from, to));
+                }
+            }
+        }
+        self.known.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
+    }
+
     /// What stands in the place of a value as a whole.
     fn other(&mut self, value: &str) -> String {
         if let Some(given) = self.given.get(value) {
@@ -200,9 +215,10 @@ impl Pseudonyms {
         out
     }
 
-    fn known_at(&self, rest: &str) -> Option<(usize, String)> {
-        let (known, other) = self.known.iter().find(|(known, _)| rest.starts_with(known))?;
-        Some((known.len(), other.clone()))
+    fn known_at(&mut self, rest: &str) -> Option<(usize, String)> {
+        let (known, other) = self.known.iter().find(|(known, _)| rest.starts_with(known))?.clone();
+        self.given.entry(known.clone()).or_insert_with(|| other.clone());
+        Some((known.len(), other))
     }
 
     /// A date, a long number or an address of mail that begins here: its length, and what stands in its place.

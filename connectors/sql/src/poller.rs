@@ -271,11 +271,7 @@ impl<C: RelationalClient> SqlPoller<C> {
     }
 
     /// Where a scan of changes starts. `None`: at the table's beginning, or the cursor says it.
-    async fn start(
-        &mut self,
-        stored: &Watermark,
-        after: Option<&Cursor>,
-    ) -> Result<Option<Vec<Value>>, SourceError> {
+    async fn start(&mut self, stored: &Watermark, after: Option<&Cursor>) -> Result<Option<Vec<Value>>, SourceError> {
         let settings = self.plan.watermark()?;
         // Within the rows without a watermark the stored one has not moved yet in this scan.
         let implied = after.is_some_and(|cursor| self.is_stamped(settings, &cursor.0));

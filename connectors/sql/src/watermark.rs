@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Timelike, Utc};
+use chrono::{
+    DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Timelike, Utc,
+};
 use chrono_tz::Tz;
 use connector_api::{SourceTime, Value};
 
@@ -226,8 +228,9 @@ impl Stamp {
 /// A timestamp is vouched for by a clock alone.
 pub(crate) fn is_vouched_for(settings: &WatermarkSettings, values: &[Value], now: Option<&Now>) -> bool {
     match settings.kind {
-        WatermarkType::Timestamp => Stamp::read(settings, values)
-            .is_some_and(|stamp| now.is_some_and(|now| stamp.time <= stamp.now(now))),
+        WatermarkType::Timestamp => {
+            Stamp::read(settings, values).is_some_and(|stamp| now.is_some_and(|now| stamp.time <= stamp.now(now)))
+        }
         WatermarkType::Number | WatermarkType::Rowversion | WatermarkType::Text => is_readable(settings, values),
     }
 }

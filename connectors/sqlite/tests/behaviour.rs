@@ -451,13 +451,18 @@ async fn a_counter_below_another_column_loses_no_row_that_is_committed_late() {
         assert_eq!(found.len(), 7, "the last year whole, and this one's first, {type_name}");
         (2..=4).for_each(|at| site.execute(&row(&later, at)));
         scan_changes(&mut *poller, &mut stored, 2).await;
-        assert_eq!(scan_changes(&mut *poller, &mut stored, 2).await.len(), 4, "beyond the lag, this year alone, {type_name}");
+        assert_eq!(
+            scan_changes(&mut *poller, &mut stored, 2).await.len(),
+            4,
+            "beyond the lag, this year alone, {type_name}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_watermark_of_other_columns_than_before_is_refused() {
-    let site = Site::new("CREATE TABLE BG (TJBH TEXT, RQ TEXT, SJ TEXT); INSERT INTO BG VALUES ('1', '2024-01-02', '08:00')");
+    let site =
+        Site::new("CREATE TABLE BG (TJBH TEXT, RQ TEXT, SJ TEXT); INSERT INTO BG VALUES ('1', '2024-01-02', '08:00')");
     let (_, stored) = site.scanned(r#"{ column = "RQ", type = "timestamp" }"#).await;
     let fetch = r#"from = "BG", key = ["TJBH"], watermark = { column = "RQ", then = ["SJ"], type = "timestamp" }"#;
     let mut poller = site.stream(fetch, "");

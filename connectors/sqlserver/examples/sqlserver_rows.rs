@@ -76,11 +76,14 @@ fn main() {
     let rows = rows.min(100_000);
     server.execute(&format!("DELETE FROM t WHERE id > {rows}"));
     let mut all = poller::<SqlServer>(&source, server.folder(), "all");
-    let compared =
-        Compared { name: "records", unit: "rows", aim: Some(0.7), rounds: setting("HISYNC_ROUNDS", 5) };
+    let compared = Compared { name: "records", unit: "rows", aim: Some(0.7), rounds: setting("HISYNC_ROUNDS", 5) };
     bench.compare(compared, |ours| {
         let began = Instant::now();
-        let read = if ours { runtime.block_on(count_records(&mut *all, PAGE, usize::MAX)) } else { runtime.block_on(driver(&server)) };
+        let read = if ours {
+            runtime.block_on(count_records(&mut *all, PAGE, usize::MAX))
+        } else {
+            runtime.block_on(driver(&server))
+        };
         assert_eq!(read, rows);
         rows as f64 / began.elapsed().as_secs_f64()
     });

@@ -43,13 +43,17 @@ fn main() {
 
     let postgres = Postgres::start();
     let series = format!("FROM GENERATE_SERIES(1, {rows}) AS k;");
-    postgres.sql(&format!("{table} INSERT INTO big SELECT {}::timestamp {series} {index} ANALYZE big;", values("k", "'体检项目' || k")));
+    postgres.sql(&format!(
+        "{table} INSERT INTO big SELECT {}::timestamp {series} {index} ANALYZE big;",
+        values("k", "'体检项目' || k")
+    ));
     compare(&mut bench, "postgresql", &postgres.settings("postgres"), rows, &runtime);
     drop(postgres);
 
     let mariadb = Mariadb::start(&[]);
     let series = format!("FROM seq_1_to_{rows};");
-    let filled = format!("{table} INSERT INTO big SELECT {} {series} {index}", values("seq", "CONCAT('体检项目', seq)"));
+    let filled =
+        format!("{table} INSERT INTO big SELECT {} {series} {index}", values("seq", "CONCAT('体检项目', seq)"));
     mariadb.sql(&format!("USE peis; {filled}"));
     compare(&mut bench, "mariadb", &mariadb.settings(), rows, &runtime);
     drop(mariadb);

@@ -65,9 +65,8 @@ impl<C: RelationalClient> SqlPoller<C> {
     fn has_stamps(&self, settings: &WatermarkSettings, after: Option<&Cursor>, page: &Page) -> bool {
         let columns: Option<Vec<usize>> = settings.columns().map(|name| page.rows.position(name)).collect();
         after.is_some_and(|cursor| self.is_stamped(settings, &cursor.0))
-            || columns.is_some_and(|columns| {
-                page.rows.rows.iter().any(|row| self.is_stamped(settings, &row.pick(&columns)))
-            })
+            || columns
+                .is_some_and(|columns| page.rows.rows.iter().any(|row| self.is_stamped(settings, &row.pick(&columns))))
     }
 
     /// Whether none of a row's watermark columns, with which these values begin, is null or blank.

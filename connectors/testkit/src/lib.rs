@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod cases;
+#[cfg(feature = "certificates")]
 mod certificates;
 pub mod conformance;
 mod intake;
@@ -15,6 +16,7 @@ mod source;
 pub mod tables;
 
 pub use cases::{Case, cases};
+#[cfg(feature = "certificates")]
 pub use certificates::{certificates, server_certificates};
 pub use intake::{Call, Kept};
 pub use log::Log;

@@ -167,6 +167,8 @@ impl Agent {
             Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref()).map_err(StartError::Store)?;
         store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
         store.reconcile_recover().await.map_err(StartError::Store)?;
+        let shown = ops::bundle::redacted(&config.written);
+        begin(&store, &config, &shown, clock.now()).await;
         let token = ops::access::random_word();
         let tls = config.admin.tls.is_some();
         let keeper =
@@ -246,6 +248,7 @@ impl Agent {
             gate,
             breakers,
             retention: config.retention,
+            config: Arc::new(shown),
             again,
             reconciler: reconcile::reconciler(&config, &store, &clock, &rounds, upstream),
             reload: reload.clone(),
@@ -349,6 +352,19 @@ impl Agent {
         self.store.close().await;
         // A file that stays behind only makes commands try an address where nobody answers.
         let _ = std::fs::remove_file(self.config.agent.data_dir.join(AGENT_FILE));
+    }
+}
+
+/// Notes what the status page tells of: the configuration, and how things stand before anything is read. An agent that
+/// does not start for want of it would be worse.
+async fn begin(store: &Store, config: &Config, shown: &serde_json::Value, now: DateTime<Utc>) {
+    let noted = async {
+        store.note_config(VERSION, &config.digest, shown).await?;
+        let overview = store.read(store::Reader::overview).await?;
+        store.add_trend(vec![ops::report::point(&overview, now)]).await
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the status page's history lacks this start");
     }
 }
 

@@ -89,6 +89,7 @@ async fn look(config: &Config, state: &ops::State, stop: &CancellationToken) -> 
         sampler.look(&report, state.zone);
         if sampler.is_due(report.now) {
             keep(state, &mut sampler).await?;
+            state.store.add_trend(vec![ops::report::point(&report.store, report.now)]).await?;
             let since = watch::kept_since(state.zone, report.now);
             state.watch.learn(state.store.read(move |reader| reader.traffic(&since)).await?);
         }

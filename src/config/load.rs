@@ -270,6 +270,7 @@ impl Loader {
                     digest: self.disk.digest(&self.base_dir),
                     base_dir: self.base_dir,
                     secrets: self.found.secrets,
+                    written: root.to_json(),
                 })
             }
             _ => Err(self.found.problems),

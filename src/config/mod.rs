@@ -64,6 +64,8 @@ pub struct Config {
     pub digest: String,
     /// Every place that refers to a secret.
     pub secrets: Vec<SecretUse>,
+    /// The files as they are written, joined. Holds references to secrets, and whatever else somebody wrote into it.
+    pub written: serde_json::Value,
 }
 
 /// The `[agent]` table.

@@ -30,6 +30,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_reconcile.sql"),
     include_str!("migrations/0008_audit.sql"),
     include_str!("migrations/0009_watch.sql"),
+    include_str!("migrations/0010_page.sql"),
 ];
 
 const BUSY: Duration = Duration::from_secs(5);

@@ -24,6 +24,7 @@ mod deliver;
 mod guards;
 mod machine;
 mod parts;
+mod plans;
 mod retention;
 mod snapshots;
 mod upgrade;

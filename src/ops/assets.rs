@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
 /// The scripts in the order in which they run; served as one.
-const SCRIPTS: [&str; 15] = [
+const SCRIPTS: [&str; 17] = [
     include_str!("web/words.js"),
     include_str!("web/words.zh.js"),
     include_str!("web/words.codes.js"),
@@ -25,16 +25,22 @@ const SCRIPTS: [&str; 15] = [
     include_str!("web/overview.js"),
     include_str!("web/streams.js"),
     include_str!("web/held.js"),
+    include_str!("web/codes.js"),
     include_str!("web/records.js"),
+    include_str!("web/alerts.js"),
     include_str!("web/watch.js"),
     include_str!("web/config.js"),
     include_str!("web/page.js"),
 ];
 
+/// The styles; served as one. What holds for a phone comes last.
+const STYLES: [&str; 3] =
+    [include_str!("web/page.css"), include_str!("web/parts.css"), include_str!("web/phone.css")];
+
 static PAGE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("text/html; charset=utf-8", include_str!("web/page.html").as_bytes()));
 static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("text/css; charset=utf-8", include_str!("web/page.css").as_bytes()));
+    LazyLock::new(|| Asset::new("text/css; charset=utf-8", STYLES.concat().as_bytes()));
 static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", SCRIPTS.concat().as_bytes()));
 

@@ -13,6 +13,7 @@ mod custody;
 mod doubts;
 mod files;
 mod intake;
+mod pages;
 mod privacy;
 mod reconcile;
 mod replay;

@@ -21,7 +21,7 @@ const SWITCHES = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
-  "--force-color-profile=srgb",
+  "--force-color-profile=srgb"
 ];
 
 let page;
@@ -123,7 +123,7 @@ const scenes = {
   async streams({ stream }) {
     await open("streams");
     await see("#at-streams tr", stream);
-    await see("#at-streams tr .pill", "quiet as expected");
+    await see("#at-streams tr .pill", "healthy");
     await see("#at-sources .pill", "closed");
     await see("#at-probes", "not probed yet");
     await fits(PHONE);
@@ -132,7 +132,7 @@ const scenes = {
     await page.waitForSelector(`#page[data-page="streams/${stream}"]`);
     await page.waitForSelector("#at-hours svg line.usual", { state: "attached" });
     assert.ok((await page.locator("#at-hours svg line.usual").count()) >= 20);
-    await picture("stream");
+    await picture("stream", { tall: 900 });
     await page.getByRole("link", { name: "← Back" }).click();
     await page.waitForSelector('#page[data-page="streams"]');
   },
@@ -147,6 +147,8 @@ const scenes = {
     await confirm();
     await see(".form .why", "Give your name.");
     await fill({ who: "wang" });
+  },
+  async source_back() {
     await confirm();
     await see("#at-sources .pill", "closed");
     await gone(".form");
@@ -203,7 +205,10 @@ const scenes = {
   async held_retry_all({ reason }) {
     await open("held");
     await page.locator(".chips").getByRole("button", { name: reason }).first().click();
-    await page.locator(".chips").getByRole("button", { name: /^Retry all/ }).click();
+    await page
+      .locator(".chips")
+      .getByRole("button", { name: /^Retry all/ })
+      .click();
     await fill({ who: "wang" });
     await confirm();
     await see("#notice", "settled");
@@ -273,6 +278,8 @@ const scenes = {
     await open("outbox");
     await press("#at-upstream", "Send now");
     await fill({ who: "wang" });
+  },
+  async upstream_back() {
     await confirm();
     await see("#at-upstream .pill", "open");
     await see("#at-outbox", "Everything is delivered or held.");
@@ -394,7 +401,11 @@ const scenes = {
       await open(name);
       await page.waitForFunction(() => !/loading…/.test(document.getElementById("page").innerText));
       const acts = await page.locator("#page button").allInnerTexts();
-      assert.deepEqual(acts.filter((words) => !/^(All|Show more|Older|Unknown|unknown)/.test(words)), [], name);
+      assert.deepEqual(
+        acts.filter((words) => !/^(All|Show more|Older|Unknown|unknown)/.test(words)),
+        [],
+        name
+      );
     }
     await open(`held/${id}`);
     await page.waitForSelector("#at-raw pre");
@@ -413,7 +424,7 @@ const scenes = {
       return [
         await ask("POST", `/api/held/${item}/retry`),
         await ask("POST", "/api/codes/map"),
-        await ask("GET", `/api/held/${item}?personal=x`),
+        await ask("GET", `/api/held/${item}?personal=x`)
       ];
     }, id);
     assert.deepEqual(answers, [403, 403, 403]);
@@ -439,7 +450,7 @@ const scenes = {
 
   async lost() {
     await see("#verdict h1", "hisync can't be reached");
-  },
+  }
 };
 
 (async () => {
@@ -449,7 +460,7 @@ const scenes = {
     args: SWITCHES,
     viewport: DESK,
     locale: "en-GB",
-    timezoneId: "Asia/Shanghai",
+    timezoneId: "Asia/Shanghai"
   });
   page = context.pages()[0] || (await context.newPage());
   page.setDefaultTimeout(PATIENCE);

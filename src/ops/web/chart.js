@@ -76,7 +76,7 @@
       node = el("div", null, "chart " + kind),
       i,
       high;
-    svg.appendChild(shape("line", { x1: 0, x2: WIDE, y1: HIGH - 0.5, y2: HIGH - 0.5, "class": "base" }));
+    svg.appendChild(shape("line", { x1: 0, x2: WIDE, y1: HIGH - 0.5, y2: HIGH - 0.5, class: "base" }));
     for (i = 0; i < values.length; i++) {
       if (values[i] !== null) {
         high = (values[i] / top) * (HIGH - 4);
@@ -96,7 +96,12 @@
     put(
       node,
       svg,
-      put(el("div", null, "axis"), el("span", t("ago24")), el("span", most ? t("cPeak", H.num(most)) : ""), el("span", t("nowWord")))
+      put(
+        el("div", null, "axis"),
+        el("span", t("ago24")),
+        el("span", most ? t("cPeak", H.num(most)) : ""),
+        el("span", t("nowWord"))
+      )
     );
     return node;
   };
@@ -118,7 +123,7 @@
       most = Math.max(most, hours[i].records || 0, hours[i].usual || 0);
     }
     svg = drawing(wide, high, t("hoursOf") + ": " + t("cPeak", most));
-    svg.appendChild(shape("line", { x1: 0, x2: wide, y1: high - 0.5, y2: high - 0.5, "class": "base" }));
+    svg.appendChild(shape("line", { x1: 0, x2: wide, y1: high - 0.5, y2: high - 0.5, class: "base" }));
     for (i = 0; i < hours.length; i++) {
       hour = hours[i];
       if (hour.records) {
@@ -128,7 +133,13 @@
       }
       if (hour.usual !== null) {
         svg.appendChild(
-          shape("line", { x1: i * step + 1, x2: (i + 1) * step - 1, y1: y(hour.usual), y2: y(hour.usual), "class": "usual" })
+          shape("line", {
+            x1: i * step + 1,
+            x2: (i + 1) * step - 1,
+            y1: y(hour.usual),
+            y2: y(hour.usual),
+            class: "usual"
+          })
         );
       }
     }

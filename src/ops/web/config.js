@@ -22,7 +22,15 @@
       return "[" + value.map(inline).join(", ") + "]";
     }
     if (isTable(value)) {
-      return "{ " + Object.keys(value).map(function (name) { return key(name) + " = " + inline(value[name]); }).join(", ") + " }";
+      return (
+        "{ " +
+        Object.keys(value)
+          .map(function (name) {
+            return key(name) + " = " + inline(value[name]);
+          })
+          .join(", ") +
+        " }"
+      );
     }
     return JSON.stringify(value);
   }
@@ -41,7 +49,10 @@
     later.forEach(function (name) {
       var below = path ? path + "." + key(name) : key(name);
       [].concat(table[name]).forEach(function (one) {
-        out.push("", isTables(table[name]) ? "[[" + below + "]]" : "[" + below + "]");
+        if (out.length) {
+          out.push("");
+        }
+        out.push(isTables(table[name]) ? "[[" + below + "]]" : "[" + below + "]");
         lines(one, below, out);
       });
     });
@@ -95,7 +106,10 @@
       });
       changed = changed || line[0] !== " ";
       if (near) {
-        put(node, el("span", line[0] + " " + line[1] + "\n", line[0] === "+" ? "plus" : line[0] === "-" ? "minus" : ""));
+        put(
+          node,
+          el("span", line[0] + " " + line[1] + "\n", line[0] === "+" ? "plus" : line[0] === "-" ? "minus" : "")
+        );
       }
     });
     return changed ? node : el("p", t("noChange"), "empty");
@@ -106,7 +120,11 @@
         clear(place),
         H.link(t("back"), "config", "back"),
         put(
-          H.card(t("changedAt", H.time(found.loaded_at)), t("digest") + " " + found.digest.substring(0, 12) + " · hisync " + found.version, "at-change"),
+          H.card(
+            t("changedAt", H.time(found.loaded_at)),
+            t("digest") + " " + found.digest.substring(0, 12) + " · hisync " + found.version,
+            "at-change"
+          ),
           found.before ? changes(found) : el("p", t("firstKept"), "empty")
         ),
         put(H.card(t("config")), written(found.content))
@@ -120,10 +138,37 @@
         H.card(t("configHistory"), null, "at-history"),
         H.table(
           [
-            ["loadedAt", "t", function (one) { return H.time(one.loaded_at); }],
-            ["digest", "key", function (one) { return [el("code", one.digest.substring(0, 12)), one.digest === found.digest ? H.pill(t("currentWord"), "") : null]; }],
-            ["program", "", function (one) { return one.version; }],
-            ["", "acts", function (one) { return H.link(t("compareIt"), "config/" + one.id); }]
+            [
+              "loadedAt",
+              "t",
+              function (one) {
+                return H.time(one.loaded_at);
+              }
+            ],
+            [
+              "digest",
+              "key",
+              function (one) {
+                return [
+                  el("code", one.digest.substring(0, 12)),
+                  one.digest === found.digest ? H.pill(t("currentWord"), "") : null
+                ];
+              }
+            ],
+            [
+              "program",
+              "",
+              function (one) {
+                return one.version;
+              }
+            ],
+            [
+              "",
+              "acts",
+              function (one) {
+                return H.link(t("compareIt"), "config/" + one.id);
+              }
+            ]
           ],
           found.history,
           t("none")
@@ -134,8 +179,20 @@
         H.card(t("mappingsOf"), null, "at-mappings"),
         H.table(
           [
-            ["stream", "key", function (one) { return one.stream; }],
-            ["mapping", "text", function (one) { return el("code", one.version); }]
+            [
+              "stream",
+              "key",
+              function (one) {
+                return one.stream;
+              }
+            ],
+            [
+              "mapping",
+              "text",
+              function (one) {
+                return el("code", one.version);
+              }
+            ]
           ],
           found.mappings,
           t("none")

@@ -47,7 +47,9 @@
     if (item.state !== "open") {
       return [];
     }
-    return ["withdrawal", "change", "start"].indexOf(item.leg) >= 0 || doubted ? ["release", "dismiss"] : ["retry", "dismiss"];
+    return ["withdrawal", "change", "start"].indexOf(item.leg) >= 0 || doubted
+      ? ["release", "dismiss"]
+      : ["retry", "dismiss"];
   }
   /* Retry, release or dismiss: one item, or all of a reason. */
   function act(place, verb, path, on, then) {
@@ -135,10 +137,34 @@
       H.table(
         [
           ["reason", "key", reasonCell],
-          ["entity", "", function (item) { return named("entities", item.entity); }],
-          ["stream", "", function (item) { return item.stream; }],
-          ["opened", "t opt", function (item) { return H.time(item.opened_at); }],
-          ["age", "t", function (item) { return H.age(item.opened_at); }],
+          [
+            "entity",
+            "",
+            function (item) {
+              return named("entities", item.entity);
+            }
+          ],
+          [
+            "stream",
+            "",
+            function (item) {
+              return item.stream;
+            }
+          ],
+          [
+            "opened",
+            "t opt",
+            function (item) {
+              return H.time(item.opened_at);
+            }
+          ],
+          [
+            "age",
+            "t",
+            function (item) {
+              return H.age(item.opened_at);
+            }
+          ],
           ["", "acts", rowActs]
         ],
         items,
@@ -150,7 +176,13 @@
     }
   }
   function path(after) {
-    return "/api/held?limit=" + SHOWN + "&after=" + after + (filter.reason ? "&reason=" + encodeURIComponent(filter.reason) : "");
+    return (
+      "/api/held?limit=" +
+      SHOWN +
+      "&after=" +
+      after +
+      (filter.reason ? "&reason=" + encodeURIComponent(filter.reason) : "")
+    );
   }
   function total() {
     var all = byReason(),
@@ -187,10 +219,34 @@
   function findings(list) {
     return H.table(
       [
-        ["severity", "", function (of) { return H.pill(named("severities", of.severity), of.severity === "hold" ? "attention" : "none"); }],
-        ["message", "text", function (of) { return [el("div", named("reasons", of.code)), el("div", of.message, "quiet")]; }],
-        ["place", "", function (of) { return el("code", of.path || "–"); }],
-        ["value", "", function (of) { return el("code", of.source_value === undefined || of.source_value === null ? "–" : of.source_value); }]
+        [
+          "severity",
+          "",
+          function (of) {
+            return H.pill(named("severities", of.severity), of.severity === "hold" ? "attention" : "none");
+          }
+        ],
+        [
+          "message",
+          "text",
+          function (of) {
+            return [el("div", named("reasons", of.code)), el("div", of.message, "quiet")];
+          }
+        ],
+        [
+          "place",
+          "",
+          function (of) {
+            return el("code", of.path || "–");
+          }
+        ],
+        [
+          "value",
+          "",
+          function (of) {
+            return el("code", of.source_value === undefined || of.source_value === null ? "–" : of.source_value);
+          }
+        ]
       ],
       list,
       t("none")
@@ -218,7 +274,11 @@
     }
     function one(of) {
       var says =
-        of.fate === "held" ? t("fateHeld", named("reasons", of.reason)) : of.fate === "absent" ? t("fateAbsent", of.reason) : t("fateDeliver");
+        of.fate === "held"
+          ? t("fateHeld", named("reasons", of.reason))
+          : of.fate === "absent"
+            ? t("fateAbsent", of.reason)
+            : t("fateDeliver");
       return put(
         el("div", null, "understood"),
         put(el("p", null, "hint"), H.pill(named("entities", of.entity)), el("span", " " + says)),
@@ -226,9 +286,27 @@
           ? el("pre", JSON.stringify(of.data, null, 2))
           : H.table(
               [
-                ["fieldRead", "", function (made) { return el("code", made.path); }],
-                ["fromColumn", "", function (made) { return el("code", made.from); }],
-                ["readValue", "", function (made) { return el("code", made.raw); }]
+                [
+                  "fieldRead",
+                  "",
+                  function (made) {
+                    return el("code", made.path);
+                  }
+                ],
+                [
+                  "fromColumn",
+                  "",
+                  function (made) {
+                    return el("code", made.from);
+                  }
+                ],
+                [
+                  "readValue",
+                  "",
+                  function (made) {
+                    return el("code", made.raw);
+                  }
+                ]
               ],
               of.read,
               t("none"),
@@ -241,7 +319,16 @@
   function history(list) {
     var node = el("ul", null, "history");
     list.forEach(function (line) {
-      put(node, put(el("li"), el("span", H.time(line.at), "t"), el("b", line.who), el("span", named("acts", line.act)), el("span", line.detail, "quiet")));
+      put(
+        node,
+        put(
+          el("li"),
+          el("span", H.time(line.at), "t"),
+          el("b", line.who),
+          el("span", named("acts", line.act)),
+          el("span", line.detail, "quiet")
+        )
+      );
     });
     return node;
   }
@@ -280,7 +367,11 @@
       clear(place),
       H.link(t("back"), "held", "back"),
       put(
-        H.card(named("reasons", item.reason), [item.reason, "#" + item.id, item.stream, t("opened") + " " + H.time(item.opened_at)].join(" · "), "at-item"),
+        H.card(
+          named("reasons", item.reason),
+          [item.reason, "#" + item.id, item.stream, t("opened") + " " + H.time(item.opened_at)].join(" · "),
+          "at-item"
+        ),
         put(
           el("p"),
           H.pill(named("itemStates", item.state), item.state === "open" ? "attention" : "none"),
@@ -295,10 +386,16 @@
       ),
       put(
         el("div", null, "pair"),
-        put(H.card(t("raw"), null, "at-raw"), found.raw_text ? el("pre", found.raw_text) : el("p", t("noRaw"), "empty")),
+        put(
+          H.card(t("raw"), null, "at-raw"),
+          found.raw_text ? el("pre", found.raw_text) : el("p", t("noRaw"), "empty")
+        ),
         put(H.card(t("normalised"), null, "at-normalised"), understood(found))
       ),
-      put(H.card(t("history"), null, "at-history"), found.history.length ? history(found.history) : el("p", t("none"), "empty"))
+      put(
+        H.card(t("history"), null, "at-history"),
+        found.history.length ? history(found.history) : el("p", t("none"), "empty")
+      )
     );
   }
   /* Asks why personal data is to be seen; `then` gets what goes into the question for it. */

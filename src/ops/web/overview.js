@@ -31,8 +31,8 @@
   };
   H.whyNext = function (health) {
     return [
-      health.text ? el("div", H.said(health, "text")) : "–",
-      health.next ? el("div", "→ " + H.said(health, "next"), "quiet") : null
+      health.text ? H.sentence(el("div"), H.said(health, "text")) : "–",
+      health.next ? H.sentence(el("div", "→ ", "quiet"), H.said(health, "next")) : null
     ];
   };
 
@@ -79,7 +79,8 @@
       failing = failing || level === "failing";
     }
     for (i = 0; i < report.store.streams.length; i++) {
-      newest = (report.store.streams[i].last_received_at || "") > newest ? report.store.streams[i].last_received_at : newest;
+      newest =
+        (report.store.streams[i].last_received_at || "") > newest ? report.store.streams[i].last_received_at : newest;
     }
     function arrow() {
       return el("div", "→", "arrow");
@@ -122,7 +123,9 @@
         H.num(H.sum(slots.delivered)),
         t("s4unit"),
         up
-          ? t("up") + " · " + (report.upstream.last_success ? t("lastDelivered", H.time(report.upstream.last_success)) : t("never"))
+          ? t("up") +
+              " · " +
+              (report.upstream.last_success ? t("lastDelivered", H.time(report.upstream.last_success)) : t("never"))
           : breaker.state === "half_open"
             ? t("probing")
             : t("s4since", H.time(breaker.since), breaker.code || "–"),
@@ -130,9 +133,7 @@
         H.chart(slots.delivered, t("cDelivered"), "bars")
       )
     );
-    if (slots.known < 4) {
-      place.parentNode.querySelector(".soon").style.display = "";
-    }
+    place.parentNode.querySelector(".soon").style.display = day && slots.known < 4 ? "" : "none";
   }
 
   function drawStreams(place) {
@@ -140,10 +141,34 @@
       clear(place),
       H.table(
         [
-          ["stream", "key", function (stream) { return H.link(stream.id, "streams/" + stream.id); }],
-          ["standing", "", function (stream) { return H.standing(stream.health); }],
-          ["whyNext", "text", function (stream) { return H.whyNext(stream.health); }],
-          ["since", "t opt", function (stream) { return H.time(stream.health.since); }]
+          [
+            "stream",
+            "key",
+            function (stream) {
+              return H.link(stream.id, "streams/" + stream.id);
+            }
+          ],
+          [
+            "standing",
+            "",
+            function (stream) {
+              return H.standing(stream.health);
+            }
+          ],
+          [
+            "whyNext",
+            "text",
+            function (stream) {
+              return H.whyNext(stream.health);
+            }
+          ],
+          [
+            "opened",
+            "t opt",
+            function (stream) {
+              return H.time(stream.health.since);
+            }
+          ]
         ],
         H.worstFirst(now.report.streams),
         t("none")
@@ -155,10 +180,34 @@
       clear(place),
       H.table(
         [
-          ["", "", function (alert) { return H.pill(t(alert.reason.level), alert.reason.level); }],
-          ["subject", "key", function (alert) { return alert.subject; }],
-          ["message", "text", function (alert) { return H.said(alert.reason, "text") || alert.code; }],
-          ["opened", "t", function (alert) { return H.time(alert.opened_at); }]
+          [
+            "",
+            "",
+            function (alert) {
+              return H.pill(t(alert.reason.level), alert.reason.level);
+            }
+          ],
+          [
+            "subject",
+            "key",
+            function (alert) {
+              return H.subject(alert.subject);
+            }
+          ],
+          [
+            "message",
+            "text",
+            function (alert) {
+              return H.said(alert.reason, "text") || alert.code;
+            }
+          ],
+          [
+            "opened",
+            "t",
+            function (alert) {
+              return H.time(alert.opened_at);
+            }
+          ]
         ],
         now.report.alerts.open,
         t("noAlerts")
@@ -191,7 +240,15 @@
     if (rows.length > 1) {
       rows.push(all);
     }
-    shown = [["entity", "key", function (sum) { return sum.name; }]].concat(
+    shown = [
+      [
+        "entity",
+        "key",
+        function (sum) {
+          return sum.name;
+        }
+      ]
+    ].concat(
       columns.map(function (column) {
         return [
           column,
@@ -203,8 +260,19 @@
         ];
       })
     );
-    shown.push(["adds", "n", function (sum) { return H.pill(sum.adds_up ? t("yes") : t("no"), sum.adds_up ? "" : "failing"); }]);
-    put(clear(place), H.table(shown, rows, t("s2none"), function (sum) { return sum === all ? "all" : ""; }));
+    shown.push([
+      "adds",
+      "n",
+      function (sum) {
+        return H.pill(sum.adds_up ? t("yes") : t("no"), sum.adds_up ? "" : "failing");
+      }
+    ]);
+    put(
+      clear(place),
+      H.table(shown, rows, t("s2none"), function (sum) {
+        return sum === all ? "all" : "";
+      })
+    );
   }
 
   function draw() {

@@ -57,9 +57,9 @@
     }
     put(
       row,
-      el("b", stream ? t("stream") + " " + stream[1] : why.code === "held" ? t("held_") : why.subject === "upstream" ? t("s4") : why.subject),
-      el("span", text),
-      next ? el("div", "→ " + next, "next") : null
+      el("b", H.subject(why.subject)),
+      H.sentence(el("span"), text),
+      next ? H.sentence(el("div", "→ ", "next"), next) : null
     );
     if (place) {
       row.insertBefore(H.link(t(place[1]), place[0], "go"), row.querySelector(".next"));
@@ -75,11 +75,18 @@
     document.title = (health.level === "ok" ? "" : "● ") + t(health.level) + " · hisync";
     id("icon").href =
       "data:image/svg+xml," +
-      encodeURIComponent('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="' + COLOURS[health.level] + '"/></svg>');
+      encodeURIComponent(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="' +
+          COLOURS[health.level] +
+          '"/></svg>'
+      );
     if (opened !== "overview") {
       place.className = "verdict line " + health.level;
       if (health.level !== "ok") {
-        put(place, H.link(t(health.level) + (health.reasons.length ? " · " + health.reasons.length : ""), "overview"));
+        put(
+          place,
+          H.link(t(health.level) + (health.reasons.length ? " · " + health.reasons.length : ""), "overview")
+        );
       }
       return;
     }
@@ -87,7 +94,9 @@
     if (health.level === "ok") {
       sub.push(t("fine"));
     }
-    sub.push(now.report.upstream.last_success ? t("lastDelivered", H.time(now.report.upstream.last_success)) : t("never"));
+    sub.push(
+      now.report.upstream.last_success ? t("lastDelivered", H.time(now.report.upstream.last_success)) : t("never")
+    );
     sub.push(now.report.store.outbox_depth ? t("waits", H.num(now.report.store.outbox_depth)) : t("nothingWaits"));
     health.reasons.forEach(function (why) {
       put(list, reasonLine(why));

@@ -1,4 +1,4 @@
-/* Unknown codes with mapping in place, the outbox, and the life of one record. */
+/* The outbox, and the life of one record. */
 (function () {
   "use strict";
   var H = window.HISYNC,
@@ -9,134 +9,56 @@
     el = H.el,
     put = H.put,
     clear = H.clear;
-  var CODES = 200,
-    COUNTED = 1000,
-    WAITING = 50,
+  var WAITING = 50,
     RECENT = 50,
     NEWEST_EVENTS = 100000;
-  var parts = null,
-    tables = [];
-
-  /* Codes */
-  function words(code) {
-    for (var i = 0; i < tables.length; i++) {
-      if (tables[i].stream === code.stream && tables[i].table === code.table) {
-        return tables[i];
-      }
-    }
-    return { editable: true, standards: [] };
-  }
-  function mapCode(code) {
-    H.form(parts.form, {
-      means: code.table + " · " + code.value + " — " + t("mapMeans"),
-      verb: t("mapIt"),
-      fields: [
-        { name: "standard", label: t("standsFor"), words: words(code).standards },
-        { name: "name", label: t("calledThere") }
-      ],
-      check: function (values) {
-        return values.standard ? "" : t("chooseWord");
-      },
-      send: function (values, done) {
-        var body = { table: code.table, local: code.value, standard: values.standard, stream: code.stream };
-        if (values.name) {
-          body.name = values.name;
-        }
-        H.post("/api/codes/map", { who: values.who, code: body }, done, function (found) {
-          done();
-          H.told(t("mapped", found.file.replace(/^.*[\\/]/, ""), found.concerned));
-        });
-      }
-    });
-  }
-  function codeAct(code) {
-    if (!code.table) {
-      return el("span", t("noTable"), "quiet");
-    }
-    if (!words(code).editable) {
-      return el("span", t("inlineTable"), "quiet");
-    }
-    return H.act("operate", t("mapIt"), function () {
-      mapCode(code);
-    });
-  }
-  function upTo(n) {
-    return n >= COUNTED ? H.num(n) + "+" : H.num(n);
-  }
-  function drawCodes(list) {
-    list.sort(function (a, b) {
-      return b.count - a.count || a.id - b.id;
-    });
-    put(
-      clear(parts.list),
-      H.table(
-        [
-          ["code_", "key", function (code) { return [el("code", code.value, "code"), el("div", code.stream, "quiet")]; }],
-          ["table_", "", function (code) { return code.table || "–"; }],
-          ["column_", "text", function (code) { return [el("span", code.source_field || "–"), el("div", code.path, "quiet")]; }],
-          ["count_", "n", function (code) { return upTo(code.count); }],
-          ["heldOf", "n", function (code) { return el("span", upTo(code.held), code.held ? "some" : "zero"); }],
-          ["firstSeen", "t opt", function (code) { return H.time(code.first_seen_at); }],
-          ["lastSeen", "t", function (code) { return H.time(code.last_seen_at); }],
-          [
-            "sample_",
-            "",
-            function (code) {
-              return code.sample_held_id ? H.link("#" + code.sample_held_id, "held/" + code.sample_held_id) : el("code", "archive:" + code.sample_archive_id);
-            }
-          ],
-          ["", "acts", codeAct]
-        ],
-        list,
-        t("noCodes")
-      )
-    );
-  }
-  H.pages.codes = {
-    word: "pCodes",
-    count: function () {
-      return now.report.ageing.unmapped_codes;
-    },
-    show: function (place) {
-      parts = { form: el("div"), list: el("div") };
-      put(place, put(H.card(t("codesTitle"), t("codesHint"), "at-codes"), parts.form, parts.list));
-      H.get("/api/codes/tables", parts.list, function (found) {
-        tables = found;
-        H.pages.codes.tick();
-      });
-    },
-    tick: function () {
-      var mine = parts;
-      if (parts.form.firstChild) {
-        return;
-      }
-      H.get("/api/codes?lately=" + CODES, parts.list, function (found) {
-        if (mine === parts && !parts.form.firstChild) {
-          drawCodes(found);
-        }
-      });
-    }
-  };
+  var parts = null;
 
   /* Outbox */
   function kind(entry) {
     return named("entities", entry.entity) + " · " + (t(entry.kind) || entry.kind);
   }
   function said(entry) {
-    return entry.last_code ? [entry.last_code, answer(entry.last_code) ? el("div", answer(entry.last_code), "quiet") : null] : "–";
+    return entry.last_code
+      ? [entry.last_code, answer(entry.last_code) ? el("div", answer(entry.last_code), "quiet") : null]
+      : "–";
   }
   function state(entry) {
-    return H.pill(named("entry", entry.state), entry.state === "delivered" ? "" : entry.state === "held" ? "attention" : "none");
+    return H.pill(
+      named("entry", entry.state),
+      entry.state === "delivered" ? "" : entry.state === "held" ? "attention" : "none"
+    );
   }
   function entries(list, nothing, last) {
-    var id = ["eventId", "key", function (entry) { return [H.link(entry.event_id.substring(0, 13) + "…", "outbox/" + entry.id), el("div", entry.stream, "quiet")]; }];
+    var id = [
+      "eventId",
+      "key",
+      function (entry) {
+        return [
+          H.link(entry.event_id.substring(0, 13) + "…", "outbox/" + entry.id),
+          el("div", entry.stream, "quiet")
+        ];
+      }
+    ];
     return H.table(
       [
         id,
         ["entity", "", kind],
         ["state", "", state],
-        ["made", "t", function (entry) { return H.time(entry.created_at); }],
-        ["attempts", "n", function (entry) { return entry.attempts; }]
+        [
+          "made",
+          "t",
+          function (entry) {
+            return H.time(entry.created_at);
+          }
+        ],
+        [
+          "attempts",
+          "n",
+          function (entry) {
+            return entry.attempts;
+          }
+        ]
       ].concat(last, [["code", "text", said]]),
       list,
       nothing
@@ -149,12 +71,24 @@
     put(
       clear(place),
       H.facts([
-        [t("upstreamState"), H.pill(t(closed ? "up" : up.breaker.state === "open" ? "down" : "probing"), closed ? "" : "failing")],
+        [
+          t("upstreamState"),
+          H.pill(t(closed ? "up" : up.breaker.state === "open" ? "down" : "probing"), closed ? "" : "failing")
+        ],
         [t("delivered"), up.last_success ? t("lastDelivered", H.time(up.last_success)) : t("never")],
-        [t("lastFailure"), failed ? H.time(failed.at) + " · " + failed.code + " · " + (answer(failed.code) || failed.text) : t("none")],
+        [
+          t("lastFailure"),
+          failed ? H.time(failed.at) + " · " + failed.code + " · " + (answer(failed.code) || failed.text) : t("none")
+        ],
         [t("retryAt"), H.time(up.breaker.retry_at)],
         [t("inFlight"), up.in_flight + up.waiting],
-        [t("filesState"), H.pill(t(up.attachments.breaker.state === "closed" ? "up" : "down"), up.attachments.breaker.state === "closed" ? "" : "failing")]
+        [
+          t("filesState"),
+          H.pill(
+            t(up.attachments.breaker.state === "closed" ? "up" : "down"),
+            up.attachments.breaker.state === "closed" ? "" : "failing"
+          )
+        ]
       ]),
       closed
         ? null
@@ -243,12 +177,31 @@
       H.get("/api/outbox?limit=" + WAITING, parts.open, function (found) {
         put(
           clear(mine.open),
-          entries(found, t("nothingOut"), [["due", "t", function (entry) { return H.time(entry.next_try_at); }]]),
+          entries(found, t("nothingOut"), [
+            [
+              "due",
+              "t",
+              function (entry) {
+                return H.time(entry.next_try_at);
+              }
+            ]
+          ]),
           found.length < depth ? el("p", t("outboxMore", found.length, depth), "hint") : null
         );
       });
       H.get("/api/outbox/recent?limit=" + RECENT, parts.recent, function (found) {
-        put(clear(mine.recent), entries(found, t("s2none"), [["doneAt", "t", function (entry) { return H.time(entry.done_at); }]]));
+        put(
+          clear(mine.recent),
+          entries(found, t("s2none"), [
+            [
+              "doneAt",
+              "t",
+              function (entry) {
+                return H.time(entry.done_at);
+              }
+            ]
+          ])
+        );
       });
     }
   };
@@ -268,34 +221,70 @@
       done = entry.state === "delivered",
       took = done && version.received_at ? new Date(entry.done_at) - new Date(version.received_at) : null;
     if (version.received_at) {
-      put(steps, step("lReceived", version.received_at, [entry.stream, " · ", el("code", "archive:" + entry.archive_id)]));
+      put(
+        steps,
+        step("lReceived", version.received_at, [entry.stream, " · ", el("code", "archive:" + entry.archive_id)])
+      );
     }
-    put(steps, step("lMapped", entry.created_at, el("code", entry.mapping_version || "–")), step("lQueued", entry.created_at, H.link(entry.event_id, "outbox/" + entry.id)));
+    put(
+      steps,
+      step("lMapped", entry.created_at, el("code", entry.mapping_version || "–")),
+      step("lQueued", entry.created_at, H.link(entry.event_id, "outbox/" + entry.id))
+    );
     version.history.forEach(function (attempt) {
-      put(steps, put(el("li", null, "bad"), el("span", H.time(attempt.at), "t"), el("b", t("lAttempt", attempt.n)), el("span", answer(attempt.code) || attempt.code, "quiet")));
+      put(
+        steps,
+        put(
+          el("li", null, "bad"),
+          el("span", H.time(attempt.at), "t"),
+          el("b", t("lAttempt", attempt.n)),
+          el("span", answer(attempt.code) || attempt.code, "quiet")
+        )
+      );
     });
     if (done) {
       put(steps, step("lDelivered", entry.done_at, took === null ? "" : t("tookAll", H.lasts(took)), "good"));
     } else {
-      put(steps, step(entry.state === "held" ? "lHeld" : "lWaiting", entry.done_at || entry.next_try_at, named("entry", entry.state), "bad"));
+      put(
+        steps,
+        step(
+          entry.state === "held" ? "lHeld" : "lWaiting",
+          entry.done_at || entry.next_try_at,
+          named("entry", entry.state),
+          "bad"
+        )
+      );
     }
     return put(
       el("div", null, "version"),
       el("h3", t("versionN", n) + " · " + (t(entry.kind) || entry.kind)),
       steps,
-      version.changes && version.changes.length ? el("p", t("changesOf") + ": " + version.changes.join(", "), "quiet") : null
+      version.changes && version.changes.length
+        ? el("p", t("changesOf") + ": " + version.changes.join(", "), "quiet")
+        : null
     );
   }
   function heldList(items) {
     var list = el("ul", null, "history");
     items.forEach(function (item) {
-      put(list, put(el("li"), el("span", H.time(item.opened_at), "t"), H.link(named("reasons", item.reason), "held/" + item.id), H.pill(named("itemStates", item.state), item.state === "open" ? "attention" : "none")));
+      put(
+        list,
+        put(
+          el("li"),
+          el("span", H.time(item.opened_at), "t"),
+          H.link(named("reasons", item.reason), "held/" + item.id),
+          H.pill(named("itemStates", item.state), item.state === "open" ? "attention" : "none")
+        )
+      );
     });
     return list;
   }
   function entity(of) {
     var state = { present: "stPresent", withdrawn: "stWithdrawn", never: "stNever" }[of.state],
-      node = put(H.card(named("entities", of.entity)), put(el("p"), H.pill(t(state) || of.state, of.state === "present" ? "" : "none")));
+      node = put(
+        H.card(named("entities", of.entity)),
+        put(el("p"), H.pill(t(state) || of.state, of.state === "present" ? "" : "none"))
+      );
     of.versions.forEach(function (version, i) {
       put(node, life(version, i + 1));
     });
@@ -307,10 +296,34 @@
       el("h3", t("partsOf")),
       H.table(
         [
-          ["stream", "key", function (part) { return part.stream; }],
-          ["lastRecord", "t", function (part) { return H.time(part.received_at); }],
-          ["mapping", "text", function (part) { return el("code", part.mapping_version || "–"); }],
-          ["digest", "text opt", function (part) { return el("code", part.raw_digest.substring(0, 19) + "…"); }]
+          [
+            "stream",
+            "key",
+            function (part) {
+              return part.stream;
+            }
+          ],
+          [
+            "lastRecord",
+            "t",
+            function (part) {
+              return H.time(part.received_at);
+            }
+          ],
+          [
+            "mapping",
+            "text",
+            function (part) {
+              return el("code", part.mapping_version || "–");
+            }
+          ],
+          [
+            "digest",
+            "text opt",
+            function (part) {
+              return el("code", part.raw_digest.substring(0, 19) + "…");
+            }
+          ]
         ],
         of.parts,
         t("none")

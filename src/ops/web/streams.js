@@ -48,13 +48,55 @@
       clear(place),
       H.table(
         [
-          ["stream", "key", function (stream) { return [H.link(stream.id, "streams/" + stream.id), el("div", way(stream), "quiet")]; }],
-          ["entity", "opt", function (stream) { return named("entities", stream.entity); }],
-          ["standing", "", function (stream) { return H.standing(stream.health); }],
-          ["whyNext", "text", function (stream) { return [H.whyNext(stream.health), failure(stream)]; }],
-          ["lastRecord", "t", function (stream) { return H.time(progress(stream.id).last_received_at); }],
-          ["nextRead", "t opt", function (stream) { return H.time(stream.next_at); }],
-          ["records", "n", function (stream) { return H.num(progress(stream.id).records); }]
+          [
+            "stream",
+            "key",
+            function (stream) {
+              return [H.link(stream.id, "streams/" + stream.id), el("div", way(stream), "quiet")];
+            }
+          ],
+          [
+            "entity",
+            "opt",
+            function (stream) {
+              return named("entities", stream.entity);
+            }
+          ],
+          [
+            "standing",
+            "",
+            function (stream) {
+              return H.standing(stream.health);
+            }
+          ],
+          [
+            "whyNext",
+            "text",
+            function (stream) {
+              return [H.whyNext(stream.health), failure(stream)];
+            }
+          ],
+          [
+            "lastRecord",
+            "t",
+            function (stream) {
+              return H.time(progress(stream.id).last_received_at);
+            }
+          ],
+          [
+            "nextRead",
+            "t opt",
+            function (stream) {
+              return H.time(stream.next_at);
+            }
+          ],
+          [
+            "records",
+            "n",
+            function (stream) {
+              return H.num(progress(stream.id).records);
+            }
+          ]
         ],
         H.worstFirst(now.report.streams),
         t("none")
@@ -83,12 +125,48 @@
       clear(place),
       H.table(
         [
-          ["sources", "key", function (source) { return [source.id, el("div", source.connector, "quiet")]; }],
-          ["breaker", "", function (source) { return breakerPill(source.breaker); }],
-          ["reason", "", function (source) { return source.breaker.code ? named("classes", source.breaker.code) : "–"; }],
-          ["opened", "t", function (source) { return H.time(source.breaker.since); }],
-          ["retryAt", "t opt", function (source) { return H.time(source.breaker.retry_at); }],
-          ["failingStreams", "text", function (source) { return source.failing.join(", ") || "–"; }],
+          [
+            "sources",
+            "key",
+            function (source) {
+              return [source.id, el("div", source.connector, "quiet")];
+            }
+          ],
+          [
+            "breaker",
+            "",
+            function (source) {
+              return breakerPill(source.breaker);
+            }
+          ],
+          [
+            "reason",
+            "",
+            function (source) {
+              return source.breaker.code ? named("classes", source.breaker.code) : "–";
+            }
+          ],
+          [
+            "opened",
+            "t",
+            function (source) {
+              return H.time(source.breaker.since);
+            }
+          ],
+          [
+            "retryAt",
+            "t opt",
+            function (source) {
+              return H.time(source.breaker.retry_at);
+            }
+          ],
+          [
+            "failingStreams",
+            "text",
+            function (source) {
+              return source.failing.join(", ") || "–";
+            }
+          ],
           [
             "",
             "acts",
@@ -116,12 +194,50 @@
       clear(place),
       H.table(
         [
-          ["stream", "key", function (stream) { return stream.id; }],
-          ["probedAt", "t", function (stream) { return H.time(stream.probe.at); }],
-          ["server", "text", function (stream) { return stream.probe.failure ? el("span", stream.probe.failure.message, "why") : stream.probe.server || "–"; }],
-          ["newestRow", "t", function (stream) { return stream.probe.newest || "–"; }],
-          ["readTo", "t opt", function (stream) { return progress(stream.id).watermark || "–"; }],
-          ["clockOff", "n", function (stream) { return clock(stream.probe.clock_difference_ms); }]
+          [
+            "stream",
+            "key",
+            function (stream) {
+              return stream.id;
+            }
+          ],
+          [
+            "probedAt",
+            "t",
+            function (stream) {
+              return H.time(stream.probe.at);
+            }
+          ],
+          [
+            "server",
+            "text",
+            function (stream) {
+              return stream.probe.failure
+                ? el("span", stream.probe.failure.message, "why")
+                : stream.probe.server || "–";
+            }
+          ],
+          [
+            "newestRow",
+            "t",
+            function (stream) {
+              return stream.probe.newest || "–";
+            }
+          ],
+          [
+            "readTo",
+            "t opt",
+            function (stream) {
+              return progress(stream.id).watermark || "–";
+            }
+          ],
+          [
+            "clockOff",
+            "n",
+            function (stream) {
+              return clock(stream.probe.clock_difference_ms);
+            }
+          ]
         ],
         probed,
         t("noProbe")
@@ -152,7 +268,14 @@
         [t("readTo"), stored.watermark || "–"],
         [t("nextRead"), H.time(stream.next_at)],
         [t("records"), H.num(stored.records) + (stored.snapshots ? " · " + t("snapshots", stored.snapshots) : "")],
-        [t("probe"), stream.probe ? H.time(stream.probe.at) + " · " + ((stream.probe.failure && stream.probe.failure.message) || stream.probe.newest || "–") : t("noProbe")]
+        [
+          t("probe"),
+          stream.probe
+            ? H.time(stream.probe.at) +
+              " · " +
+              ((stream.probe.failure && stream.probe.failure.message) || stream.probe.newest || "–")
+            : t("noProbe")
+        ]
       ])
     );
   }
@@ -164,7 +287,11 @@
     });
     put(
       clear(place),
-      el("p", expect ? t("expects", expect.from, expect.to, H.lasts(expect.within_secs * 1000)) : t("noExpect"), "hint"),
+      el(
+        "p",
+        expect ? t("expects", expect.from, expect.to, H.lasts(expect.within_secs * 1000)) : t("noExpect"),
+        "hint"
+      ),
       H.hoursChart(found.hours),
       known ? null : el("p", t("noHours"), "hint")
     );

@@ -8,8 +8,7 @@
   var now = { lang: "", report: null, who: "", me: null, proof: "1", touched: 0 };
 
   try {
-    now.lang =
-      (/[?&]lang=(zh|en)/.exec(window.location.search) || [])[1] || window.localStorage.getItem("lang");
+    now.lang = (/[?&]lang=(zh|en)/.exec(window.location.search) || [])[1] || window.localStorage.getItem("lang");
     now.who = window.sessionStorage.getItem("who") || "";
   } catch (e) {
     /* private mode */
@@ -139,6 +138,20 @@
   function trim(text) {
     return text.replace(/^\s+|\s+$/g, "");
   }
+  /* What a reason or an alert is about. */
+  function subject(text) {
+    var found = /^(stream|source) (.+)$/.exec(text);
+    return found ? t(found[1] === "stream" ? "stream" : "s1") + " " + found[2] : named("subjects", text);
+  }
+  /* A sentence with commands between backquotes. */
+  function sentence(node, text) {
+    String(text)
+      .split("\x60")
+      .forEach(function (part, i) {
+        node.appendChild(i % 2 ? el("code", part) : document.createTextNode(part));
+      });
+    return node;
+  }
   /* The sentence of the agent in the page's language. */
   function said(of, what) {
     return (now.lang === "zh" && of[what + "_zh"]) || of[what] || "";
@@ -198,11 +211,7 @@
     return secs < 172800 ? t("hour", Math.round(secs / 3600)) : t("day", Math.round(secs / 86400));
   }
   function bytes(n) {
-    return n === null
-      ? "–"
-      : n >= 1e9
-        ? (n / 1e9).toFixed(n < 1e10 ? 1 : 0) + " GB"
-        : (n / 1e6).toFixed(0) + " MB";
+    return n === null ? "–" : n >= 1e9 ? (n / 1e9).toFixed(n < 1e10 ? 1 : 0) + " GB" : (n / 1e6).toFixed(0) + " MB";
   }
 
   function request(method, path, body, done) {
@@ -271,6 +280,8 @@
     num: num,
     trim: trim,
     said: said,
+    sentence: sentence,
+    subject: subject,
     pages: {}
   };
 })();

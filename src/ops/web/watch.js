@@ -1,4 +1,4 @@
-/* Alerts, comparisons with sources and upstream, and the audit log. */
+/* Comparisons with sources and upstream, and the audit log. */
 (function () {
   "use strict";
   var H = window.HISYNC,
@@ -8,126 +8,8 @@
     el = H.el,
     put = H.put,
     clear = H.clear;
-  var LINES = 100,
-    LONGEST_HOURS = 720;
+  var LINES = 100;
   var parts = null;
-
-  /* Alerts */
-  function silence(alert) {
-    H.form(parts.form, {
-      means: alert.subject + " — " + t("silenceMeans"),
-      verb: t("silence"),
-      why: t("because"),
-      fields: [{ name: "hours", label: t("hoursFor"), value: "12" }],
-      check: function (values) {
-        var hours = +values.hours;
-        return hours >= 1 && hours <= LONGEST_HOURS ? "" : t("badHours");
-      },
-      send: function (values, done) {
-        var body = { code: alert.code, subject: alert.subject, secs: Math.round(values.hours * 3600), who: values.who, because: values.because };
-        H.post("/api/alerts/silence", body, done, function () {
-          done();
-          H.pages.alerts.tick();
-        });
-      }
-    });
-  }
-  function simple(means, verb, path, body, text) {
-    H.form(parts.form, {
-      means: t(means),
-      verb: t(verb),
-      send: function (values, done) {
-        body.who = values.who;
-        H.post(path, body, done, function () {
-          done();
-          H.notice(text || "");
-          H.pages.alerts.tick();
-        });
-      }
-    });
-  }
-  function episodes(list, nothing, last) {
-    return H.table(
-      [
-        ["", "", function (alert) { return H.pill(t(alert.reason.level), alert.closed_at ? "none" : alert.reason.level); }],
-        ["subject", "key", function (alert) { return [el("span", alert.subject), el("div", alert.code, "quiet")]; }],
-        ["message", "text", function (alert) { return [el("div", H.said(alert.reason, "text")), alert.closed_at ? null : el("div", "→ " + H.said(alert.reason, "next"), "quiet")]; }],
-        ["opened", "t", function (alert) { return H.time(alert.opened_at); }]
-      ].concat(last),
-      list,
-      nothing
-    );
-  }
-  function drawAlerts(found) {
-    put(
-      clear(parts.open),
-      episodes(found.open, t("noAlerts"), [
-        ["told", "t opt", function (alert) { return H.time(alert.told_at); }],
-        ["", "acts", function (alert) { return H.act("operate", t("silence"), function () { silence(alert); }); }]
-      ])
-    );
-    put(
-      clear(parts.silences),
-      H.table(
-        [
-          ["subject", "key", function (one) { return [one.code, one.subject].filter(Boolean).join(" · "); }],
-          ["until", "t", function (one) { return H.time(one.until); }],
-          ["who_", "", function (one) { return one.who; }],
-          ["because", "text", function (one) { return one.because; }],
-          ["", "acts", function (one) { return H.act("operate", t("endIt"), function () { simple("endMeans", "endIt", "/api/alerts/silence/" + one.id + "/end", {}); }); }]
-        ],
-        found.silences,
-        t("noSilences")
-      )
-    );
-    put(
-      clear(parts.channels),
-      H.table(
-        [
-          ["channels", "key", function (channel) { return [channel.id, el("div", channel.kind || "–", "quiet")]; }],
-          ["state", "text", function (channel) { return channel.failure ? el("span", channel.failure, "why") : H.pill(t("chFine"), ""); }],
-          ["waitingMsgs", "n", function (channel) { return channel.waiting; }],
-          [
-            "",
-            "acts",
-            function (channel) {
-              return H.act("operate", t("testIt"), function () {
-                simple("testMeans", "testIt", "/api/alerts/test", { channel: channel.id }, t("testSent"));
-              });
-            }
-          ]
-        ],
-        found.channels,
-        t("noChannels")
-      )
-    );
-    put(clear(parts.ended), episodes(found.ended.slice(0, 50), t("none"), [["endedAt", "t", function (alert) { return H.time(alert.closed_at); }]]));
-  }
-  H.pages.alerts = {
-    word: "pAlerts",
-    count: function () {
-      return now.report.alerts.open.length;
-    },
-    show: function (place) {
-      parts = { form: el("div"), open: el("div"), silences: el("div"), channels: el("div"), ended: el("div") };
-      put(
-        place,
-        put(H.card(t("openAlerts"), t("alertsHint"), "at-alerts"), parts.form, parts.open),
-        put(H.card(t("silences"), null, "at-silences"), parts.silences),
-        put(H.card(t("channels"), null, "at-channels"), parts.channels),
-        put(H.card(t("ended"), null, "at-ended"), parts.ended)
-      );
-      H.pages.alerts.tick();
-    },
-    tick: function () {
-      var mine = parts;
-      H.get("/api/alerts", parts.open, function (found) {
-        if (mine === parts && !parts.form.firstChild) {
-          drawAlerts(found);
-        }
-      });
-    }
-  };
 
   /* Comparing */
   var FOUND = ["missing", "differing", "extra", "undelivered"];
@@ -146,7 +28,10 @@
   }
   function stateOf(run) {
     var words = { done: "rDone", failed: "rFailed", running: "rRunning", asked: "rAsked" };
-    return H.pill(t(words[run.state] || run.state), run.state === "failed" ? "failing" : run.state === "done" ? "" : "none");
+    return H.pill(
+      t(words[run.state] || run.state),
+      run.state === "failed" ? "failing" : run.state === "done" ? "" : "none"
+    );
   }
   function drifts(run) {
     var found = FOUND.filter(function (kind) {
@@ -221,9 +106,27 @@
         form,
         H.table(
           [
-            ["kind_", "", function (item) { return H.pill(t(item.kind), item.kind === "undelivered" ? "none" : "attention"); }],
-            ["entity", "", function (item) { return named("entities", item.entity); }],
-            ["key_", "text", function (item) { return el("code", item.key ? (personal ? item.key : item.key.replace(/[^:]/g, "●")) : "–"); }]
+            [
+              "kind_",
+              "",
+              function (item) {
+                return H.pill(t(item.kind), item.kind === "undelivered" ? "none" : "attention");
+              }
+            ],
+            [
+              "entity",
+              "",
+              function (item) {
+                return named("entities", item.entity);
+              }
+            ],
+            [
+              "key_",
+              "text",
+              function (item) {
+                return el("code", item.key ? (personal ? item.key : item.key.replace(/[^:]/g, "●")) : "–");
+              }
+            ]
           ],
           run.items,
           t("noItems")
@@ -247,7 +150,12 @@
       parts = { form: el("div"), list: el("div") };
       put(
         place,
-        put(H.card(t("compareTitle"), t("compareHint"), "at-compare"), put(el("div", null, "bar"), H.act("operate", t("ask"), askRun, "main")), parts.form, parts.list)
+        put(
+          H.card(t("compareTitle"), t("compareHint"), "at-compare"),
+          put(el("div", null, "bar"), H.act("operate", t("ask"), askRun, "main")),
+          parts.form,
+          parts.list
+        )
       );
       H.pages.compare.tick();
     },
@@ -261,13 +169,43 @@
           clear(mine.list),
           H.table(
             [
-              ["subject", "key", function (run) { return [H.link(about(run), "compare/" + run.id), el("div", "#" + run.id, "quiet")]; }],
+              [
+                "subject",
+                "key",
+                function (run) {
+                  return [H.link(about(run), "compare/" + run.id), el("div", "#" + run.id, "quiet")];
+                }
+              ],
               ["state", "", stateOf],
               ["period", "text", period],
-              ["compared", "n", function (run) { return H.num(run.compared); }],
-              ["items_", "text", function (run) { return run.state === "failed" ? el("span", run.note || "", "why") : drifts(run); }],
-              ["askedBy", "opt", function (run) { return run.asked_by; }],
-              ["when_", "t", function (run) { return H.time(run.started_at); }]
+              [
+                "compared",
+                "n",
+                function (run) {
+                  return H.num(run.compared);
+                }
+              ],
+              [
+                "items_",
+                "text",
+                function (run) {
+                  return run.state === "failed" ? el("span", run.note || "", "why") : drifts(run);
+                }
+              ],
+              [
+                "askedBy",
+                "opt",
+                function (run) {
+                  return run.asked_by;
+                }
+              ],
+              [
+                "when_",
+                "t",
+                function (run) {
+                  return H.time(run.started_at);
+                }
+              ]
             ],
             found,
             t("noRuns")
@@ -285,18 +223,53 @@
         clear(place),
         H.table(
           [
-            ["when_", "t", function (line) { return H.time(line.at); }],
-            ["who_", "key", function (line) { return line.who; }],
-            ["act_", "", function (line) { return [named("acts", line.act), el("div", line.act + " · #" + line.id, "quiet")]; }],
-            ["subject", "", function (line) { return line.subject; }],
-            ["detail_", "text", function (line) { return line.detail; }]
+            [
+              "when_",
+              "t",
+              function (line) {
+                return H.time(line.at);
+              }
+            ],
+            [
+              "who_",
+              "key",
+              function (line) {
+                return line.who;
+              }
+            ],
+            [
+              "act_",
+              "",
+              function (line) {
+                return [named("acts", line.act), el("div", line.act + " · #" + line.id, "quiet")];
+              }
+            ],
+            [
+              "subject",
+              "",
+              function (line) {
+                return line.subject;
+              }
+            ],
+            [
+              "detail_",
+              "text",
+              function (line) {
+                return line.detail;
+              }
+            ]
           ],
           found,
           t("noLines")
         )
       );
       if (found.length === LINES) {
-        put(place, H.button(t("older"), function () { drawLines(found[LINES - 1].id); }));
+        put(
+          place,
+          H.button(t("older"), function () {
+            drawLines(found[LINES - 1].id);
+          })
+        );
       }
     });
   }
@@ -308,7 +281,9 @@
         clear(place),
         put(
           el("p"),
-          found.broken_at ? H.pill(t("chainBroken", found.broken_at), "failing") : H.pill(t("chainFine", H.num(found.lines)), ""),
+          found.broken_at
+            ? H.pill(t("chainBroken", found.broken_at), "failing")
+            : H.pill(t("chainFine", H.num(found.lines)), ""),
           el("span", " "),
           found.head ? el("span", t("chainHead", found.head.substring(0, 16) + "…"), "quiet") : null
         )

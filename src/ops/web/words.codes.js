@@ -133,6 +133,10 @@ window.HISYNC_WORDS.codes.zh = {
     "upstream-reset": "上游立即重发", "alert-silence": "静默告警",
     "alert-silence-end": "结束静默"
   },
+  subjects: {
+    codes: "未知代码", "held items": "待人工处理", upstream: "上游", disk: "磁盘",
+    archive: "存档", outbox: "待发送", agent: "hisync"
+  },
   itemStates: {
     open: "待处理", retried: "已重试", released: "已放行", dismissed: "已作废",
     superseded: "已被取代"

@@ -323,5 +323,9 @@ window.HISYNC_WORDS.codes.en = {
     "quiet-as-expected": "quiet as expected", "quiet-and-suspicious": "quiet and suspicious"
   },
   acts: {},
-  itemStates: {}
+  itemStates: {},
+  subjects: {
+    "held items": "Held for a person", codes: "Unknown codes", upstream: "Upstream", disk: "Disk",
+    archive: "Archive"
+  }
 };

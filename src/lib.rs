@@ -26,3 +26,4 @@ pub mod release;
 pub mod retry;
 pub mod sandbox;
 pub mod store;
+pub mod switches;

@@ -14,22 +14,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("retry", &[]),
     ("breaker", &["retry"]),
+    ("switches", &["clock"]),
     ("mapping", &["model", "diagnose"]),
-    ("store", &["model", "clock"]),
-    ("intake", &["mapping", "store", "model", "clock", "retry", "breaker"]),
-    ("delivery", &["store", "model", "clock", "retry", "breaker"]),
+    ("store", &["model", "clock", "switches"]),
+    ("intake", &["mapping", "store", "model", "clock", "retry", "breaker", "switches"]),
+    ("delivery", &["store", "model", "clock", "retry", "breaker", "switches"]),
     ("registry", &[]),
     // The rooms' settings types live with the rooms; the configuration reads all of them.
     ("config", &["registry", "mapping", "model", "store", "delivery", "ops", "diagnose"]),
-    ("ops", &["store", "intake", "delivery", "model", "clock", "config", "retry"]),
-    ("agent", &["config", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry", "registry"]),
+    ("ops", &["store", "intake", "delivery", "diagnose", "model", "clock", "config", "retry", "switches"]),
+    (
+        "agent",
+        &[
+            "config", "diagnose", "intake", "store", "delivery", "ops", "mapping", "model", "clock", "retry",
+            "registry", "switches",
+        ],
+    ),
     ("release", &["intake", "mapping", "store", "model", "ops"]),
     ("sandbox", &["model", "delivery", "clock"]),
     (
         "cli",
         &[
             "agent", "clock", "config", "delivery", "diagnose", "intake", "mapping", "model", "ops", "registry",
-            "release", "sandbox", "store",
+            "release", "sandbox", "store", "switches",
         ],
     ),
 ];

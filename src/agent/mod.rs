@@ -5,13 +5,20 @@
 //! grace time is over, then the store. A crash at any point is safe: nothing here is part of the
 //! promises, only of their comfort.
 
+mod canaries;
+mod now;
+mod pieces;
+mod prints;
 pub mod pulse;
 pub mod reconcile;
+mod reload;
 mod retention;
+mod site;
 pub mod sources;
 pub mod supervisor;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +26,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use connector_api::StreamId;
-use connector_listen::Opened;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +36,9 @@ use crate::delivery::{self, Delivery};
 use crate::intake::{Again, Board, Gate, RoundReport, Sources};
 use crate::ops;
 use crate::store::{self, Store};
+use crate::switches::{HOLD_DELIVERIES, Switches};
 
+pub use now::Now;
 use sources::{RoundRefusal, Rounds, Shared};
 use supervisor::{Supervisor, Task};
 
@@ -115,18 +123,40 @@ impl AgentFile {
 /// A running agent.
 pub struct Agent {
     config: Arc<Config>,
+    base: Base,
+    now: now::Now,
+    pages: ops::Pages,
+    admin: SocketAddr,
+    keeper: ops::access::Doorkeeper,
+    desk: ops::alert::Desk,
+    rounds: Rounds,
+    /// Asks for comparisons with upstream.
+    upstream: tokio::sync::mpsc::Sender<i64>,
+    pieces: BTreeMap<String, pieces::Piece>,
+    /// Told to end, and not waited for: a door whose last guest still gets an answer.
+    leaving: Vec<(CancellationToken, Task)>,
+    file: AgentFile,
+    /// What upstream knows this agent by, as it was when the configuration came into force.
+    credentials: serde_json::Value,
+    /// Who may use the admin address, as it was then.
+    operators: serde_json::Value,
+}
+
+/// What stays the same for as long as the agent runs.
+struct Base {
     store: Store,
     board: Board,
-    rounds: Rounds,
+    gate: Arc<Gate>,
+    breakers: Sources,
+    switches: Switches,
+    site: Arc<site::LiveSite>,
+    watch: ops::watch::Watch,
     delivery: DeliverySlot,
-    admin: SocketAddr,
-    stop_sources: CancellationToken,
-    stop_delivery: CancellationToken,
-    stop_ops: CancellationToken,
-    sources: Vec<Task>,
-    deliverers: Vec<Task>,
-    servers: Vec<Task>,
-    reload: Arc<ops::codes::Reload>,
+    /// True once it is known what upstream has, where the store is new.
+    learnt: tokio::sync::watch::Sender<bool>,
+    supervisor: Supervisor,
+    reload: Arc<ops::reload::Reload>,
+    started_at: DateTime<Utc>,
     clock: Clock,
 }
 
@@ -153,6 +183,15 @@ impl Agent {
     /// Starts everything that a configuration names. Sources and upstream may be out of reach: that
     /// is their status, not a failure to start.
     pub async fn start(config: impl Into<Arc<Config>>, clock: Clock) -> Result<Agent, StartError> {
+        Agent::start_under(config, clock, Arc::default()).await
+    }
+
+    /// Like [`start`](Agent::start), where the process can be asked for another configuration.
+    pub async fn start_under(
+        config: impl Into<Arc<Config>>,
+        clock: Clock,
+        reload: Arc<ops::reload::Reload>,
+    ) -> Result<Agent, StartError> {
         let config: Arc<Config> = config.into();
         let data_dir = config.agent.data_dir.clone();
         std::fs::create_dir_all(&data_dir).map_err(|cause| StartError::Folder { path: data_dir.clone(), cause })?;
@@ -161,19 +200,17 @@ impl Agent {
             agent_version: VERSION.to_owned(),
             lane: config.agent.lane.clone(),
         };
-        let composer = Arc::new(sources::site(&config));
+        let site = Arc::new(site::LiveSite::new(sources::site(&config)));
         let keys = config.store.keys(&config.base_dir).map_err(StartError::Key)?;
-        let store =
-            Store::open_with(&data_dir, options, composer, clock.clone(), keys.as_ref()).map_err(StartError::Store)?;
-        store.judge_starts(starts(&config)).await.map_err(StartError::Store)?;
+        let store = Store::open_with(&data_dir, options, site.clone(), clock.clone(), keys.as_ref())
+            .map_err(StartError::Store)?;
         store.reconcile_recover().await.map_err(StartError::Store)?;
-        let shown = ops::bundle::redacted(&config.written);
-        begin(&store, &config, &shown, clock.now()).await;
+        let switches = Switches::new(clock.clone());
+        store.end_switches().await.map_err(StartError::Store)?;
+        ops::switching::refresh(&store, &switches).await.map_err(StartError::Store)?;
+        begin(&store, clock.now()).await;
         let token = ops::access::random_word();
-        let tls = config.admin.tls.is_some();
-        let keeper =
-            ops::access::Doorkeeper::new(&config.admin.operators, &config.base_dir, &token, tls, clock.clone())
-                .map_err(StartError::Operators)?;
+        let keeper = keeper(&config, &token, &clock).map_err(StartError::Operators)?;
         let opened = config
             .admin
             .open(&config.base_dir, None)
@@ -181,111 +218,62 @@ impl Agent {
             .map_err(|cause| StartError::Admin { address: config.admin.listen, cause })?;
         let admin = opened.address;
 
-        let supervisor = Supervisor::new(clock.clone());
-        let board = Board::default();
         let watched_store = store.clone();
         let gate = Gate::new(&data_dir, config.agent.disk_floor_bytes)
-            .limited(config.agent.outbox_limit, move || watched_store.backlog());
-        let gate = Arc::new(gate);
-        let polled =
-            config.sources.iter().filter(|source| source.streams.iter().all(|stream| stream.schedule.is_some()));
-        let breakers = Sources::new(polled.map(|source| (source.id.clone(), source.kind.name.to_owned())), &clock);
-        let started_at = clock.now();
-        let run = uuid::Uuid::new_v4().to_string();
-        let (stop_sources, stop_delivery, stop_ops) =
-            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-
+            .limited(config.agent.outbox_limit, move || watched_store.backlog())
+            .under(switches.clone());
         let first = Delivery::new(&config.upstream, &config.base_dir, store.clone(), clock.clone())
-            .map_err(StartError::Delivery)?;
-        let slot = DeliverySlot(Arc::new(Mutex::new(first.handle())));
-        let again = Again::new(store.clone(), sources::decoders(&config)).behind(gate.clone());
-        let (upstream, asked) = tokio::sync::mpsc::channel(1);
-        let entropy = reconcile::WithUpstream {
-            config: config.clone(),
-            store: store.clone(),
-            board: board.clone(),
-            clock: clock.clone(),
-        };
-        let (entropy, learning) = reconcile::with_upstream(entropy, &supervisor, &stop_sources, asked);
-        let shared = Shared {
-            config: config.clone(),
-            store: store.clone(),
-            gate: gate.clone(),
-            board: board.clone(),
-            breakers: breakers.clone(),
-            clock: clock.clone(),
-            learning,
-        };
-        let (mut source_tasks, rounds) = sources::start(&shared, &supervisor, &stop_sources);
-        source_tasks.push(entropy);
-        source_tasks.extend(reconcile::listeners(&shared, &supervisor, &stop_sources));
-        source_tasks.push(renormalise(&supervisor, &stop_sources, again.clone()));
-        source_tasks.push(watch(&supervisor, &stop_sources, &shared));
-        source_tasks.push(retention::start(&supervisor, &stop_sources, &shared));
-
-        let reload = Arc::new(ops::codes::Reload::default());
-        let place = (config.agent.hospital.as_str(), config.agent.timezone);
-        let desk = ops::alert::Desk::new(&config.alerts, &config.base_dir, place, store.clone(), clock.clone())
-            .map_err(|error| StartError::Alerts(Box::new(error)))?;
-        let state = ops::State {
-            about: ops::About {
-                hospital: config.agent.hospital.clone(),
-                campus: config.agent.campus.clone(),
-                version: VERSION.to_owned(),
-                config_digest: config.digest.clone(),
-                timezone: config.agent.timezone.to_string(),
-                started_at,
-            },
-            keeper,
-            run: run.clone(),
-            zone: config.agent.timezone,
-            watched: watched(&config),
-            expectations: expectations(&config),
+            .map_err(StartError::Delivery)?
+            .under(switches.clone());
+        let base = Base {
+            board: Board::default(),
+            gate: Arc::new(gate),
+            breakers: Sources::default(),
+            site,
             watch: ops::watch::Watch::new(config.calendar.clone()),
-            desk,
-            store: store.clone(),
-            board: board.clone(),
-            gate,
-            breakers,
-            retention: config.retention,
-            config: Arc::new(shown),
-            again,
-            reconciler: reconcile::reconciler(&config, &store, &clock, &rounds, upstream),
-            reload: reload.clone(),
-            delivery: {
-                let slot = slot.clone();
-                Arc::new(move || slot.get())
-            },
-            tasks: {
-                let supervisor = supervisor.clone();
-                Arc::new(move || supervisor.statuses())
-            },
-            clock: clock.clone(),
-        };
-        let deliverers = deliver(&config, &store, &clock, &supervisor, &stop_delivery, &slot, first, &state);
-        source_tasks.push(watch::probes(&supervisor, &stop_sources, &shared, &state));
-        let mut servers = watch::start(&supervisor, &stop_ops, &config, &state);
-        servers.push(serve(&supervisor, &stop_ops, &config, opened, state));
-        let file = AgentFile { pid: std::process::id(), admin, run, token, tls };
-        if let Err(error) = file.write(&data_dir) {
-            tracing::warn!(%error, "could not write {AGENT_FILE}; commands will look at the store directly");
-        }
-        Ok(Agent {
-            config,
-            store,
-            board,
-            rounds,
-            delivery: slot,
-            admin,
-            stop_sources,
-            stop_delivery,
-            stop_ops,
-            sources: source_tasks,
-            deliverers,
-            servers,
+            delivery: DeliverySlot(Arc::new(Mutex::new(first.handle()))),
+            learnt: tokio::sync::watch::Sender::new(false),
+            supervisor: Supervisor::new(clock.clone()),
             reload,
+            started_at: clock.now(),
+            store,
+            switches,
             clock,
-        })
+        };
+        let desk = base.desk(&config).map_err(|error| StartError::Alerts(Box::new(error)))?;
+        let file = AgentFile {
+            pid: std::process::id(),
+            admin,
+            run: uuid::Uuid::new_v4().to_string(),
+            token,
+            tls: config.admin.tls.is_some(),
+        };
+        let (rounds, upstream) = (Rounds::default(), tokio::sync::mpsc::channel(1).0);
+        let state = base.state(&config, (&keeper, &desk), &file.run, &rounds, upstream.clone());
+        let mut agent = Agent {
+            now: now::Now::new(config.clone(), state.clone()),
+            pages: ops::Pages::new(state),
+            config: config.clone(),
+            base,
+            admin,
+            keeper,
+            desk,
+            rounds,
+            upstream,
+            pieces: BTreeMap::new(),
+            leaving: Vec::new(),
+            file,
+            credentials: prints::credentials(&config),
+            operators: prints::operators(&config),
+        };
+        let ready = reload::Ready { delivery: Some(first), admin: Some(opened), ..reload::Ready::default() };
+        // What can't be opened now is tried again by its task.
+        let unopened = agent.switch(config, ready, reload::Failing::IsRetried, "start").await;
+        unopened.map_err(|failed| match failed {
+            reload::SwitchError::Store(error) => StartError::Store(error),
+            reload::SwitchError::Parts(_) => StartError::Store(store::Error::Closed),
+        })?;
+        Ok(agent)
     }
 
     /// Where the status page and the admin API listen.
@@ -293,29 +281,34 @@ impl Agent {
         self.admin
     }
 
-    /// The statuses of all streams.
-    pub fn board(&self) -> &Board {
-        &self.board
+    /// The configuration in force.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
     }
 
-    /// Returns when the agent is asked, over its admin API, to load its configuration again.
-    pub async fn reload_asked(&self) {
-        self.reload.asked().await;
+    /// The statuses of all streams.
+    pub fn board(&self) -> &Board {
+        &self.base.board
     }
 
     /// The store, for reading beside the agent.
     pub fn store(&self) -> &Store {
-        &self.store
+        &self.base.store
+    }
+
+    /// What people have switched.
+    pub fn switches(&self) -> &Switches {
+        &self.base.switches
     }
 
     /// How delivery is now.
     pub fn delivery(&self) -> delivery::Status {
-        self.delivery.status()
+        self.base.delivery.status()
     }
 
     /// Sends again at once where the breaker made delivery wait.
     pub fn reset_breaker(&self) {
-        self.delivery.get().reset_breaker();
+        self.base.delivery.get().reset_breaker();
     }
 
     /// The polled streams.
@@ -330,41 +323,125 @@ impl Agent {
 
     /// Stops in order. What can't be delivered within the grace time waits in the store.
     pub async fn stop(self) {
-        let deadline = Instant::now() + self.config.agent.shutdown_grace;
-        self.stop_sources.cancel();
-        for task in self.sources {
+        let Agent { config, base, pieces, leaving, .. } = self;
+        let deadline = Instant::now() + config.agent.shutdown_grace;
+        let of = |wave: pieces::Wave| pieces.values().filter(move |piece| piece.wave == wave);
+        of(pieces::Wave::Sources).for_each(pieces::Piece::cancel);
+        let mut waves: BTreeMap<pieces::Wave, Vec<Task>> = BTreeMap::new();
+        let (delivery, ops): (Vec<_>, Vec<_>) = [pieces::Wave::Delivery, pieces::Wave::Ops]
+            .map(|wave| of(wave).map(pieces::Piece::tokens).collect::<Vec<_>>().concat())
+            .into();
+        for piece in pieces.into_values() {
+            waves.entry(piece.wave).or_default().extend(piece.tasks);
+        }
+        for task in waves.remove(&pieces::Wave::Sources).unwrap_or_default() {
             task.ended_by(deadline).await;
         }
-        let drained = tokio::time::timeout_at(deadline, drain(&self.store, &self.delivery, &self.clock)).await;
-        if drained.is_err() {
+        let drained = drain(&base.store, &base.delivery, &base.switches, &base.clock);
+        if tokio::time::timeout_at(deadline, drained).await.is_err() {
             tracing::info!("the grace time is over; what is not delivered yet is sent after the next start");
         }
-        self.stop_delivery.cancel();
+        delivery.iter().for_each(CancellationToken::cancel);
         // Whatever the drain has left of the grace time, an answer that is out may still come in.
         let last = deadline.max(Instant::now() + Duration::from_secs(2));
-        for task in self.deliverers {
+        for task in waves.remove(&pieces::Wave::Delivery).unwrap_or_default() {
             task.ended_by(last).await;
         }
-        self.stop_ops.cancel();
-        for task in self.servers {
+        ops.iter().for_each(CancellationToken::cancel);
+        for task in waves.remove(&pieces::Wave::Ops).unwrap_or_default() {
             task.ended_by(last).await;
         }
-        self.store.close().await;
+        for (farewell, task) in leaving {
+            farewell.cancel();
+            task.ended_by(last).await;
+        }
+        base.store.close().await;
         // A file that stays behind only makes commands try an address where nobody answers.
-        let _ = std::fs::remove_file(self.config.agent.data_dir.join(AGENT_FILE));
+        let _ = std::fs::remove_file(config.agent.data_dir.join(AGENT_FILE));
     }
 }
 
-/// Notes what the status page tells of: the configuration, and how things stand before anything is read. An agent that
-/// does not start for want of it would be worse.
-async fn begin(store: &Store, config: &Config, shown: &serde_json::Value, now: DateTime<Utc>) {
+fn keeper(config: &Config, token: &str, clock: &Clock) -> Result<ops::access::Doorkeeper, ops::access::Error> {
+    let secure = config.admin.tls.is_some();
+    ops::access::Doorkeeper::new(&config.admin.operators, &config.base_dir, token, secure, clock.clone())
+}
+
+impl Base {
+    fn desk(&self, config: &Config) -> Result<ops::alert::Desk, ops::alert::SendError> {
+        let place = (config.agent.hospital.as_str(), config.agent.timezone);
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let desk = ops::alert::Desk::new(&config.alerts, &config.base_dir, place, store, clock)?;
+        Ok(desk.under(self.switches.clone()))
+    }
+
+    /// What is shown under a configuration.
+    fn state(
+        &self,
+        config: &Arc<Config>,
+        (keeper, desk): (&ops::access::Doorkeeper, &ops::alert::Desk),
+        run: &str,
+        rounds: &Rounds,
+        upstream: tokio::sync::mpsc::Sender<i64>,
+    ) -> ops::State {
+        let again = Again::new(self.store.clone(), sources::decoders(config)).behind(self.gate.clone());
+        let mut watch = self.watch.clone();
+        watch.calendar = Arc::new(config.calendar.clone());
+        let (slot, supervisor) = (self.delivery.clone(), self.supervisor.clone());
+        ops::State {
+            about: ops::About {
+                hospital: config.agent.hospital.clone(),
+                campus: config.agent.campus.clone(),
+                version: VERSION.to_owned(),
+                config_digest: config.digest.clone(),
+                timezone: config.agent.timezone.to_string(),
+                started_at: self.started_at,
+            },
+            keeper: keeper.clone(),
+            run: run.to_owned(),
+            zone: config.agent.timezone,
+            watched: watched(config),
+            expectations: expectations(config),
+            watch,
+            desk: desk.clone(),
+            store: self.store.clone(),
+            board: self.board.clone(),
+            gate: self.gate.clone(),
+            breakers: self.breakers.clone(),
+            retention: config.retention,
+            config: Arc::new(ops::bundle::redacted(&config.written)),
+            again,
+            reconciler: reconcile::reconciler(config, &self.store, &self.clock, rounds, upstream),
+            reload: self.reload.clone(),
+            switches: self.switches.clone(),
+            delivery: Arc::new(move || slot.get()),
+            tasks: Arc::new(move || supervisor.statuses()),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// What the sources' tasks share under a configuration.
+    fn shared(&self, config: &Arc<Config>) -> Shared {
+        Shared {
+            config: config.clone(),
+            store: self.store.clone(),
+            gate: self.gate.clone(),
+            board: self.board.clone(),
+            breakers: self.breakers.clone(),
+            clock: self.clock.clone(),
+            learnt: self.learnt.clone(),
+        }
+    }
+}
+
+/// Notes how things stand before anything is read, for the status page's charts. An agent that does not start for want
+/// of it would be worse.
+async fn begin(store: &Store, now: DateTime<Utc>) {
     let noted = async {
-        store.note_config(VERSION, &config.digest, shown).await?;
         let overview = store.read(store::Reader::overview).await?;
         store.add_trend(vec![ops::report::point(&overview, now)]).await
     };
     if let Err(error) = noted.await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the status page's history lacks this start");
+        tracing::warn!(error = &error as &dyn std::error::Error, "the status page's charts lack this start");
     }
 }
 
@@ -382,138 +459,18 @@ fn watched(config: &Config) -> ops::canary::Watched {
     streams(config).filter_map(|stream| Some((stream.id.to_string(), stream.canaries?))).collect()
 }
 
-/// Counts daily figures, tells the log of shares that jump, and judges new streams that have no rounds.
-fn watch(supervisor: &Supervisor, stop: &CancellationToken, shared: &Shared) -> Task {
-    let (shared, stop_task) = (shared.clone(), stop.clone());
-    supervisor.spawn("canaries", stop.clone(), move || {
-        let (Shared { config, store, clock, .. }, stop) = (shared.clone(), stop_task.clone());
-        async move {
-            let (watched, zone) = (watched(&config), config.agent.timezone);
-            let mut told: Vec<(String, String)> = Vec::new();
-            loop {
-                while store.count_figures(zone).await.map_err(|error| error.to_string())? && !stop.is_cancelled() {}
-                for stream in streams(&config) {
-                    let judged = store.judge(&stream.id, store::Moment::Tick).await;
-                    judged.map_err(|error| error.to_string())?;
-                }
-                let (asked, now) = (watched.clone(), clock.now());
-                let days = store.read(move |reader| ops::canary::read(reader, &asked, zone, now)).await;
-                let reasons = ops::canary::reasons(&days.map_err(|error| error.to_string())?, &watched, zone, now);
-                let day = now.with_timezone(&zone).date_naive().to_string();
-                told.retain(|(of, _)| *of == day);
-                for reason in reasons {
-                    // Once a day for each share; its figures move all day.
-                    let what = reason.text.split(" % ").nth(1).and_then(|rest| rest.split(" today").next());
-                    let key = (day.clone(), format!("{}: {}", reason.subject, what.unwrap_or_default()));
-                    if !told.contains(&key) {
-                        tracing::warn!(subject = reason.subject, "a daily share jumps: {}", reason.text);
-                        told.push(key);
-                    }
-                }
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(ops::canary::EVERY) => {}
-                }
-            }
-        }
-    })
-}
-
 /// When silence is a failure, stream by stream.
 fn expectations(config: &Config) -> Vec<(StreamId, crate::config::Expect)> {
     let streams = config.sources.iter().flat_map(|source| &source.streams);
     streams.filter_map(|stream| Some((stream.id.clone(), stream.expect.clone()?))).collect()
 }
 
-/// Maps again what was held or mapped under another version, once after each start.
-fn renormalise(supervisor: &Supervisor, stop: &CancellationToken, again: Again) -> Task {
-    let stop_task = stop.clone();
-    supervisor.spawn("renormalise", stop.clone(), move || {
-        let (again, stop) = (again.clone(), stop_task.clone());
-        async move {
-            again.catch_up(&stop).await.map_err(|error| format!("map again what another mapping made: {error}"))?;
-            stop.cancelled().await;
-            Ok(())
-        }
-    })
-}
-
-#[expect(clippy::too_many_arguments, reason = "called once, from the start-up order")]
-fn deliver(
-    config: &Arc<Config>,
-    store: &Store,
-    clock: &Clock,
-    supervisor: &Supervisor,
-    stop: &CancellationToken,
-    slot: &DeliverySlot,
-    first: Delivery,
-    state: &ops::State,
-) -> Vec<Task> {
-    let pulse = Arc::new(pulse::AgentPulse(state.clone()));
-    let beats = first.heartbeats(pulse.clone());
-    let mut first = Some(first);
-    let (again, store, clock, slot, stop_task) =
-        (config.clone(), store.clone(), clock.clone(), slot.clone(), stop.clone());
-    let sender = supervisor.spawn("delivery", stop.clone(), move || {
-        let delivery = match first.take() {
-            Some(delivery) => Ok(delivery),
-            None => Delivery::new(&again.upstream, &again.base_dir, store.clone(), clock.clone()),
-        };
-        let (slot, stop, store) = (slot.clone(), stop_task.clone(), store.clone());
-        async move {
-            let delivery = delivery.map_err(|error| error.to_string())?;
-            // After a panic: what the lost sender had claimed goes back, under the same ids.
-            store.unclaim().await.map_err(|error| error.to_string())?;
-            slot.set(delivery.handle());
-            delivery.run(stop).await;
-            Ok(())
-        }
-    });
-    let mut beats = Some(beats);
-    let (config, store, clock, stop_task) = (config.clone(), state.store.clone(), state.clock.clone(), stop.clone());
-    let heart = supervisor.spawn("heartbeat", stop.clone(), move || {
-        let beats = beats.take().map(Ok).unwrap_or_else(|| {
-            Delivery::new(&config.upstream, &config.base_dir, store.clone(), clock.clone())
-                .map(|delivery| delivery.heartbeats(pulse.clone()))
-        });
-        let stop = stop_task.clone();
-        async move {
-            beats.map_err(|error| error.to_string())?.run(stop).await;
-            Ok(())
-        }
-    });
-    vec![sender, heart]
-}
-
-fn serve(
-    supervisor: &Supervisor,
-    stop: &CancellationToken,
-    config: &Arc<Config>,
-    opened: Opened,
-    state: ops::State,
-) -> Task {
-    let address = opened.address;
-    let mut first = Some(opened);
-    let (stop_task, config) = (stop.clone(), config.clone());
-    supervisor.spawn("admin", stop.clone(), move || {
-        let (opened, state, stop, config) = (first.take(), state.clone(), stop_task.clone(), config.clone());
-        async move {
-            let opened = match opened {
-                Some(opened) => opened,
-                None => config
-                    .admin
-                    .open(&config.base_dir, Some(address))
-                    .await
-                    .map_err(|error| connector_api::chain(&error))?,
-            };
-            ops::serve(opened, state, stop).await.map_err(|error| error.to_string())
-        }
-    })
-}
-
 /// Waits until nothing is due any more, or delivery is held up anyway.
-async fn drain(store: &Store, delivery: &DeliverySlot, clock: &Clock) {
+async fn drain(store: &Store, delivery: &DeliverySlot, switches: &Switches, clock: &Clock) {
     loop {
+        if switches.on(&HOLD_DELIVERIES).is_some() {
+            return;
+        }
         let due: Option<DateTime<Utc>> = store.next_due().await.ok().flatten();
         let status = delivery.status();
         let nothing_due = due.is_none_or(|at| at > clock.now());

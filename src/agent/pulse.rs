@@ -4,16 +4,16 @@ use chrono::Utc;
 
 use crate::delivery::heartbeat::{HealthBeat, HeldBeat, OutboxBeat, StreamBeat, StreamCounts};
 use crate::delivery::{Heartbeat, Pulse};
+use crate::ops::Report;
 use crate::ops::health::Reason;
-use crate::ops::{self, Report};
 
 /// The agent's pulse, made from the same report that people see.
-pub struct AgentPulse(pub ops::State);
+pub struct AgentPulse(pub super::now::Now);
 
 #[async_trait::async_trait]
 impl Pulse for AgentPulse {
     async fn heartbeat(&self) -> Option<Heartbeat> {
-        match self.0.report().await {
+        match self.0.state().report().await {
             Ok(report) => Some(of(&report)),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "no heartbeat: the store can't be read");

@@ -90,11 +90,11 @@ pub fn with_upstream(
     supervisor: &Supervisor,
     stop: &CancellationToken,
     asked: mpsc::Receiver<i64>,
-) -> (Task, watch::Receiver<bool>) {
-    let (learnt, learning) = watch::channel(false);
+    learnt: watch::Sender<bool>,
+) -> Task {
     let (asked, of) = (Arc::new(Mutex::new(asked)), Arc::new(of));
     let stop_task = stop.clone();
-    let task = supervisor.spawn("upstream digests", stop.clone(), move || {
+    supervisor.spawn("upstream digests", stop.clone(), move || {
         let (of, asked, learnt, stop) = (of.clone(), asked.clone(), learnt.clone(), stop_task.clone());
         async move {
             let WithUpstream { config, store, clock, .. } = &*of;
@@ -109,15 +109,15 @@ pub fn with_upstream(
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => {}
+                // Whoever takes its place learns.
+                () = stop.cancelled() => return Ok(()),
                 () = learning => {}
             }
             learnt.send_replace(true);
             let mut asked = asked.lock().await;
             of.serve(&digests, &mut asked, &stop).await
         }
-    });
-    (task, learning)
+    })
 }
 
 impl WithUpstream {

@@ -5,14 +5,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::sources::Shared;
+use super::now::Now;
 use super::supervisor::{Supervisor, Task};
 use crate::store::{self, Kept, RetentionPolicy, Store};
+use crate::switches::PAUSE_RETENTION;
 
 /// After a start there is other work first.
 const SETTLE: Duration = Duration::from_secs(10 * 60);
 /// How often everything is looked through.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
+/// How often it is asked whether something else is wanted now.
+const LOOK: Duration = Duration::from_secs(60);
 /// Things that a step gives up at first; adapted so that a step takes about [`STEP`].
 const FIRST: usize = 16;
 /// The fewest and the most.
@@ -29,29 +32,50 @@ const PAGES: u32 = 32;
 const SPARE: u32 = 2048;
 
 /// Starts the task.
-pub(super) fn start(supervisor: &Supervisor, stop: &CancellationToken, shared: &Shared) -> Task {
-    let (shared, stop_task) = (shared.clone(), stop.clone());
+pub(super) fn start(supervisor: &Supervisor, stop: &CancellationToken, now: &Now) -> Task {
+    let (now, stop_task) = (now.clone(), stop.clone());
     supervisor.spawn("retention", stop.clone(), move || {
-        let (store, policy, stop) = (shared.store.clone(), shared.config.retention, stop_task.clone());
+        let (now, stop) = (now.clone(), stop_task.clone());
         async move {
-            let mut wait = SETTLE;
+            let mut due = Instant::now() + SETTLE;
+            let mut followed = now.config().retention;
             loop {
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(wait) => {}
+                // A policy that becomes another one is followed soon, and so is the end of a pause.
+                while Instant::now() < due && now.config().retention == followed {
+                    let look = (due - Instant::now()).min(LOOK);
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        () = tokio::time::sleep(look) => {}
+                    }
                 }
-                pass(&store, policy, &stop).await.map_err(|error| format!("give up what is outlived: {error}"))?;
-                wait = EVERY;
+                let (state, policy) = (now.state(), now.config().retention);
+                let paused = || state.switches.on(&PAUSE_RETENTION).is_some();
+                let wanted = || !paused() && now.config().retention == policy;
+                let done = pass(&state.store, policy, &stop, wanted).await;
+                done.map_err(|error| format!("give up what is outlived: {error}"))?;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                followed = policy;
+                due = Instant::now() + if paused() { LOOK } else { EVERY };
             }
         }
     })
 }
 
 /// Looks everything through once.
-async fn pass(store: &Store, policy: RetentionPolicy, stop: &CancellationToken) -> Result<(), store::Error> {
+async fn pass(
+    store: &Store,
+    policy: RetentionPolicy,
+    stop: &CancellationToken,
+    wanted: impl Fn() -> bool,
+) -> Result<(), store::Error> {
     for kind in Kept::ALL {
         let (mut after, mut most, mut n, mut bytes) = (0, FIRST, 0, 0);
         loop {
+            if !wanted() {
+                return Ok(());
+            }
             let began = Instant::now();
             let stride = store.give_up(kind, policy, after, most).await?;
             let took = began.elapsed();
@@ -158,14 +182,14 @@ mod tests {
         };
         let before = status().await;
         assert_eq!((before.kept_records, before.free_bytes), (2_000, 0));
-        pass(&store, RetentionPolicy::default(), &CancellationToken::new()).await.unwrap();
+        pass(&store, RetentionPolicy::default(), &CancellationToken::new(), || true).await.unwrap();
         let after = status().await;
         assert_eq!((after.kept_records, after.kept_bytes), (0, 0));
         assert!(after.free_bytes <= u64::from(SPARE) * 8192 && after.file_bytes <= before.file_bytes, "{after:?}");
         // A stop ends a pass between two steps.
         let stopped = CancellationToken::new();
         stopped.cancel();
-        pass(&store, RetentionPolicy::default(), &stopped).await.unwrap();
+        pass(&store, RetentionPolicy::default(), &stopped, || true).await.unwrap();
         store.close().await;
     }
 
@@ -213,7 +237,8 @@ mod tests {
                 let (running, stop) = (store.clone(), CancellationToken::new());
                 let stopped = stop.clone();
                 let mut beside = tokio::task::JoinSet::new();
-                beside.spawn(async move { pass(&running, RetentionPolicy::default(), &stopped).await.unwrap() });
+                beside
+                    .spawn(async move { pass(&running, RetentionPolicy::default(), &stopped, || true).await.unwrap() });
                 let with = line("with", &mut commits(&store, &mut rng, from + 5_000, 1_000).await);
                 stop.cancel();
                 beside.join_next().await.unwrap().unwrap();

@@ -1,10 +1,11 @@
-//! Starts the sources of a configuration: one supervised task per polled stream and per listener.
+//! The tasks of the sources: one supervised task per polled stream and per listener.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use connector_api::{Connector, Decoder, Flow, SettingsProblem, StreamId, StreamPoller};
+use connector_api::{
+    Connector, Decoder, Endpoint, Flow, Listener, SettingsProblem, SourceError, StreamId, StreamPoller,
+};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +36,7 @@ pub struct Shared {
     /// The time.
     pub clock: Clock,
     /// True once it is known what upstream has, where the store is new.
-    pub learning: tokio::sync::watch::Receiver<bool>,
+    pub learnt: tokio::sync::watch::Sender<bool>,
 }
 
 /// Asks streams for a round outside their schedule.
@@ -62,6 +63,11 @@ impl Rounds {
         let mut streams: Vec<_> = self.0.keys().cloned().collect();
         streams.sort();
         streams
+    }
+
+    /// Adds a stream whose task is asked through a channel.
+    pub(super) fn insert(&mut self, stream: StreamId, task: mpsc::Sender<RoundRequest>) {
+        self.0.insert(stream, task);
     }
 
     /// What a stream's task is asked through; `None` where nobody polls it.
@@ -104,34 +110,24 @@ pub fn normaliser(config: &Config, source: &SourceConfig, stream: &StreamConfig)
     Normaliser::new(stream.mapping.clone(), context(config, source))
 }
 
-/// Starts every source. They stop when `stop` is cancelled.
-pub fn start(shared: &Shared, supervisor: &Supervisor, stop: &CancellationToken) -> (Vec<Task>, Rounds) {
-    let mut tasks = Vec::new();
-    let mut rounds = Rounds::default();
-    for (at, source) in shared.config.sources.iter().enumerate() {
-        for stream in &source.streams {
-            let (kind, version) = (source.kind.name, stream.mapping.version());
-            shared.board.add(stream.id.clone(), kind, stream.entity, stream.mode, version);
-        }
-        if source.streams.iter().any(|stream| stream.schedule.is_none()) {
-            tasks.push(listen(shared, supervisor, stop, at));
-            continue;
-        }
-        for (position, stream) in source.streams.iter().enumerate() {
-            let (sender, receiver) = mpsc::channel(8);
-            rounds.0.insert(stream.id.clone(), sender);
-            tasks.push(poll(shared, supervisor, stop, (at, position), receiver));
-        }
-    }
-    (tasks, rounds)
-}
-
 fn problems(problems: &[SettingsProblem]) -> String {
     let texts: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
     format!("build the connector: {}", texts.join("; "))
 }
 
-fn poll(
+/// Whether a source is asked, and not sent by itself.
+pub(super) fn is_polled(source: &SourceConfig) -> bool {
+    source.streams.iter().all(|stream| stream.schedule.is_some())
+}
+
+/// Shows the streams of a source that begin, or begin to be read in another way.
+pub(super) fn show(shared: &Shared, source: &SourceConfig, stream: &StreamConfig) {
+    let version = stream.mapping.version();
+    shared.board.add(stream.id.clone(), source.kind.name, stream.entity, stream.mode, version);
+}
+
+/// Starts a polled stream: the source at a place of the configuration, the stream at a place in it.
+pub(super) fn poll(
     shared: &Shared,
     supervisor: &Supervisor,
     stop: &CancellationToken,
@@ -149,7 +145,7 @@ fn poll(
             let source = &shared.config.sources[at];
             let stream = &source.streams[position];
             let (task, mut poller) = poll_stream(&shared, source, stream)?;
-            super::reconcile::learnt(shared.learning.clone(), &stop).await;
+            super::reconcile::learnt(shared.learnt.subscribe(), &stop).await;
             dictionaries_read(&shared, stream, &stop).await;
             let mut requests = receiver.lock().await;
             task.run(poller.poller.as_mut(), &mut requests, &stop).await.map_err(|error| error.to_string())
@@ -180,7 +176,7 @@ pub fn poll_stream(
         normaliser: normaliser(&shared.config, source, stream),
         store: shared.store.clone(),
         gate: shared.gate.clone(),
-        breaker: shared.breakers.of(&source.id).cloned().ok_or("a polled source has a breaker")?,
+        breaker: shared.breakers.of(&source.id).ok_or("a polled source has a breaker")?,
         board: shared.board.clone(),
         clock: shared.clock.clone(),
         reconcile: Reconcile { policy: super::reconcile::policy(&shared.config, stream), decoder },
@@ -235,26 +231,70 @@ pub(super) fn poller_of(
         .ok_or_else(|| "the connector made no poller for the stream".to_owned())
 }
 
-fn listen(shared: &Shared, supervisor: &Supervisor, stop: &CancellationToken, at: usize) -> Task {
+/// What takes custody of what a source sends.
+pub(super) fn custody(shared: &Shared, source: &SourceConfig) -> Arc<Custody> {
+    Arc::new(Custody::new(
+        source.id.clone(),
+        normalisers(&shared.config, source),
+        shared.store.clone(),
+        shared.gate.clone(),
+        shared.board.clone(),
+        shared.clock.clone(),
+    ))
+}
+
+/// How each stream of a source is read.
+pub(super) fn normalisers(config: &Config, source: &SourceConfig) -> HashMap<StreamId, Normaliser> {
+    source.streams.iter().map(|stream| (stream.id.clone(), normaliser(config, source, stream))).collect()
+}
+
+/// A listener whose socket or folder is open.
+pub(super) type Open = (Box<dyn Listener>, Endpoint);
+
+/// Opens a source's socket or folder; serves nobody yet.
+pub(super) async fn open(source: &SourceConfig, base_dir: &std::path::Path) -> Result<Open, OpenError> {
+    let Connector { flow, .. } = source.build(base_dir).map_err(|found| OpenError::Settings(problems(&found)))?;
+    let Flow::Listen(mut listener) = flow else {
+        return Err(OpenError::Settings("the connector polls, but a stream of it has no schedule".to_owned()));
+    };
+    let endpoint = listener.open().await.map_err(OpenError::Source)?;
+    Ok((listener, endpoint))
+}
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// The connector can't be built.
+    #[error("{0}")]
+    Settings(String),
+    /// The socket or folder can't be opened.
+    #[error("{}", .0.chain())]
+    Source(SourceError),
+}
+
+/// Starts a listener; `first` where its socket is open already.
+pub(super) fn listen(
+    shared: &Shared,
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+    at: usize,
+    custody: Arc<Custody>,
+    mut first: Option<Open>,
+) -> Task {
     let name = format!("listener {}", shared.config.sources[at].id);
     let (shared, stop_task) = (shared.clone(), stop.clone());
     // A listener that asked for any free port keeps the one it got when it is started again is not
     // promised; only configured ports are.
     supervisor.spawn(name, stop.clone(), move || {
-        let (shared, stop) = (shared.clone(), stop_task.clone());
+        let (shared, stop, custody, first) = (shared.clone(), stop_task.clone(), custody.clone(), first.take());
         async move {
             let source = &shared.config.sources[at];
-            let base_dir: &PathBuf = &shared.config.base_dir;
-            let Connector { flow, .. } = source.build(base_dir).map_err(|found| problems(&found))?;
-            let Flow::Listen(mut listener) = flow else {
-                return Err("the connector polls, but a stream of it has no schedule".to_owned());
-            };
             let each = |change: &dyn Fn(&mut crate::intake::StreamStatus)| {
                 for stream in &source.streams {
                     shared.board.update(&stream.id, change);
                 }
             };
-            let failed = |error: &connector_api::SourceError| {
+            let failed = |error: &SourceError| {
                 let failure = StreamFailure::of(error, shared.clock.now());
                 each(&|status| {
                     status.state = StreamState::Failing;
@@ -263,7 +303,14 @@ fn listen(shared: &Shared, supervisor: &Supervisor, stop: &CancellationToken, at
                 });
                 error.chain()
             };
-            let endpoint = listener.open().await.map_err(|error| failed(&error))?;
+            let opened = match first {
+                Some(opened) => opened,
+                None => open(source, &shared.config.base_dir).await.map_err(|error| match &error {
+                    OpenError::Source(error) => failed(error),
+                    OpenError::Settings(text) => text.clone(),
+                })?,
+            };
+            let (listener, endpoint) = opened;
             tracing::info!(source = %source.id, endpoint = endpoint.0, "listening");
             each(&|status| {
                 status.state = StreamState::Listening;
@@ -271,20 +318,7 @@ fn listen(shared: &Shared, supervisor: &Supervisor, stop: &CancellationToken, at
                 status.failures = 0;
                 status.failure = None;
             });
-            let streams = source
-                .streams
-                .iter()
-                .map(|stream| (stream.id.clone(), normaliser(&shared.config, source, stream)))
-                .collect();
-            let custody = Custody::new(
-                source.id.clone(),
-                streams,
-                shared.store.clone(),
-                shared.gate.clone(),
-                shared.board.clone(),
-                shared.clock.clone(),
-            );
-            listener.serve(Arc::new(custody), stop).await.map_err(|error| failed(&error))
+            listener.serve(custody, stop).await.map_err(|error| failed(&error))
         }
     })
 }

@@ -52,6 +52,11 @@ impl Supervisor {
         self.lock().values().cloned().collect()
     }
 
+    /// Forgets a task that is over and not wanted any more.
+    pub fn forget(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
     /// Starts a task. `make` is called for each start; a task that fails, panics or ends before
     /// `stop` is started again after a growing wait.
     #[expect(clippy::disallowed_methods, reason = "the supervisor is the one place that spawns")]

@@ -1,18 +1,19 @@
 //! The tasks by which the agent watches itself: it looks at its report, tells people, and probes its sources.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use connector_api::{FaultClass, SourceError, StreamId};
+use connector_api::{FaultClass, Probe, SourceError, StreamId};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::sources::{Shared, poller_of};
+use super::now::Now;
+use super::sources::poller_of;
 use super::supervisor::{Supervisor, Task};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SourceConfig};
 use crate::intake::StreamState;
+use crate::ops::alert::Desk;
 use crate::ops::probes::Probed;
 use crate::ops::silence::ago;
 use crate::ops::standing::Standing;
@@ -35,32 +36,27 @@ const PROBE_FIRST: Duration = Duration::from_secs(60);
 /// How long a probe may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts the look at the report and the sending of alerts.
-pub(super) fn start(
-    supervisor: &Supervisor,
-    stop: &CancellationToken,
-    config: &Arc<Config>,
-    state: &ops::State,
-) -> Vec<Task> {
-    let of_traces = config.clone();
-    let (config, of_health, stop_health) = (config.clone(), state.clone(), stop.clone());
-    let health = supervisor.spawn("health", stop.clone(), move || {
-        let (config, state, stop) = (config.clone(), of_health.clone(), stop_health.clone());
-        async move { look(&config, &state, &stop).await.map_err(|error| error.to_string()) }
-    });
-    let (desk, stop_alerts) = (state.desk.clone(), stop.clone());
-    let alerts = supervisor.spawn("alerts", stop.clone(), move || {
-        let (desk, stop) = (desk.clone(), stop_alerts.clone());
+/// Starts the look at the report.
+pub(super) fn health(supervisor: &Supervisor, stop: &CancellationToken, now: &Now) -> Task {
+    let (now, stop_task) = (now.clone(), stop.clone());
+    supervisor.spawn("health", stop.clone(), move || {
+        let (now, stop) = (now.clone(), stop_task.clone());
+        async move { look(&now, &stop).await.map_err(|error| error.to_string()) }
+    })
+}
+
+/// Starts the sending of alerts.
+pub(super) fn alerts(supervisor: &Supervisor, stop: &CancellationToken, desk: &Desk) -> Task {
+    let (desk, stop_task) = (desk.clone(), stop.clone());
+    supervisor.spawn("alerts", stop.clone(), move || {
+        let (desk, stop) = (desk.clone(), stop_task.clone());
         async move { desk.send(&stop).await.map_err(|error| error.to_string()) }
-    });
-    let mut tasks = vec![health, alerts];
-    tasks.extend(traces(supervisor, stop, &of_traces, state));
-    tasks
+    })
 }
 
 /// Sends traces, where the configuration says where to.
-fn traces(supervisor: &Supervisor, stop: &CancellationToken, config: &Config, state: &ops::State) -> Option<Task> {
-    let settings = config.traces.clone()?;
+pub(super) fn traces(supervisor: &Supervisor, stop: &CancellationToken, config: &Config, now: &Now) -> Option<Task> {
+    let (settings, state) = (config.traces.clone()?, now.state());
     let (about, store, base_dir) = (state.about.clone(), state.store.clone(), config.base_dir.clone());
     let stop_task = stop.clone();
     Some(supervisor.spawn("traces", stop.clone(), move || {
@@ -72,18 +68,20 @@ fn traces(supervisor: &Supervisor, stop: &CancellationToken, config: &Config, st
 }
 
 /// Looks at the report every few seconds: learns what is usual, and lets alerts begin and end.
-async fn look(config: &Config, state: &ops::State, stop: &CancellationToken) -> Result<(), crate::store::Error> {
-    let files = certificate_files(config);
+async fn look(now: &Now, stop: &CancellationToken) -> Result<(), crate::store::Error> {
     let mut sampler = Sampler::default();
-    let mut read_at: Option<Instant> = None;
+    let mut read: Option<(Instant, String)> = None;
     loop {
-        if read_at.is_none_or(|at| at.elapsed() >= certificates::EVERY) {
-            let (files, base_dir) = (files.clone(), config.base_dir.clone());
+        let (config, state) = (now.config(), now.state());
+        let state = &*state;
+        let known = |(at, of): &(Instant, String)| at.elapsed() < certificates::EVERY && *of == config.digest;
+        if !read.as_ref().is_some_and(known) {
+            let (files, base_dir) = (certificate_files(&config), config.base_dir.clone());
             // Files of a few kilobytes, once an hour; on a network share they may hang.
             if let Ok(read) = tokio::task::spawn_blocking(move || certificates::read(&files, &base_dir)).await {
                 state.watch.put_certificates(read);
             }
-            read_at = Some(Instant::now());
+            read = Some((Instant::now(), config.digest.clone()));
         }
         let report = state.report().await?;
         sampler.look(&report, state.zone);
@@ -124,12 +122,12 @@ fn certificate_files(config: &Config) -> Vec<(String, PathBuf)> {
 }
 
 /// Probes the polled streams one after another, each with a connection of its own.
-pub(super) fn probes(supervisor: &Supervisor, stop: &CancellationToken, shared: &Shared, state: &ops::State) -> Task {
-    let (shared, state, stop_task) = (shared.clone(), state.clone(), stop.clone());
+pub(super) fn probes(supervisor: &Supervisor, stop: &CancellationToken, now: &Now) -> Task {
+    let (now, stop_task) = (now.clone(), stop.clone());
     supervisor.spawn("probes", stop.clone(), move || {
-        let (shared, state, stop) = (shared.clone(), state.clone(), stop_task.clone());
+        let (now, stop) = (now.clone(), stop_task.clone());
         async move {
-            let work = probe_all(&shared, &state);
+            let work = probe_all(&now);
             tokio::select! {
                 () = stop.cancelled() => Ok(()),
                 never = work => match never {},
@@ -138,29 +136,40 @@ pub(super) fn probes(supervisor: &Supervisor, stop: &CancellationToken, shared: 
     })
 }
 
-async fn probe_all(shared: &Shared, state: &ops::State) -> std::convert::Infallible {
+async fn probe_all(moment: &Now) -> std::convert::Infallible {
     let mut next = Instant::now() + PROBE_FIRST;
     loop {
         sleep_until(next).await;
         // Soon enough for a suspicion; each stream has its own time.
         next = Instant::now() + PROBE_FIRST;
+        let (config, state) = (moment.config(), moment.state());
         let Ok(report) = state.report().await else { continue };
-        for source in &shared.config.sources {
+        for source in &config.sources {
             for stream in source.streams.iter().filter(|stream| stream.schedule.is_some()) {
                 let Some(of) = report.streams.iter().find(|of| of.status.id == stream.id) else { continue };
-                if !is_due(of, &shared.clock) {
+                if !is_due(of, &state.clock) {
                     continue;
                 }
-                let probed = match poller_of(source, &shared.config.base_dir, &stream.id) {
-                    Ok((mut poller, _)) => {
-                        let answer = tokio::time::timeout(PROBE_LIMIT, poller.poller.probe()).await;
-                        answer.unwrap_or_else(|_| Err(hung(&stream.id)))
-                    }
-                    Err(problem) => Err(SourceError::stop(FaultClass::Other, problem)),
-                };
-                state.watch.probes.put(stream.id.clone(), Probed::of(probed, shared.clock.now()));
+                let probed = probe(source, &config.base_dir, &stream.id, PROBE_LIMIT).await;
+                state.watch.probes.put(stream.id.clone(), Probed::of(probed, state.clock.now()));
             }
         }
+    }
+}
+
+/// Looks at the source of one stream, with a connection of its own.
+pub(super) async fn probe(
+    source: &SourceConfig,
+    base_dir: &Path,
+    stream: &StreamId,
+    limit: Duration,
+) -> Result<Probe, SourceError> {
+    match poller_of(source, base_dir, stream) {
+        Ok((mut poller, _)) => {
+            let answer = tokio::time::timeout(limit, poller.poller.probe()).await;
+            answer.unwrap_or_else(|_| Err(hung(stream, limit)))
+        }
+        Err(problem) => Err(SourceError::stop(FaultClass::Other, problem)),
     }
 }
 
@@ -181,7 +190,7 @@ fn is_due(stream: &ops::StreamReport, clock: &Clock) -> bool {
     ago(clock.now(), probed.at) >= every
 }
 
-fn hung(stream: &StreamId) -> SourceError {
-    let operation = format!("look at the source of {stream} within {} s", PROBE_LIMIT.as_secs());
+fn hung(stream: &StreamId, limit: Duration) -> SourceError {
+    let operation = format!("look at the source of {stream} within {} s", limit.as_secs());
     SourceError::retry(FaultClass::Timeout, operation)
 }

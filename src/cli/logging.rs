@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::LogFormat;
@@ -42,12 +43,35 @@ pub(super) fn init(
         LogFormat::Human => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let mut layers = vec![lines.with_filter(filter()?.and(filter_fn(is_known_to_be_clean))).boxed()];
+    let (of_lines, lines_handle) = reload::Layer::new(filter()?);
+    let mut layers = vec![lines.with_filter(of_lines.and(filter_fn(is_known_to_be_clean))).boxed()];
+    let mut handles = vec![lines_handle];
     if let Some(file) = config.map(file_layer).transpose()?.flatten() {
-        layers.push(file.with_filter(filter()?.and(filter_fn(is_known_to_be_clean))).boxed());
+        let (of_file, file_handle) = reload::Layer::new(filter()?);
+        layers.push(file.with_filter(of_file.and(filter_fn(is_known_to_be_clean))).boxed());
+        handles.push(file_handle);
     }
     let started = tracing_subscriber::registry().with(layers).try_init();
-    started.map_err(|error| format!("logging can't be started: {error}"))
+    started.map_err(|error| format!("logging can't be started: {error}"))?;
+    let at_start = asked.unwrap_or_else(|| default.to_owned());
+    crate::ops::log::set_control(move |level| {
+        let text = level.map_or_else(|| at_start.clone(), directives);
+        for handle in &handles {
+            let changed = EnvFilter::try_new(&text).map(|filter| handle.reload(filter));
+            if !matches!(changed, Ok(Ok(()))) {
+                tracing::warn!("the level of the log could not be changed");
+            }
+        }
+    });
+    Ok(())
+}
+
+/// What is logged at a level: below `info` only our own lines say more, as with `-v`.
+fn directives(level: &str) -> String {
+    match level {
+        "debug" | "trace" => format!("info,hisync={level},connector={level}"),
+        other => other.to_owned(),
+    }
 }
 
 /// The layer that writes the log file of a configuration, where that names one.

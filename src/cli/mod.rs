@@ -29,6 +29,7 @@ mod outbox;
 mod panics;
 mod preview;
 mod reconcile;
+mod reload;
 mod replay;
 mod run;
 pub mod sandbox;
@@ -39,6 +40,7 @@ mod sources;
 mod status;
 mod store;
 mod support;
+mod switch;
 mod table;
 mod terminal;
 
@@ -131,6 +133,8 @@ enum Command {
     Codes(codes::Args),
     Outbox(outbox::Args),
     Reconcile(reconcile::Args),
+    Reload(reload::Args),
+    Switch(switch::Args),
     Replay(replay::Args),
     Sources(sources::Args),
     Explain(explain::Args),
@@ -172,6 +176,8 @@ impl Command {
             | Command::Codes(_)
             | Command::Outbox(_)
             | Command::Reconcile(_)
+            | Command::Reload(_)
+            | Command::Switch(_)
             | Command::Replay(_)
             | Command::Sources(_)
             | Command::Explain(_)
@@ -220,6 +226,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Codes(args) => codes::run(args, &terminal).await.into(),
         Command::Outbox(args) => outbox::run(args, &terminal).await.into(),
         Command::Reconcile(args) => reconcile::run(args, &terminal).await.into(),
+        Command::Reload(args) => reload::run(args, &terminal).await.into(),
+        Command::Switch(args) => switch::run(args, &terminal).await.into(),
         Command::Replay(args) => replay::run(&args, &terminal).into(),
         Command::Sources(args) => sources::run(args, &terminal).await.into(),
         Command::Explain(args) => explain::run(args, &terminal).await.into(),

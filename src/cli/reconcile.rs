@@ -242,7 +242,7 @@ async fn directly(args: &RunArgs, config: Config, store: &Store, who: &str) -> R
         board: Board::default(),
         breakers,
         clock,
-        learning: tokio::sync::watch::channel(true).1,
+        learnt: tokio::sync::watch::Sender::new(true),
     };
     let of = shared.config.sources.iter().find(|of| of.id == source);
     let built = of.and_then(|of| Some((of, of.streams.iter().find(|of| of.id == stream)?)));

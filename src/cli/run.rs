@@ -1,6 +1,6 @@
 //! `hisync run`: the agent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use connector_api::chain;
@@ -11,13 +11,14 @@ use super::signals::Stop;
 use super::{Exit, Terminal};
 use crate::agent::{Agent, StartError, VERSION};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, FileWatch, ReloadMode};
+use crate::ops::reload::{BY_FILE, BY_SIGNAL, Outcome, Reload, Request, Verdict};
 use crate::{diagnose, store};
 
 /// Runs the agent: reads the sources on schedule, listens, delivers upstream, serves the status page.
 ///
 /// SIGTERM or Ctrl-C stops in order; a second one at once (nothing acknowledged is lost by that).
-/// SIGHUP checks the configuration and, if it is good, goes on under it.
+/// SIGHUP checks the configuration and, if it is good, goes on under it, as `hisync reload` does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hisync run -c /etc/hisync/hisync.toml
@@ -53,14 +54,25 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
             return Exit::Usage;
         }
     };
-    let mut before: Option<Arc<Config>> = None;
+    let asked = Arc::new(Reload::default());
+    let mut before: Option<(Arc<Config>, Outcome)> = None;
     loop {
-        let agent = match Agent::start(config.clone(), Clock::system()).await {
+        let mut agent = match Agent::start_under(config.clone(), Clock::system(), asked.clone()).await {
             Ok(agent) => agent,
             // P10: a configuration that reads well and can't start does not end the sync either.
             Err(error) if before.is_some() => {
-                tracing::error!("the new configuration can't start, the old one goes on: {}", chain(&error));
-                config = before.take().unwrap_or(config);
+                let cause = chain(&error);
+                tracing::error!("the new configuration can't start, the old one goes on: {cause}");
+                if let Some((old, outcome)) = before.take() {
+                    let troubles = vec![cause];
+                    asked.note(Outcome {
+                        verdict: Verdict::RolledBack,
+                        digest: old.digest.clone(),
+                        troubles,
+                        ..outcome
+                    });
+                    config = old;
+                }
                 continue;
             }
             Err(error) => {
@@ -75,9 +87,13 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
                 };
             }
         };
+        if let Some((_, outcome)) = before.take() {
+            asked.note(Outcome { verdict: Verdict::Applied, digest: config.digest.clone(), ..outcome });
+        }
         tracing::info!(version = VERSION, admin = %agent.admin_address(), "hisync runs");
         told(&[NotifyState::Ready]);
-        let mut next = live(&mut signals, &args.config, &agent).await;
+        let mut next = live(&mut signals, &args.config, &mut agent, &asked).await;
+        let running = agent.config().clone();
         // Under a reload the process goes on: systemd would end a service that says it stops.
         if next.is_none() {
             told(&[NotifyState::Stopping]);
@@ -98,7 +114,10 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
             }
         }
         match next {
-            Some(new) => before = Some(std::mem::replace(&mut config, new)),
+            Some((new, outcome)) => {
+                config = new;
+                before = Some((running, outcome));
+            }
             None => {
                 tracing::info!("hisync stopped");
                 return Exit::Fine;
@@ -107,42 +126,151 @@ pub(super) async fn run(args: Args, terminal: &Terminal) -> Exit {
     }
 }
 
-/// Waits until the agent is to stop (`None`) or to go on under a new configuration.
-async fn live(signals: &mut Signals, path: &std::path::Path, agent: &Agent) -> Option<Arc<Config>> {
+/// A configuration that everything has to start anew for, with what is told of it.
+type Next = (Arc<Config>, Outcome);
+
+/// Waits until the agent is to stop (`None`) or to start anew under another configuration. Others it goes on under.
+async fn live(signals: &mut Signals, path: &Path, agent: &mut Agent, asked: &Reload) -> Option<Next> {
     let beat = sd_notify::watchdog_enabled().map(|limit| limit / 2);
     let mut ticks = tokio::time::interval(beat.unwrap_or(std::time::Duration::from_secs(3600)));
+    let mut files = watched(agent).await;
     loop {
-        tokio::select! {
+        let by = |who: &str| Request { dry_run: false, who: who.to_owned(), answer: None };
+        let request = tokio::select! {
             () = signals.stop.asked() => return None,
-            _ = ticks.tick() => if beat.is_some() { told(&[NotifyState::Watchdog]) },
-            _ = signals.hangup.recv() => if let Some(config) = reload(path) { return Some(config) },
-            () = agent.reload_asked() => if let Some(config) = reload(path) { return Some(config) },
+            _ = ticks.tick() => {
+                if beat.is_some() {
+                    told(&[NotifyState::Watchdog]);
+                }
+                continue;
+            }
+            _ = signals.hangup.recv() => by(BY_SIGNAL),
+            request = asked.asked() => request,
+            () = changed(&mut files) => by(BY_FILE),
+        };
+        let next = {
+            let mut work = Box::pin(reload(path, agent, request, asked));
+            loop {
+                tokio::select! {
+                    next = &mut work => break next,
+                    _ = ticks.tick(), if beat.is_some() => told(&[NotifyState::Watchdog]),
+                }
+            }
+        };
+        if next.is_some() {
+            return next;
         }
+        files = watched(agent).await;
     }
 }
 
-/// The configuration to go on under; `None` where it has problems, which are told.
-fn reload(path: &std::path::Path) -> Option<Arc<Config>> {
-    match load(path) {
-        Ok(config) => {
-            let digest = &config.digest[..12.min(config.digest.len())];
-            tracing::info!(digest, "the configuration is good: going on under it");
-            if let Ok(now) = NotifyState::monotonic_usec_now() {
+/// What notices changes of the configuration's files, where it is to be loaded then.
+async fn watched(agent: &Agent) -> Option<FileWatch> {
+    match agent.config().agent.reload {
+        ReloadMode::OnChange => Some(FileWatch::new(agent.config()).await),
+        ReloadMode::OnRequest => None,
+    }
+}
+
+async fn changed(files: &mut Option<FileWatch>) {
+    match files {
+        Some(files) => files.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Loads the configuration again and lets the agent go on under it, or says why not. Answers the configuration where
+/// everything has to start anew.
+async fn reload(path: &Path, agent: &mut Agent, request: Request, asked: &Reload) -> Option<Next> {
+    let Request { dry_run, who, answer } = request;
+    let now = Clock::system().now();
+    let running = agent.config().digest.clone();
+    let (loaded, place) = (path.to_owned(), who.clone());
+    // Hundreds of files may be read and mappings compiled: the watchdog is not to wait for that.
+    let loaded = tokio::task::spawn_blocking(move || load(&loaded)).await;
+    let (outcome, new) = match loaded {
+        Ok(Ok(config)) => {
+            let config = Arc::new(config);
+            if !dry_run && let Ok(now) = NotifyState::monotonic_usec_now() {
                 told(&[NotifyState::Reloading, now]);
             }
-            Some(Arc::new(config))
+            let outcome = agent.reload(config.clone(), dry_run, &who).await;
+            if !dry_run {
+                told(&[NotifyState::Ready]);
+            }
+            (outcome, Some(config))
         }
         // P10: the running one goes on.
-        Err(problems) => {
-            let text = diagnose::render(&problems, false);
-            tracing::error!("the new configuration is refused, the old one goes on:\n{text}");
-            None
+        Ok(Err(problems)) => {
+            let mut outcome = Outcome::new(Verdict::Refused, now, &place, &running);
+            outcome.problems = diagnose::to_json(&problems);
+            outcome.text = diagnose::render(&problems, false);
+            (outcome, None)
         }
+        Err(_) => {
+            let mut outcome = Outcome::new(Verdict::Refused, now, &place, &running);
+            outcome.troubles.push("loading the configuration panicked: a bug in hisync".to_owned());
+            (outcome, None)
+        }
+    };
+    if !dry_run {
+        tell(&outcome);
+        asked.note(outcome.clone());
+        let digest = &outcome.digest[..12.min(outcome.digest.len())];
+        let detail = format!("{}; in force: {digest}", word(outcome.verdict));
+        if let Err(error) = agent.store().audit(&who, "config-reload", "configuration", &detail).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the audit log does not have the reload");
+        }
+    }
+    let restarting = outcome.verdict == Verdict::Restarting;
+    let next = new.filter(|_| restarting).map(|config| (config, outcome.clone()));
+    if let Some(answer) = answer {
+        // Whoever asked may have gone.
+        let _ = answer.send(outcome);
+        // The answer leaves over a door that may be closing.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    agent.say_farewell();
+    next
+}
+
+/// The stable word for a verdict.
+fn word(verdict: Verdict) -> String {
+    serde_json::to_value(verdict).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Tells the log what came of a reload.
+fn tell(outcome: &Outcome) {
+    let digest = &outcome.digest[..12.min(outcome.digest.len())];
+    let who = outcome.who.as_str();
+    match outcome.verdict {
+        Verdict::Applied => {
+            for part in &outcome.parts {
+                tracing::info!(part = part.part, "{}", part.effect);
+            }
+            tracing::info!(digest, who, "the configuration is good: going on under it");
+        }
+        Verdict::Restarting => {
+            tracing::info!(digest, who, "the configuration is good: everything starts anew under it");
+        }
+        Verdict::Unchanged => tracing::info!(digest, who, "the configuration is the one in force: going on under it"),
+        Verdict::RolledBack => {
+            tracing::error!(
+                who,
+                "the new configuration does not start, the old one goes on: {}",
+                outcome.troubles.join("; ")
+            );
+        }
+        Verdict::Refused => {
+            let text = if outcome.text.is_empty() { outcome.troubles.join("\n") } else { outcome.text.clone() };
+            tracing::error!(who, "the new configuration is refused, the old one goes on:\n{text}");
+        }
+        Verdict::WouldApply | Verdict::WouldRestart => {}
     }
 }
 
 /// The configuration with every secret readable: an agent that can't log in must not replace one that can.
-fn load(path: &std::path::Path) -> Result<Config, Vec<diagnose::Problem>> {
+fn load(path: &Path) -> Result<Config, Vec<diagnose::Problem>> {
     let config = config::load(path)?;
     let problems = config::unreadable_secrets(&config);
     if problems.is_empty() { Ok(config) } else { Err(problems) }

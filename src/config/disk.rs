@@ -44,6 +44,11 @@ impl Files for Disk {
 }
 
 impl Disk {
+    /// Every file that was read.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// SHA-256 (hex) over the names (relative to `base_dir`) and bytes of every file that was read.
     pub(crate) fn digest(&self, base_dir: &Path) -> String {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);

@@ -46,11 +46,26 @@ pub(crate) struct AgentTable {
     pub(crate) shutdown_grace: Lasting,
     /// A routing label that every event carries, e.g. for a staging upstream.
     pub(crate) lane: Option<Id>,
+    /// When a changed configuration takes effect: when somebody asks for it (`hisync reload`, SIGHUP), or as soon as one
+    /// of its files has changed and stays the same for a few seconds.
+    #[serde(default)]
+    pub(crate) reload: ReloadMode,
     /// A file with days off and working weekends (调休): TOML with `off` and `work`, lists of days and ranges
     /// (`"2026-10-01..2026-10-07"`), or CSV with `date,kind`. Relative to the folder of the configuration file.
     #[schemars(length(min = 1))]
     #[expect(dead_code, reason = "checked here, read from the tree by the loader")]
     pub(crate) holidays: Option<String>,
+}
+
+/// When a changed configuration is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReloadMode {
+    /// When somebody asks for it.
+    #[default]
+    OnRequest,
+    /// As soon as a file has changed as well.
+    OnChange,
 }
 
 /// How the store keeps what it holds.

@@ -268,6 +268,7 @@ impl Loader {
                     calendar,
                     sources,
                     digest: self.disk.digest(&self.base_dir),
+                    files: self.disk.files(),
                     base_dir: self.base_dir,
                     secrets: self.found.secrets,
                     written: root.to_json(),
@@ -382,6 +383,7 @@ impl Loader {
             outbox_limit: Backlog { entries: table.outbox_max_entries, bytes: table.outbox_max_bytes },
             shutdown_grace: table.shutdown_grace.0,
             lane: table.lane.map(|lane| lane.0),
+            reload: table.reload,
         }
     }
 

@@ -12,6 +12,7 @@ mod load;
 pub mod reference;
 mod schema;
 mod tree;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +34,9 @@ use crate::registry::Kind;
 use crate::store::{Backlog, RetentionPolicy, SnapshotPolicy, StartPolicy};
 use crate::{delivery, ops};
 
+pub use file::ReloadMode;
 pub use schema::SecretUse;
+pub use watch::FileWatch;
 
 /// A configuration without a problem, its mappings compiled.
 #[derive(Debug)]
@@ -64,7 +67,9 @@ pub struct Config {
     pub digest: String,
     /// Every place that refers to a secret.
     pub secrets: Vec<SecretUse>,
-    /// The files as they are written, joined. Holds references to secrets, and whatever else somebody wrote into it.
+    /// Every file that was read: the configuration, what it includes, mappings, code tables.
+    pub files: Vec<PathBuf>,
+    /// The tables as they are written, with references to secrets; to be compared with those of another time.
     pub written: serde_json::Value,
 }
 
@@ -87,6 +92,8 @@ pub struct Agent {
     pub shutdown_grace: Duration,
     /// A routing label that every event carries.
     pub lane: Option<String>,
+    /// When a changed configuration is loaded.
+    pub reload: ReloadMode,
 }
 
 /// The `[store]` table.
@@ -246,6 +253,11 @@ pub fn look(path: &Path, source: &str) -> Result<Look, Vec<Problem>> {
 /// Nothing else is looked at: the state of an agent must be seen even while its configuration is broken.
 pub fn data_dir(path: &Path) -> Result<PathBuf, Vec<Problem>> {
     load::data_dir(path)
+}
+
+/// The hospital's time zone as a configuration file or one that it includes names it; nothing else is looked at.
+pub fn zone(path: &Path) -> Option<Tz> {
+    as_written(path).ok()?.pointer("/agent/timezone")?.as_str()?.parse().ok()
 }
 
 /// The keys of the store that a configuration file or one that it includes names; `None` where the store is not to be

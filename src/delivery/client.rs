@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use connector_api::SecretError;
+use connector_api::{SecretError, SecretText};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, redirect};
 
@@ -74,7 +75,12 @@ pub(super) struct Client {
     base_dir: PathBuf,
     clock: Clock,
     heard: Heard,
+    /// The secret that upstream took last: while a new one is refused, or can't be read, it goes on being used.
+    taken: Taken,
 }
+
+/// The secret that upstream took last; shared by a client's clones.
+pub(super) type Taken = Arc<Mutex<Option<SecretText>>>;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -131,16 +137,80 @@ impl Client {
             builder = builder.identity(identity);
         }
         let http = builder.build().map_err(Error::Client)?;
-        let client =
-            Client { http, settings: settings.clone(), base_dir: base_dir.to_owned(), clock, heard: Heard::default() };
-        client.authenticate("check", b"")?;
+        let (settings, base_dir) = (settings.clone(), base_dir.to_owned());
+        let client = Client { http, settings, base_dir, clock, heard: Heard::default(), taken: Arc::default() };
+        client.authenticate("check", b"", client.secret()?.as_ref())?;
         Ok(client)
     }
 
+    /// The secret as it is now; `None` where there is none to be read. It is read anew each time, so that a rotated one
+    /// takes effect at once.
+    fn secret(&self) -> Result<Option<SecretText>, Error> {
+        match &self.settings.auth {
+            Auth::WebhookSignature { secret } | Auth::Bearer { token: secret } => {
+                secret.read(&self.base_dir).map(Some).map_err(Error::Secret)
+            }
+            Auth::MutualTls { .. } => Ok(None),
+        }
+    }
+
+    fn taken(&self) -> Option<SecretText> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Sends a request and waits for the whole answer.
+    ///
+    /// Where upstream refuses a secret that is newer than the one that it took last, the request goes once more under
+    /// that one: a rotation that went wrong must not stop what worked. [`Heard`] tells of it.
     pub(super) async fn send(&self, outgoing: Outgoing) -> Exchange {
+        let (now, taken) = (self.clock.now(), self.taken());
+        let current = match self.secret() {
+            Ok(current) => current,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the upstream secret can't be read");
+                let Some(taken) = taken else {
+                    return Exchange { reply: Reply::Failed(Failure::NotMade), date: None };
+                };
+                self.heard.secret(true, now);
+                return self.send_as(&outgoing, Some(&taken)).await;
+            }
+        };
+        let exchange = self.send_as(&outgoing, current.as_ref()).await;
+        let status = |exchange: &Exchange| match exchange.reply {
+            Reply::Answered { status, .. } => Some(status),
+            Reply::Failed(_) => None,
+        };
+        // One that can't even be used was never sent.
+        let refused = |exchange: &Exchange| {
+            matches!(exchange.reply, Reply::Answered { status: 401 | 403, .. } | Reply::Failed(Failure::NotMade))
+        };
+        match status(&exchange) {
+            Some(200..=299) => {
+                if current != taken {
+                    *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = current;
+                }
+                if self.heard.secret(false, now) {
+                    tracing::info!("upstream takes the configured secret");
+                }
+                exchange
+            }
+            _ if refused(&exchange) && taken.is_some() && taken != current => {
+                let again = self.send_as(&outgoing, taken.as_ref()).await;
+                if refused(&again) || status(&again).is_none() {
+                    return exchange;
+                }
+                if self.heard.secret(true, now) {
+                    tracing::error!("upstream refuses the new secret; the one before it goes on being used");
+                }
+                again
+            }
+            _ => exchange,
+        }
+    }
+
+    async fn send_as(&self, outgoing: &Outgoing, secret: Option<&SecretText>) -> Exchange {
         let reply = |reply| Exchange { reply, date: None };
-        let request = match self.request(&outgoing) {
+        let request = match self.request(outgoing, secret) {
             Ok(request) => request,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request upstream can't be made");
@@ -158,12 +228,12 @@ impl Client {
         Exchange { reply: Reply::Answered { status, retry_after, body }, date }
     }
 
-    fn request(&self, outgoing: &Outgoing) -> Result<reqwest::RequestBuilder, Error> {
+    fn request(&self, outgoing: &Outgoing, secret: Option<&SecretText>) -> Result<reqwest::RequestBuilder, Error> {
         let url = self
             .settings
             .endpoint(&outgoing.path)
             .map_err(|cause| Error::Settings { key: "url", problem: cause.to_string() })?;
-        let mut headers = self.authenticate(&outgoing.id, &outgoing.body)?;
+        let mut headers = self.authenticate(&outgoing.id, &outgoing.body, secret)?;
         if let Ok(value) = HeaderValue::from_str(&outgoing.media_type) {
             headers.insert(CONTENT_TYPE, value);
         }
@@ -181,29 +251,36 @@ impl Client {
         Ok(self.http.request(outgoing.method.clone(), url).headers(headers).body(body))
     }
 
-    /// The headers that prove who sends this. Secrets are read anew each time, so that a rotated one
-    /// takes effect at once.
-    fn authenticate(&self, id: &str, body: &[u8]) -> Result<HeaderMap, Error> {
+    /// The headers that prove who sends this.
+    fn authenticate(&self, id: &str, body: &[u8], secret: Option<&SecretText>) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Error::Token);
         headers.insert(ID_HEADER, value(id)?);
-        match &self.settings.auth {
-            Auth::WebhookSignature { secret } => {
-                let secret = secret.read(&self.base_dir).map_err(Error::Secret)?;
+        match (&self.settings.auth, secret) {
+            (Auth::WebhookSignature { .. }, Some(secret)) => {
                 let keys = Keys::parse(secret.expose()).map_err(Error::Key)?;
                 let timestamp = self.clock.now().timestamp();
                 headers.insert(TIMESTAMP_HEADER, timestamp.into());
                 headers.insert(SIGNATURE_HEADER, value(&keys.sign(id, timestamp, body))?);
             }
-            Auth::Bearer { token } => {
-                let token = token.read(&self.base_dir).map_err(Error::Secret)?;
+            (Auth::Bearer { .. }, Some(token)) => {
                 let mut header = value(&format!("Bearer {}", token.expose()))?;
                 header.set_sensitive(true);
                 headers.insert(AUTHORIZATION, header);
             }
-            Auth::MutualTls { .. } => {}
+            (Auth::MutualTls { .. }, _) | (_, None) => {}
         }
         Ok(headers)
+    }
+
+    /// Knows the secret that another client's upstream took last.
+    pub(super) fn after(self, taken: Taken) -> Client {
+        Client { taken, ..self }
+    }
+
+    /// The secret that upstream took last, shared.
+    pub(super) fn taken_secret(&self) -> Taken {
+        self.taken.clone()
     }
 
     /// What answers told beside what they said.

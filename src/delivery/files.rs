@@ -21,6 +21,7 @@ use super::{Resets, Stored};
 use crate::breaker::{Breaker, Permit};
 use crate::retry::Policy;
 use crate::store::{DueFile, FileVerdict, Store};
+use crate::switches::{HOLD_DELIVERIES, Switches};
 
 /// The store is asked so often even if nothing woke the loop: for files whose next attempt is due.
 const IDLE: Duration = Duration::from_secs(2);
@@ -64,12 +65,19 @@ pub(super) struct Courier {
     breaker: Breaker,
     publish: watch::Sender<Status>,
     resets: Resets,
+    switches: Switches,
 }
 
 impl Courier {
-    pub(super) fn new(client: Client, store: Store, publish: watch::Sender<Status>, resets: Resets) -> Courier {
+    pub(super) fn new(
+        client: Client,
+        store: Store,
+        publish: watch::Sender<Status>,
+        resets: Resets,
+        switches: Switches,
+    ) -> Courier {
         let policy = client.settings().retry.policy();
-        Courier { client, store, policy, breaker: Breaker::new(policy), publish, resets }
+        Courier { client, store, policy, breaker: Breaker::new(policy), publish, resets, switches }
     }
 
     /// Sends files until told to stop. What is on its way then is sent again after the next start.
@@ -95,6 +103,9 @@ impl Courier {
     /// Sends one file, where one is due and may be sent; answers when to look again.
     async fn step(&mut self) -> Instant {
         let now = Instant::now();
+        if self.switches.on(&HOLD_DELIVERIES).is_some() {
+            return now + IDLE;
+        }
         let probe = match self.breaker.permit(now) {
             Permit::Free => false,
             Permit::Probe => true,

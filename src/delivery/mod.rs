@@ -48,6 +48,7 @@ pub use crate::breaker::{BreakerStatus, Reason};
 use crate::breaker::Breaker;
 use crate::clock::Clock;
 use crate::store::Store;
+use crate::switches::Switches;
 use classify::{Answer, Reply};
 use client::{Client, Outgoing};
 use files::Courier;
@@ -59,6 +60,7 @@ pub struct Delivery {
     store: Store,
     publish: watch::Sender<Status>,
     resets: Resets,
+    switches: Switches,
 }
 
 /// Tells the sender that a person acted.
@@ -85,6 +87,7 @@ pub struct Handle {
     status: watch::Receiver<Status>,
     resets: Resets,
     heard: peer::Heard,
+    taken: client::Taken,
 }
 
 impl Handle {
@@ -115,6 +118,7 @@ impl Delivery {
     /// `base_dir` is where relative file names start. A certificate that is renewed takes effect with
     /// a new `Delivery`; a renewed secret or token with the next request.
     pub fn new(settings: &Settings, base_dir: &Path, store: Store, clock: Clock) -> Result<Delivery, Error> {
+        let switches = Switches::new(clock.clone());
         let client = Client::new(settings, base_dir, clock)?;
         let status = Status {
             breaker: Breaker::new(settings.retry.policy()).status(),
@@ -131,12 +135,30 @@ impl Delivery {
                 retried: 0,
             },
         };
-        Ok(Delivery { client, store, publish: watch::Sender::new(status), resets: Resets::default() })
+        Ok(Delivery { client, store, publish: watch::Sender::new(status), resets: Resets::default(), switches })
+    }
+
+    /// Obeys what a person on call has switched.
+    #[must_use]
+    pub fn under(self, switches: Switches) -> Delivery {
+        Delivery { switches, ..self }
+    }
+
+    /// Takes the place of another one towards the same upstream: a secret that was taken from that one goes on being
+    /// used where a newer one is refused.
+    #[must_use]
+    pub fn after(self, before: &Handle) -> Delivery {
+        Delivery { client: self.client.after(before.taken.clone()), ..self }
     }
 
     /// What watches and nudges it while it runs.
     pub fn handle(&self) -> Handle {
-        Handle { status: self.publish.subscribe(), resets: self.resets.clone(), heard: self.client.heard() }
+        Handle {
+            status: self.publish.subscribe(),
+            resets: self.resets.clone(),
+            heard: self.client.heard(),
+            taken: self.client.taken_secret(),
+        }
     }
 
     /// What sends heartbeats beside it.
@@ -157,9 +179,9 @@ impl Delivery {
 
     /// Delivers until told to stop; then waits some seconds for the answers that are still out.
     pub async fn run(self, stop: CancellationToken) {
-        let Delivery { client, store, publish, resets } = self;
-        let files = Courier::new(client.clone(), store.clone(), publish.clone(), resets.clone());
-        let events = Sender::new(client, store, publish, resets);
+        let Delivery { client, store, publish, resets, switches } = self;
+        let files = Courier::new(client.clone(), store.clone(), publish.clone(), resets.clone(), switches.clone());
+        let events = Sender::new(client, store, publish, resets, switches);
         tokio::join!(Box::pin(files.run(stop.clone())), Box::pin(events.run(stop)));
     }
 }

@@ -16,6 +16,8 @@ pub struct Peer {
     pub clock_difference_secs: Option<i64>,
     /// When it answered last.
     pub answered_at: Option<DateTime<Utc>>,
+    /// Since when it refuses the secret that is configured now, and takes the one before it, which goes on being used.
+    pub secret_refused_since: Option<DateTime<Utc>>,
 }
 
 /// Shared by the clones of a client.
@@ -38,6 +40,15 @@ impl Heard {
             peer.clock_difference_secs = Some((DateTime::<Utc>::from(date) - now).num_seconds());
         }
         peer.answered_at = Some(now);
+    }
+
+    /// Takes note of whether the configured secret is refused; true where that is news.
+    pub(super) fn secret(&self, refused: bool, now: DateTime<Utc>) -> bool {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = &mut heard.0.secret_refused_since;
+        let news = since.is_some() != refused;
+        *since = refused.then(|| since.unwrap_or(now));
+        news
     }
 
     pub(super) fn peer(&self) -> Peer {

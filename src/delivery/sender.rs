@@ -28,6 +28,7 @@ use super::status::{LastFailure, Status, explain};
 use crate::breaker::{Breaker, Permit};
 use crate::retry::Policy;
 use crate::store::{ClaimLimit, Entry, Settlement, Store, Verdict};
+use crate::switches::{DELIVERY_BATCH, DELIVERY_PARALLEL, HOLD_DELIVERIES, Switches};
 
 /// So often a batch is sent as it is before its entries go back to the outbox.
 const BATCH_ATTEMPTS: u32 = 4;
@@ -83,10 +84,17 @@ pub(super) struct Sender {
     status: Status,
     publish: watch::Sender<Status>,
     resets: Resets,
+    switches: Switches,
 }
 
 impl Sender {
-    pub(super) fn new(client: Client, store: Store, publish: watch::Sender<Status>, resets: Resets) -> Sender {
+    pub(super) fn new(
+        client: Client,
+        store: Store,
+        publish: watch::Sender<Status>,
+        resets: Resets,
+        switches: Switches,
+    ) -> Sender {
         let policy = client.settings().retry.policy();
         let status = publish.borrow().clone();
         Sender {
@@ -103,25 +111,54 @@ impl Sender {
             status,
             publish,
             resets,
+            switches,
         }
+    }
+
+    /// Whether a person wants events to wait in the outbox.
+    fn held(&self) -> bool {
+        self.switches.on(&HOLD_DELIVERIES).is_some()
+    }
+
+    /// The most events in a batch now.
+    fn batch_events(&self) -> usize {
+        let configured = self.client.settings().batch_max_events;
+        self.switches.number(&DELIVERY_BATCH).map_or(configured, |most| most.min(configured))
+    }
+
+    /// How many batches may be on their way now.
+    fn parallel(&self) -> usize {
+        let configured = self.client.settings().parallel;
+        self.switches.number(&DELIVERY_PARALLEL).map_or(configured, |most| most.min(configured))
     }
 
     /// Delivers until told to stop, then waits for what is on its way.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let (store, resets) = (self.store.clone(), self.resets.clone());
         let mut written = true;
+        let mut switched = self.switches.changes();
         while !stop.is_cancelled() {
             // What is claimed already leaves before the store is told of what has come back, unless it is in trouble.
-            if written {
+            if written && !self.held() {
                 self.launch_ready();
             }
             written = self.flush().await;
-            let wake = if written { self.fill().await } else { Instant::now() + STORE_PAUSE };
+            let wake = match written {
+                false => Instant::now() + STORE_PAUSE,
+                // A switch that ends by itself is noticed so soon.
+                true if self.held() => {
+                    self.release_old().await;
+                    Instant::now() + IDLE
+                }
+                true => self.fill().await,
+            };
             self.show();
             tokio::select! {
                 Some(done) = self.flying.join_next_with_id() => self.land(done),
                 () = stop.cancelled() => break,
                 () = resets.notified() => self.breaker.reset(),
+                // The switches live as long as this sender.
+                _ = switched.changed() => {}
                 () = store.urgent_arrived() => self.urgent = true,
                 () = store.work_arrived(), if self.may_claim() => {}
                 () = sleep_until(wake) => {}
@@ -132,14 +169,14 @@ impl Sender {
 
     fn may_claim(&self) -> bool {
         let permitted = matches!(self.breaker.permit(Instant::now()), Permit::Free | Permit::Probe);
-        permitted && self.has_room()
+        permitted && !self.held() && self.has_room()
     }
 
     /// Whether another batch may be claimed: memory is bounded by what waits and flies (P8).
     fn has_room(&self) -> bool {
         let settings = self.client.settings();
         let waiting: usize = self.waiting.iter().map(Batch::bytes).sum();
-        self.flights.len() < settings.parallel && waiting < 4 * settings.parallel * settings.batch_max_bytes
+        self.flights.len() < self.parallel() && waiting < 4 * settings.parallel * settings.batch_max_bytes
     }
 
     /// Sends as much as may be sent now; returns when to look again, if nothing comes back before.
@@ -147,7 +184,7 @@ impl Sender {
         let idle = Instant::now() + IDLE;
         self.release_old().await;
         self.fill_urgent().await;
-        while self.flights.len() < self.client.settings().parallel {
+        while self.flights.len() < self.parallel() {
             let now = Instant::now();
             let probe = match self.breaker.permit(now) {
                 Permit::Free => false,
@@ -176,7 +213,7 @@ impl Sender {
     /// Sends batches that waited long enough, as far as there are places.
     fn launch_ready(&mut self) {
         let now = Instant::now();
-        while self.flights.len() < self.client.settings().parallel && self.breaker.permit(now) == Permit::Free {
+        while self.flights.len() < self.parallel() && self.breaker.permit(now) == Permit::Free {
             match self.next_waiting(now) {
                 Some(batch) => self.launch(batch),
                 None => return,
@@ -199,7 +236,7 @@ impl Sender {
     /// Sends what must not wait behind others, even where every other place is taken.
     async fn fill_urgent(&mut self) {
         let settings = self.client.settings();
-        let (events, bytes, room) = (settings.batch_max_events, settings.batch_max_bytes, settings.parallel + 1);
+        let (events, bytes, room) = (self.batch_events(), settings.batch_max_bytes, self.parallel() + 1);
         while self.urgent && self.flights.len() < room && self.breaker.permit(Instant::now()) == Permit::Free {
             match self.store.take_urgent(ClaimLimit { events, bytes }).await {
                 Ok(entries) if entries.is_empty() => self.urgent = false,
@@ -255,13 +292,13 @@ impl Sender {
         let settings = self.client.settings();
         // Commas and brackets count as well.
         let bytes = settings.batch_max_bytes.saturating_sub(settings.batch_max_events + 2).max(1);
-        let events = if probe { 1 } else { settings.batch_max_events };
+        let events = if probe { 1 } else { self.batch_events() };
         let now = Instant::now();
         let entries = self.store.take(ClaimLimit { events, bytes }).await?;
         let largest = entries.iter().map(|entry| entry.body.len()).max().unwrap_or_default();
         let taken: usize = entries.iter().map(|entry| entry.body.len()).sum();
         self.more = entries.len() >= events || taken.saturating_add(largest) > bytes;
-        self.waiting.extend(arrange(entries, self.client.settings().batch_max_events, now));
+        self.waiting.extend(arrange(entries, self.batch_events(), now));
         Ok(())
     }
 

@@ -127,6 +127,16 @@ impl Board {
         self.lock().insert(id, status);
     }
 
+    /// Forgets streams that are not configured any more.
+    pub fn keep(&self, configured: impl Fn(&StreamId) -> bool) {
+        self.lock().retain(|id, _| configured(id));
+    }
+
+    /// The status of a stream.
+    pub fn of(&self, id: &StreamId) -> Option<StreamStatus> {
+        self.lock().get(id).cloned()
+    }
+
     /// Changes a stream's status.
     pub fn update(&self, id: &StreamId, change: impl FnOnce(&mut StreamStatus)) {
         if let Some(status) = self.lock().get_mut(id) {

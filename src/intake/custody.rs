@@ -1,7 +1,7 @@
 //! Takes custody of what a listener receives: mapped, committed with fsync, then acknowledged (P1).
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use connector_api::{Intake, Receipt, Record, Refusal, SourceId, StreamId};
@@ -18,7 +18,7 @@ pub const UNROUTED: &str = "unrouted";
 /// The intake that a listener is handed.
 pub struct Custody {
     source: SourceId,
-    streams: HashMap<StreamId, Normaliser>,
+    streams: RwLock<Arc<HashMap<StreamId, Normaliser>>>,
     store: Store,
     gate: Arc<Gate>,
     board: Board,
@@ -35,22 +35,33 @@ impl Custody {
         board: Board,
         clock: Clock,
     ) -> Custody {
-        Custody { source, streams, store, gate, board, clock }
+        Custody { source, streams: RwLock::new(Arc::new(streams)), store, gate, board, clock }
+    }
+
+    /// Reads by other mappings from the next message on; what is being committed ends under the old ones.
+    pub fn read_by(&self, streams: HashMap<StreamId, Normaliser>) {
+        *self.streams.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(streams);
+    }
+
+    fn streams(&self) -> Arc<HashMap<StreamId, Normaliser>> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 #[connector_api::async_trait]
 impl Intake for Custody {
     async fn accept(&self, stream: Option<&StreamId>, records: Vec<Record>) -> Result<Vec<Receipt>, Refusal> {
-        if let Some(closure) = self.gate.closed() {
+        let unrouted_id = StreamId::new(&self.source, UNROUTED);
+        if let Some(closure) = self.gate.closed_for(stream.unwrap_or(&unrouted_id)) {
             return Err(Refusal::Busy { reason: closure.text, retry_after: Duration::from_secs(30) });
         }
-        let known = stream.and_then(|id| self.streams.get(id).map(|normaliser| (id, normaliser)));
+        let streams = self.streams();
+        let known = stream.and_then(|id| streams.get(id).map(|normaliser| (id, normaliser)));
         let (stream, records) = match known {
             Some((id, normaliser)) => {
                 (id.clone(), records.into_iter().map(|record| normaliser.received(record)).collect())
             }
-            None => (StreamId::new(&self.source, UNROUTED), records.into_iter().map(unrouted).collect()),
+            None => (unrouted_id, records.into_iter().map(unrouted).collect()),
         };
         let batch = IncomingBatch { stream: stream.clone(), records, advance: None, snapshot: None };
         let committed = self.store.commit(batch).await.map_err(|error| {

@@ -9,17 +9,27 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use connector_api::StreamId;
+
 use crate::store::Backlog;
+use crate::switches::{PAUSE_INTAKE, Switches};
 
 /// Refuses new records while there is no room for them, and admits them again by itself.
 pub struct Gate {
     measure: Box<dyn Fn() -> Option<u64> + Send + Sync>,
-    floor_bytes: u64,
     backlog: Box<dyn Fn() -> Backlog + Send + Sync>,
-    limit: Backlog,
+    limits: Mutex<Limits>,
+    switches: Option<Switches>,
     seen: Mutex<Option<(Instant, u64)>>,
     /// Which limits were reached, and not yet left again.
     shut: Mutex<Shut>,
+}
+
+/// Where the gate closes; another configuration may bring others.
+#[derive(Clone, Copy)]
+struct Limits {
+    floor_bytes: u64,
+    outbox: Backlog,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -31,12 +41,12 @@ struct Shut {
 /// Why nothing may come in now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closure {
-    /// A stable word: `disk` or `outbox`.
+    /// A stable word: `disk`, `outbox`, or `paused` where a person wants it so.
     pub code: &'static str,
     /// What is wrong, one sentence.
     pub text: String,
     /// What to do next, one sentence.
-    pub next: &'static str,
+    pub next: String,
 }
 
 /// Free space changes slowly; asking the system once a second is often enough.
@@ -56,9 +66,9 @@ impl Gate {
     pub fn measured(floor_bytes: u64, measure: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Gate {
         Gate {
             measure: Box::new(measure),
-            floor_bytes,
             backlog: Box::new(Backlog::default),
-            limit: Backlog { entries: u64::MAX, bytes: u64::MAX },
+            limits: Mutex::new(Limits { floor_bytes, outbox: Backlog { entries: u64::MAX, bytes: u64::MAX } }),
+            switches: None,
             seen: Mutex::new(None),
             shut: Mutex::default(),
         }
@@ -67,8 +77,24 @@ impl Gate {
     /// Watches what waits to be delivered too: at a limit of either, nothing more comes in.
     #[must_use]
     pub fn limited(mut self, limit: Backlog, backlog: impl Fn() -> Backlog + Send + Sync + 'static) -> Gate {
-        (self.limit, self.backlog) = (limit, Box::new(backlog));
+        self.backlog = Box::new(backlog);
+        self.set_limits(self.floor_bytes(), limit);
         self
+    }
+
+    /// Closes for what a person wants to be paused too.
+    #[must_use]
+    pub fn under(self, switches: Switches) -> Gate {
+        Gate { switches: Some(switches), ..self }
+    }
+
+    /// Closes elsewhere from now on: below so many free bytes, at so much that waits to be delivered.
+    pub fn set_limits(&self, floor_bytes: u64, outbox: Backlog) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = Limits { floor_bytes, outbox };
+    }
+
+    fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Free bytes on the store's disk; `None` where the system doesn't tell.
@@ -86,24 +112,53 @@ impl Gate {
 
     /// Intake stops below so many free bytes.
     pub fn floor_bytes(&self) -> u64 {
-        self.floor_bytes
+        self.limits().floor_bytes
     }
 
     /// Intake stops at so much that waits to be delivered.
     pub fn limit(&self) -> Backlog {
-        self.limit
+        self.limits().outbox
+    }
+
+    /// Why nothing of a stream may come in now; `None` while there is room and nobody paused it.
+    pub fn closed_for(&self, stream: &StreamId) -> Option<Closure> {
+        let paused = self.switches.as_ref().and_then(|switches| switches.on_for(&PAUSE_INTAKE, stream.as_str()));
+        let paused = paused.map(|set| Closure {
+            code: "paused",
+            text: format!(
+                "{} paused it until {} UTC: nothing is taken in, nothing is lost",
+                set.who,
+                set.until.format("%Y-%m-%d %H:%M")
+            ),
+            next: match set.subject.as_str() {
+                "" => "hisync switch clear pause-intake".to_owned(),
+                subject => format!("hisync switch clear pause-intake {subject}"),
+            },
+        });
+        paused.or_else(|| self.closed())
+    }
+
+    /// How long a stream is left alone between two readings, where a person wants it so.
+    pub fn poll_interval(&self, stream: &StreamId) -> Option<Duration> {
+        self.switches.as_ref().and_then(|switches| switches.length(&crate::switches::POLL_INTERVAL, stream.as_str()))
+    }
+
+    /// What tells of switches; `None` where there are none.
+    pub fn switches(&self) -> Option<&Switches> {
+        self.switches.as_ref()
     }
 
     /// Why nothing may come in now; `None` while there is room.
     pub fn closed(&self) -> Option<Closure> {
         let free = self.free_bytes();
         let backlog = (self.backlog)();
+        let Limits { floor_bytes, outbox: limit } = self.limits();
         let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         // Once shut, a tenth more has to be free, and a fifth of the outbox to be delivered.
-        let floor = self.floor_bytes.saturating_add(if shut.disk { self.floor_bytes / 10 } else { 0 });
+        let floor = floor_bytes.saturating_add(if shut.disk { floor_bytes / 10 } else { 0 });
         shut.disk = free.is_some_and(|free| free < floor);
         let reached = |waits: u64, limit: u64| waits >= if shut.outbox { limit - limit / 5 } else { limit };
-        shut.outbox = reached(backlog.entries, self.limit.entries) || reached(backlog.bytes, self.limit.bytes);
+        shut.outbox = reached(backlog.entries, limit.entries) || reached(backlog.bytes, limit.bytes);
         let mib = |bytes: u64| bytes / (1024 * 1024);
         if shut.disk {
             let free = mib(free.unwrap_or_default());
@@ -111,9 +166,9 @@ impl Gate {
                 code: "disk",
                 text: format!(
                     "{free} MiB free on the store's disk, the floor is {} MiB: nothing is taken in, nothing is lost",
-                    mib(self.floor_bytes)
+                    mib(floor_bytes)
                 ),
-                next: "free space on the store's disk; intake goes on by itself",
+                next: "free space on the store's disk; intake goes on by itself".to_owned(),
             });
         }
         shut.outbox.then(|| Closure {
@@ -123,11 +178,12 @@ impl Gate {
                  is lost",
                 backlog.entries,
                 mib(backlog.bytes),
-                self.limit.entries,
-                mib(self.limit.bytes)
+                limit.entries,
+                mib(limit.bytes)
             ),
             next: "look at upstream; intake goes on by itself when a fifth is delivered (or raise outbox_max_entries, \
-                   outbox_max_bytes)",
+                   outbox_max_bytes)"
+                .to_owned(),
         })
     }
 }

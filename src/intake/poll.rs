@@ -130,7 +130,19 @@ impl PollStream {
         let mut sweep_due = self.next_sweep(since);
         let mut resets = self.breaker.resets();
         let mut reconcile_due = self.reconcile.next_after(since);
+        let mut switched = self.gate.switches().map(crate::switches::Switches::changes);
+        // Whether the last regular round was refused because a person paused the stream.
+        let mut paused = false;
+        // When the last regular round ended, and when the next would be due where a person did not slow it down.
+        let mut read_at: Option<DateTime<Utc>> = None;
+        let mut slowed: Option<DateTime<Utc>> = None;
         loop {
+            if let (Some(least), Some(read_at)) = (self.gate.poll_interval(&self.id), read_at)
+                && read_at + least > due
+            {
+                slowed.get_or_insert(due);
+                due = read_at + least;
+            }
             let next_at = self.breaker.retry_at(&self.id).map_or(due, |at| at.max(due));
             self.board.update(&self.id, |status| status.next_at = Some(next_at));
             let mut take = |request| match request {
@@ -158,6 +170,12 @@ impl PollStream {
                     }
                     continue;
                 }
+                // What was paused may go on now, and what was slowed down be read sooner.
+                () = changed(&mut switched) => {
+                    due = slowed.take().unwrap_or(due);
+                    due = if paused { self.clock.now() } else { due };
+                    continue;
+                }
                 // The breaker lives as long as this stream.
                 _ = resets.changed() => {
                     failing.reset();
@@ -172,6 +190,11 @@ impl PollStream {
             let result = self.round(poller, round, stop).await;
             tell(admission, &result);
             let now = self.clock.now();
+            if matches!(round, Round::Regular) {
+                paused = matches!(&result, Err(RoundError::NoRoom(closure)) if closure.code == "paused");
+                read_at = if paused { read_at } else { Some(now) };
+                slowed = None;
+            }
             let next = self.schedule.next_after(now).unwrap_or(now + STOPPED_RETRY);
             let (next_sweep, next_reconcile) = (self.next_sweep(now), self.reconcile.next_after(now));
             match (round, &result) {
@@ -261,7 +284,7 @@ impl PollStream {
         round: Round,
         stop: &CancellationToken,
     ) -> Result<RoundReport, RoundError> {
-        if let Some(reason) = self.gate.closed() {
+        if let Some(reason) = self.gate.closed_for(&self.id) {
             return Err(RoundError::NoRoom(reason));
         }
         let began = self.clock.now();
@@ -369,7 +392,7 @@ impl PollStream {
 
     pub(super) async fn fetch(&self, poller: &mut dyn Poller, request: Request<'_>) -> Result<Batch, RoundError> {
         // Asked for each page: the first reading of a large source takes many.
-        if let Some(reason) = self.gate.closed() {
+        if let Some(reason) = self.gate.closed_for(&self.id) {
             return Err(RoundError::NoRoom(reason));
         }
         match tokio::time::timeout(FETCH_LIMIT, poller.fetch(request, self.batch_size)).await {
@@ -422,9 +445,14 @@ impl PollStream {
             RoundError::NoRoom(reason) => {
                 let failure = StreamFailure {
                     at: now,
-                    class: if reason.code == "disk" { "disk-floor" } else { "outbox-limit" }.to_owned(),
+                    class: match reason.code {
+                        "disk" => "disk-floor",
+                        "paused" => "paused",
+                        _ => "outbox-limit",
+                    }
+                    .to_owned(),
                     message: reason.text.clone(),
-                    hint: Some(reason.next.to_owned()),
+                    hint: Some(reason.next.clone()),
                 };
                 (StreamState::Paused, failure, now + CLOCK_CHECK)
             }
@@ -452,6 +480,16 @@ impl PollStream {
         }
         due
     }
+}
+
+/// Waits until a switch is set, cleared or has ended; for ever where there are none.
+async fn changed(switched: &mut Option<tokio::sync::watch::Receiver<u64>>) {
+    if let Some(switched) = switched
+        && switched.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// What a round says of its source. One that ended for another reason says nothing.

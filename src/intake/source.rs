@@ -227,30 +227,48 @@ impl Drop for Admission {
 
 /// The breakers of all sources that are asked, with their connectors.
 #[derive(Clone, Debug, Default)]
-pub struct Sources(Arc<BTreeMap<SourceId, (String, Arc<SourceBreaker>)>>);
+pub struct Sources(Arc<Mutex<Breakers>>);
+
+type Breakers = BTreeMap<SourceId, (String, Arc<SourceBreaker>)>;
 
 impl Sources {
     /// One breaker for each source: its id and its connector.
     pub fn new(sources: impl IntoIterator<Item = (SourceId, String)>, clock: &Clock) -> Sources {
         let breaker =
             |(id, connector): (SourceId, String)| (id.clone(), (connector, SourceBreaker::new(id, clock.clone())));
-        Sources(Arc::new(sources.into_iter().map(breaker).collect()))
+        Sources(Arc::new(Mutex::new(sources.into_iter().map(breaker).collect())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Breakers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the breakers of these sources as they are, begins those of new ones and forgets the others.
+    pub fn keep(&self, sources: impl IntoIterator<Item = (SourceId, String)>, clock: &Clock) {
+        let mut breakers = self.lock();
+        let mut kept = Breakers::new();
+        for (id, connector) in sources {
+            let known = breakers.remove(&id).filter(|(before, _)| *before == connector);
+            let breaker = known.map_or_else(|| SourceBreaker::new(id.clone(), clock.clone()), |(_, breaker)| breaker);
+            kept.insert(id, (connector, breaker));
+        }
+        *breakers = kept;
     }
 
     /// The breaker of a source; `None` where nobody asks it, because it listens.
-    pub fn of(&self, source: &SourceId) -> Option<&Arc<SourceBreaker>> {
-        self.0.get(source).map(|(_, breaker)| breaker)
+    pub fn of(&self, source: &SourceId) -> Option<Arc<SourceBreaker>> {
+        self.lock().get(source).map(|(_, breaker)| breaker.clone())
     }
 
     /// How all of them are doing, by id.
     pub fn all(&self) -> Vec<SourceStatus> {
-        self.0.values().map(|(connector, breaker)| breaker.status(connector)).collect()
+        self.lock().values().map(|(connector, breaker)| breaker.status(connector)).collect()
     }
 
     /// Closes the breaker of a source: its streams ask it at once. `false` where there is none.
     pub fn reset(&self, source: &str) -> bool {
-        let found = self.0.iter().find(|(id, _)| id.as_str() == source);
-        found.map(|(_, (_, breaker))| breaker.reset()).is_some()
+        let found = self.lock().iter().find(|(id, _)| id.as_str() == source).map(|(_, (_, breaker))| breaker.clone());
+        found.map(|breaker| breaker.reset()).is_some()
     }
 }
 

@@ -1,13 +1,11 @@
 //! Code tables over the admin API: the same acts as `hisync codes`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Query, State as Extract};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use super::access::Caller;
 use super::http::{Answer, Failure, Shared};
@@ -58,7 +56,7 @@ async fn codes_map(Extract(state): Shared, caller: Caller, Json(mut asked): Json
         MapError::Codes(error) => Failure::Codes(error),
         MapError::Store(error) => Failure::Store(error),
     })?;
-    let applied = if state.reload.ask() { "now" } else { "reload" };
+    let applied = if state.reload.ask(&asked.who) { "now" } else { "reload" };
     Ok(Json(Mapped { applied, ..mapped }))
 }
 
@@ -105,28 +103,4 @@ pub async fn map(
     let detail = format!("{local:?} is {standard:?}; {} records concerned", added.concerned);
     store.audit(&asked.who, "codes-map", &format!("table {table}"), &detail).await?;
     Ok(Mapped { added, applied: "start" })
-}
-
-/// The way to ask the process to load its configuration again, as SIGHUP does.
-#[derive(Debug, Default)]
-pub struct Reload {
-    asked: Notify,
-    heard: AtomicBool,
-}
-
-impl Reload {
-    /// Returns when somebody asks. Whoever never waits here can't be asked.
-    pub async fn asked(&self) {
-        self.heard.store(true, Ordering::SeqCst);
-        self.asked.notified().await;
-    }
-
-    /// Asks; answers whether anybody listens.
-    pub fn ask(&self) -> bool {
-        let heard = self.heard.load(Ordering::SeqCst);
-        if heard {
-            self.asked.notify_one();
-        }
-        heard
-    }
 }

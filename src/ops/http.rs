@@ -7,10 +7,10 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::extract::{Extension, Path, State as Extract};
+use axum::extract::{Path, State as Extract};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{self, Caller, Peer};
 use super::health::Level;
 use super::report::State;
-use super::{alerting, assets, codes, day, held, journal, metrics, outbox, reconcile};
+use super::{alerting, assets, codes, day, held, journal, metrics, outbox, reconcile, reload, switching};
 use crate::intake::StreamState;
 use crate::intake::codes::CodesError;
 use crate::store;
@@ -45,11 +45,53 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How long an answer may still take after a stop.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Serves until `stop`.
-pub async fn serve(opened: Opened, state: State, stop: CancellationToken) -> std::io::Result<()> {
+/// What is served, which another configuration may replace while connections stay open.
+#[derive(Clone)]
+pub struct Pages(Arc<RwLock<Router>>);
+
+impl Pages {
+    /// Serves one state.
+    pub fn new(state: State) -> Pages {
+        Pages(Arc::new(RwLock::new(router(state))))
+    }
+
+    /// Serves another one from the next request on.
+    pub fn put(&self, state: State) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = router(state);
+    }
+
+    fn now(&self) -> Router {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Serves until `stop`, when the port is free at once; connections that are open then end with `farewell`.
+pub async fn serve(
+    opened: Opened,
+    pages: Pages,
+    stop: CancellationToken,
+    farewell: CancellationToken,
+) -> std::io::Result<()> {
+    let serve = |door: Arc<Door>, stream, peer| {
+        let connection = Connection { pages: pages.clone(), peer, stop: farewell.clone() };
+        connection.serve(door, stream)
+    };
+    let served = async {
+        tokio::select! {
+            // It ends when the last connection has ended.
+            () = opened.serve(&stop, serve) => {}
+            // The server ends by itself once it is told to; this only keeps the recorder small.
+            never = metrics::upkeep() => match never {},
+        }
+    };
+    served.await;
+    Ok(())
+}
+
+fn router(state: State) -> Router {
     metrics::recorder();
     let keeper = state.keeper.clone();
-    let router = Router::new()
+    Router::new()
         .merge(access::routes())
         .merge(assets::routes())
         .route("/live", get(live))
@@ -65,21 +107,32 @@ pub async fn serve(opened: Opened, state: State, stop: CancellationToken) -> std
         .merge(reconcile::routes())
         .merge(journal::routes())
         .merge(day::routes())
+        .merge(reload::routes())
+        .merge(switching::routes())
         .layer(middleware::from_fn_with_state(keeper, access::doors))
-        .with_state(Arc::new(state));
-    let serve = |door: Arc<Door>, stream, peer| {
-        let connection = Connection { router: router.clone(), peer, stop: stop.clone() };
-        connection.serve(door, stream)
-    };
-    tokio::select! {
-        () = opened.serve(&stop, serve) => Ok(()),
-        // The server ends by itself once it is told to; this only keeps the recorder small.
-        never = metrics::upkeep() => match never {},
+        .with_state(Arc::new(state))
+}
+
+/// Answers each request of a connection by what is served at that moment.
+struct Desk {
+    pages: Pages,
+    peer: SocketAddr,
+}
+
+impl hyper::service::Service<hyper::Request<hyper::body::Incoming>> for Desk {
+    type Response = Response;
+    type Error = std::convert::Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response, Self::Error>> + Send>>;
+
+    fn call(&self, mut request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
+        request.extensions_mut().insert(Peer(self.peer));
+        let router = TowerToHyperService::new(self.pages.now());
+        Box::pin(async move { router.call(request).await })
     }
 }
 
 struct Connection {
-    router: Router,
+    pages: Pages,
     peer: SocketAddr,
     stop: CancellationToken,
 }
@@ -95,7 +148,7 @@ impl Connection {
     }
 
     async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let service = TowerToHyperService::new(self.router.layer(Extension(Peer(self.peer))));
+        let service = Desk { pages: self.pages.clone(), peer: self.peer };
         let mut connection = pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Shared};
 use super::report::State;
-use crate::store::{self, LoadedConfig, Reader};
+use crate::store::{self, ConfigContent, Reader};
+
+/// Configurations that are listed.
+const HISTORY: usize = 100;
 
 pub(super) fn routes() -> Router<Arc<State>> {
     Router::new()
@@ -41,7 +44,7 @@ async fn audit_verify(Extract(state): Shared) -> Answer<store::AuditCheck> {
 
 /// The configuration that is in force, secrets and people hidden, and those before it.
 async fn config(Extract(state): Shared) -> Answer<Value> {
-    let history = state.store.read(Reader::configs).await?;
+    let history = state.store.read(|reader| reader.config_versions(HISTORY)).await?;
     let mappings: Vec<Value> = state
         .board
         .all()
@@ -57,6 +60,6 @@ async fn config(Extract(state): Shared) -> Answer<Value> {
     })))
 }
 
-async fn config_show(Extract(state): Shared, Path(id): Path<i64>) -> Answer<LoadedConfig> {
-    Ok(Json(state.store.read(move |reader| reader.config(id)).await?))
+async fn config_show(Extract(state): Shared, Path(id): Path<i64>) -> Answer<ConfigContent> {
+    Ok(Json(state.store.read(move |reader| reader.config_content(id)).await?))
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -48,6 +48,23 @@ pub enum Format {
     Json,
     /// For people.
     Human,
+}
+
+/// Makes the log say more or less: a level, or `None` for that of the start.
+type Control = Box<dyn Fn(Option<&str>) + Send + Sync>;
+
+static CONTROL: OnceLock<Control> = OnceLock::new();
+
+/// Says how the level of the log is changed while the process runs. The first one counts.
+pub fn set_control(control: impl Fn(Option<&str>) + Send + Sync + 'static) {
+    let _ = CONTROL.set(Box::new(control));
+}
+
+/// Logs at a level (`debug`), or as at the start of the process. Nothing happens where nobody logs.
+pub fn set_level(level: Option<&str>) {
+    if let Some(control) = CONTROL.get() {
+        control(level);
+    }
 }
 
 /// A log file that begins anew by size and age. Clones share it.

@@ -23,10 +23,12 @@ pub mod outbox;
 pub mod probes;
 pub mod reasons;
 pub mod reconcile;
+pub mod reload;
 pub mod report;
 pub mod runbook;
 pub mod silence;
 pub mod standing;
+pub mod switching;
 pub mod tasks;
 pub mod traces;
 mod verdict;
@@ -41,7 +43,7 @@ use connector_listen::{Gripes, Opened, Peers, Port, Tls};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use http::serve;
+pub use http::{Pages, serve};
 pub use report::{About, Report, State, StreamReport};
 pub use tasks::{TaskState, TaskStatus};
 

@@ -83,7 +83,7 @@ pub const ALL: &[Kind] = &[
         Failing,
         ["a stream is paused: the disk is nearly full", "数据流已暂停：磁盘空间不足"],
         ["free space; reading goes on by itself", "清理磁盘后自动恢复。"],
-        &["disk", "outbox"],
+        &["intake-paused", "disk", "outbox"],
     ),
     kind(
         "stream-silent",
@@ -93,7 +93,7 @@ pub const ALL: &[Kind] = &[
             "ask whether the hospital's system runs; `hisync check` shows its newest row",
             "请确认医院系统在运行；hisync check 会显示来源中最新的一行。",
         ],
-        &["source-down", "stream-failing", "stream-stopped", "stream-paused", "stream-behind", "disk"],
+        &["intake-paused", "source-down", "stream-failing", "stream-stopped", "stream-paused", "stream-behind", "disk"],
     ),
     kind(
         "stream-unusual",
@@ -103,7 +103,16 @@ pub const ALL: &[Kind] = &[
             "ask whether the hospital works today; a day off belongs into the `holidays` file",
             "请问医院今天是否上班；放假请写进 holidays 文件。",
         ],
-        &["source-down", "stream-failing", "stream-stopped", "stream-paused", "stream-behind", "stream-silent", "disk"],
+        &[
+            "intake-paused",
+            "source-down",
+            "stream-failing",
+            "stream-stopped",
+            "stream-paused",
+            "stream-behind",
+            "stream-silent",
+            "disk",
+        ],
     ),
     kind(
         "stream-behind",
@@ -113,7 +122,7 @@ pub const ALL: &[Kind] = &[
             "`hisync check` compares; the stream's watermark and filter decide what is read",
             "hisync check 可以核对；水位列和过滤条件决定读什么。",
         ],
-        &["source-down", "disk"],
+        &["intake-paused", "source-down", "disk"],
     ),
     kind(
         "source-clock",
@@ -158,7 +167,7 @@ pub const ALL: &[Kind] = &[
         Attention,
         ["events wait for long although upstream answers", "上游有回答，但事件等得太久"],
         ["`hisync outbox list` shows the last answers", "hisync outbox list 会显示最近的回答。"],
-        &["upstream-down", "attachments-down"],
+        &["deliveries-held", "upstream-down", "attachments-down"],
     ),
     kind(
         "upstream-clock",
@@ -226,7 +235,7 @@ pub const ALL: &[Kind] = &[
             "see why upstream does not take them; intake goes on by itself",
             "请查上游为什么不收；发送恢复后会自动继续接收，不会丢数据。",
         ],
-        &["upstream-down"],
+        &["deliveries-held", "upstream-down"],
     ),
     kind(
         "archive-short",
@@ -265,6 +274,47 @@ pub const ALL: &[Kind] = &[
         ["the disk is getting full", "磁盘空间不多了"],
         ["free space, or give the store a larger disk, before intake stops", "请在停止接收之前清理或扩容。"],
         &["disk"],
+    ),
+    kind(
+        "config-refused",
+        Attention,
+        ["the configuration on the disk is not the one in force", "磁盘上的配置没有被采用"],
+        [
+            "`hisync reload` shows every problem; correct them and run it again",
+            "hisync reload 会列出所有问题；改正后再执行一次。",
+        ],
+        &[],
+    ),
+    kind(
+        "secret-refused",
+        Attention,
+        ["upstream refuses the new secret; the one before it goes on being used", "上游拒绝新的密钥，仍在使用旧密钥"],
+        [
+            "put the right secret into its file before the old one ends; no reload is needed",
+            "请在旧密钥失效之前放入正确的密钥；不需要重新加载。",
+        ],
+        &[],
+    ),
+    kind(
+        "intake-paused",
+        Attention,
+        ["a person paused what is taken in", "有人暂停了接收"],
+        ["nothing, if that is still wanted: it ends by itself", "若仍需要则不必处理，到时自动恢复。"],
+        &[],
+    ),
+    kind(
+        "deliveries-held",
+        Attention,
+        ["a person holds the deliveries", "有人暂停了发送"],
+        ["nothing, if that is still wanted: it ends by itself", "若仍需要则不必处理，到时自动恢复。"],
+        &[],
+    ),
+    kind(
+        "switched",
+        Attention,
+        ["a person switched something off for a while", "有人临时关闭了某项功能"],
+        ["nothing, if that is still wanted: it ends by itself", "若仍需要则不必处理，到时自动恢复。"],
+        &[],
     ),
     kind(
         "alert-channel",

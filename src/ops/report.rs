@@ -22,6 +22,7 @@ use crate::config::Expect;
 use crate::delivery;
 use crate::intake::{Again, Board, Gate, Reconciler, SourceStatus, Sources, StreamStatus};
 use crate::store::{self, Ageing, Backlog, Overview, RetentionPolicy, Store};
+use crate::switches::Switches;
 
 /// Who this agent is.
 #[derive(Clone, Debug, Serialize)]
@@ -76,7 +77,9 @@ pub struct State {
     /// Asks for comparisons with sources and upstream.
     pub reconciler: Reconciler,
     /// Asks the process to load its configuration again.
-    pub reload: Arc<super::codes::Reload>,
+    pub reload: Arc<super::reload::Reload>,
+    /// What people have switched.
+    pub switches: Switches,
     /// The delivery that runs now.
     pub delivery: Arc<dyn Fn() -> delivery::Handle + Send + Sync>,
     /// The statuses of the tasks.
@@ -203,6 +206,9 @@ impl State {
         reasons.extend(report.tasks.iter().filter_map(|task| verdict::task_reason(task, report.now)));
         reasons.extend(verdict::disk_reason(&self.gate, &report.disk));
         reasons.extend(self.watch.found(report.now));
+        reasons.extend(self.reload.reason());
+        reasons.extend(super::switching::reasons(&self.switches));
+        reasons.extend(verdict::secret_reason(&report.peer));
         report.health = Health::of(reasons);
         Ok(report)
     }

@@ -159,6 +159,11 @@ pub(super) fn upstream_reason(report: &Report) -> Option<Reason> {
     })
 }
 
+/// Upstream takes the old secret alone.
+pub(super) fn secret_reason(peer: &delivery::Peer) -> Option<Reason> {
+    peer.secret_refused_since.map(|since| Reason::new("secret-refused", "upstream").since(since))
+}
+
 pub(super) fn upstream_clock(report: &Report) -> Option<Reason> {
     let secs = report.peer.clock_difference_secs.filter(|secs| secs.unsigned_abs() > CLOCK_SECS)?;
     let by = Duration::from_secs(secs.unsigned_abs());

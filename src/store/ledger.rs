@@ -397,7 +397,7 @@ pub(super) fn event(
     tx.run(
         "store an event",
         "INSERT INTO event (id, entity_id, sequence, event_id, kind, hash, mapping_id, archive_id, created_at, head,
-           content_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, seal('event.head', ?1, ?10), ?11)",
+           content_id, config_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, seal('event.head', ?1, ?10), ?11, ?12)",
         rusqlite::params![
             id,
             ledger.id,
@@ -409,7 +409,8 @@ pub(super) fn event(
             origin.archive,
             tx.now,
             head,
-            whole.content
+            whole.content,
+            Some(tx.shared.config.load(Ordering::Acquire)).filter(|id| *id > 0)
         ],
     )?;
     tx.run(

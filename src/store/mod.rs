@@ -25,6 +25,7 @@ mod guard;
 mod held;
 mod ingest;
 mod ledger;
+mod live;
 mod onboarding;
 mod outbox;
 mod prepare;
@@ -70,9 +71,10 @@ pub use audit::{AuditCheck, AuditLine};
 pub use backup::{Copied, backup, restore};
 pub use canary::CanaryDay;
 pub use codes::Codes;
-pub use configs::{LoadedConfig, LoadedSummary};
+pub use configs::ConfigContent;
 pub use error::Error;
 pub use figures::{Figures, share};
+pub use live::ConfigVersion;
 pub use onboarding::{Moment, Onboarding, StartPolicy};
 pub use reader::*;
 pub use reconcile::{Agreement, Compared, Finished, ReconcileItem, ReconcileReport, ReconcileRun, Scope, UPSTREAM};
@@ -276,6 +278,7 @@ impl Store {
             starts: Mutex::default(),
             floor: std::sync::atomic::AtomicI64::new(0),
             latest: std::sync::atomic::AtomicI64::new(i64::MIN),
+            config: std::sync::atomic::AtomicI64::new(0),
         });
         writer::recover(&conn, &shared)?;
         upstream::load_floor(&conn, &shared)?;

@@ -30,7 +30,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_reconcile.sql"),
     include_str!("migrations/0008_audit.sql"),
     include_str!("migrations/0009_watch.sql"),
-    include_str!("migrations/0010_page.sql"),
+    include_str!("migrations/0010_switches.sql"),
+    include_str!("migrations/0011_page.sql"),
 ];
 
 const BUSY: Duration = Duration::from_secs(5);

@@ -274,6 +274,9 @@ pub struct OutboxSummary {
     pub mapping_version: Option<String>,
     /// The record that it comes from; `None` for a withdrawal because snapshots lack the entity.
     pub archive_id: Option<i64>,
+    /// The configuration in force when it was made: the first twelve digits of its SHA-256. `None` where that was not
+    /// written down yet.
+    pub config_version: Option<String>,
 }
 
 /// An attempt that did not deliver.

@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) floor: AtomicI64,
     /// The latest time at which something was claimed, in microseconds.
     pub(super) latest: AtomicI64,
+    /// The configuration in force, by its row; 0 where nobody said.
+    pub(super) config: AtomicI64,
 }
 
 /// A clock that is set back by less is being adjusted: what that puts off comes soon enough.

@@ -13,6 +13,7 @@ mod custody;
 mod doubts;
 mod files;
 mod intake;
+mod live;
 mod pages;
 mod privacy;
 mod reconcile;

@@ -167,6 +167,7 @@ fn a_stop_while_the_configuration_changes_is_a_stop_in_order() {
     let mut agent = scene.stage.agent();
     scene.acked(10);
     scene.hanging();
+    scene.stage.renew();
     agent.signal(Signal::HUP);
     scene.stopping();
     agent.signal(Signal::TERM);

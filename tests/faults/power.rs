@@ -52,6 +52,7 @@ fn after_a_power_cut_at_any_sync_what_was_acknowledged_is_there_and_all_of_it_ar
     };
     acked(&site, 8);
     // The store is closed, which empties its log, and opened again.
+    site.stage.renew();
     site.agent.as_ref().unwrap().signal(Signal::HUP);
     acked(&site, 14);
     site.settle();

@@ -49,6 +49,9 @@ pub(crate) fn strike(site: &mut Site, act: Act, rng: &mut Rng) -> Played {
             let deadly = if matches!(act, Act::KillIn(..)) { Deadly::Yes } else { Deadly::No };
             let played = rule(site, fault, deadly);
             if let Some(agent) = &site.agent {
+                if signal == Signal::HUP {
+                    site.stage.renew();
+                }
                 agent.signal(signal);
             }
             played
@@ -88,6 +91,7 @@ pub(crate) fn strike(site: &mut Site, act: Act, rng: &mut Rng) -> Played {
         }
         Act::Reload => {
             if let Some(agent) = &site.agent {
+                site.stage.renew();
                 agent.signal(Signal::HUP);
             }
             Played::Reload

@@ -23,6 +23,7 @@ use crate::retry;
 use crate::store::{
     self, AlertMessage, AlertSilence, ChannelState, Episode, MessageKind, MessageOutcome, Reader, Store,
 };
+use crate::switches::{MUTE_ALERTS, Setting, Switches};
 
 /// How often stored messages are looked at, beside when one is made.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -103,6 +104,7 @@ struct Inner {
     clock: Clock,
     engine: Mutex<Engine>,
     bell: Notify,
+    switches: Switches,
 }
 
 /// Everything of the alerts that people see. Times are UTC.
@@ -184,10 +186,26 @@ impl Desk {
             base_dir: base_dir.to_owned(),
             hospital: hospital.to_owned(),
             store,
-            clock,
             engine: Mutex::default(),
             bell: Notify::new(),
+            switches: Switches::new(clock.clone()),
+            clock,
         })))
+    }
+
+    /// Is quiet while a person wants it so. Before the desk is shared.
+    #[must_use]
+    pub fn under(self, switches: Switches) -> Desk {
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => Desk(Arc::new(Inner { switches, ..inner })),
+            Err(shared) => Desk(shared),
+        }
+    }
+
+    /// The silence that a switch makes.
+    fn muted(&self) -> Option<AlertSilence> {
+        let Setting { until, who, because, .. } = self.0.switches.on(&MUTE_ALERTS)?;
+        Some(AlertSilence { id: 0, code: None, subject: None, until, who, because })
     }
 
     /// Compares what is wrong now with the episodes, and stores what changed with the messages that it makes.
@@ -195,7 +213,8 @@ impl Desk {
         let inner = &self.0;
         let now = inner.clock.now();
         let read = move |reader: &Reader| Ok((reader.alerts(now - FLAPS_WITHIN, 5000)?, reader.alert_silences(now)?));
-        let (episodes, silences) = inner.store.read(read).await?;
+        let (episodes, mut silences) = inner.store.read(read).await?;
+        silences.extend(self.muted());
         let audience: Vec<(String, Level)> =
             inner.settings.channels.iter().map(|channel| (channel.id().to_owned(), channel.level())).collect();
         let seen = Seen { now, reasons, undecided, episodes: &episodes, silences: &silences };
@@ -224,6 +243,9 @@ impl Desk {
 
     /// Sends what is due now, each channel's messages in order; after a failure a channel's others wait.
     pub async fn send_due(&self) -> Result<(), store::Error> {
+        if self.muted().is_some() {
+            return Ok(());
+        }
         let now = self.0.clock.now();
         let due = self.0.store.read(move |reader| reader.alert_messages(now, STEP)).await?;
         let mut failing: BTreeSet<String> = BTreeSet::new();

@@ -12,9 +12,10 @@ const COLUMNS: &str =
     "o.id, e.event_id, n.type, opened('entity.key', NULL, n.key), e.kind, e.sequence, s.name, o.state,
     o.attempts, o.ambiguous,
     o.size, o.created_at, o.ready_at, o.done_at, o.last_code,
-    opened('outbox.last_message', o.id, o.last_message), e.hash, m.version, e.archive_id
+    opened('outbox.last_message', o.id, o.last_message), e.hash, m.version, e.archive_id,
+    substr(v.digest, 1, 12)
     FROM outbox o JOIN event e ON e.id = o.id JOIN entity n ON n.id = o.entity_id JOIN stream s ON s.id = o.stream_id
-    LEFT JOIN mapping m ON m.id = e.mapping_id";
+    LEFT JOIN mapping m ON m.id = e.mapping_id LEFT JOIN config_version v ON v.id = e.config_id";
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<OutboxSummary> {
     Ok(OutboxSummary {
@@ -37,6 +38,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<OutboxSummary> {
         content_hash: digest_text(&row.get::<_, [u8; 32]>(16)?),
         mapping_version: row.get(17)?,
         archive_id: row.get(18)?,
+        config_version: row.get(19)?,
     })
 }
 

@@ -72,8 +72,8 @@ const READS: &[Read] = &[
     ("audit_list", |r| drop(r.audit_list(None, 10).unwrap())),
     ("audit_verify", |r| drop(r.audit_verify().unwrap())),
     ("canaries", |r| drop(r.canaries("2026-03-02").unwrap())),
-    ("config", |r| drop(r.config(1).unwrap())),
-    ("configs", |r| drop(r.configs().unwrap())),
+    ("config_content", |r| drop(r.config_content(1).unwrap())),
+    ("config_versions", |r| drop(r.config_versions(10).unwrap())),
     ("event_life", |r| drop(r.event_life(1).unwrap())),
     ("event_lives", |r| drop(r.event_lives(0, 10).unwrap())),
     ("explain_within", |r| {
@@ -100,6 +100,7 @@ const READS: &[Read] = &[
     ("reconcile_latest", |r| drop(r.reconcile_latest().unwrap())),
     ("reconcile_runs", |r| drop(r.reconcile_runs(None, 10).unwrap())),
     ("reconcile_show", |r| drop(r.reconcile_show(1).unwrap())),
+    ("switches", |r| drop(r.switches().unwrap())),
     ("trend", |r| drop(r.trend(now()).unwrap())),
     ("unknown_codes", |r| drop(r.unknown_codes().unwrap())),
     ("unknown_codes_lately", |r| drop(r.unknown_codes_lately(10, 10).unwrap())),
@@ -110,7 +111,8 @@ async fn no_query_of_the_page_walks_a_table_that_grows() {
     let world = World::new();
     world.give(vec![says("1", "a"), record("2", vec![doubtful(Some(key("2")), "doubt")])]).await;
     world.give(vec![record("3", vec![doubtful(None, "doubt")]), says("1", "b")]).await;
-    world.store.note_config("0.1.0", "digest", &serde_json::json!({ "agent": {} })).await.unwrap();
+    let config = world.store.config_in_force("digest", "wang", serde_json::json!({})).await.unwrap();
+    world.store.keep_config(config, &serde_json::json!({ "agent": {} })).await.unwrap();
     world.store.reconcile_ask("peis/reports", Scope::Ledger, None, "wang").await.unwrap();
     world.store.audit("wang", "show-personal", "held/1", "a test").await.unwrap();
     let reader = Reader::open(world.dir.path()).unwrap();

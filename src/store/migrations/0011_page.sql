@@ -16,11 +16,5 @@ CREATE INDEX held_open_stream ON held (stream_id, id) WHERE state = 'open';
 -- What people did to one thing.
 CREATE INDEX audit_subject ON audit (subject, id);
 
--- The configurations that an agent has run under, secrets and people hidden.
-CREATE TABLE config_loaded (
-    id        INTEGER PRIMARY KEY AUTOINCREMENT,
-    loaded_at INTEGER NOT NULL,
-    version   TEXT NOT NULL,                         -- the program's
-    digest    TEXT NOT NULL,                         -- SHA-256 (hex) over the files
-    content   TEXT NOT NULL                          -- JSON
-) STRICT;
+-- JSON: what the configuration said, secrets and people hidden; NULL: not kept.
+ALTER TABLE config_version ADD COLUMN content TEXT;

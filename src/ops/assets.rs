@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
 /// The scripts in the order in which they run; served as one.
-const SCRIPTS: [&str; 17] = [
+const SCRIPTS: [&str; 18] = [
     include_str!("web/words.js"),
     include_str!("web/words.zh.js"),
     include_str!("web/words.codes.js"),
@@ -29,6 +29,7 @@ const SCRIPTS: [&str; 17] = [
     include_str!("web/records.js"),
     include_str!("web/alerts.js"),
     include_str!("web/watch.js"),
+    include_str!("web/live.js"),
     include_str!("web/config.js"),
     include_str!("web/page.js"),
 ];

@@ -1,6 +1,7 @@
 //! The status page in a real browser: each page, each act, both languages, a desk's screen and a phone's. With
 //! `HISYNC_PICTURES=FOLDER` the same tests take the pictures of the guides (`scripts/pictures`).
 
+use std::net::SocketAddr;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -8,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use chrono::{DateTime, Days, NaiveDateTime, TimeDelta, Timelike as _, Utc};
 use chrono_tz::Asia::Shanghai;
 use connector_api::StreamId;
-use hisync::agent::Agent;
+use hisync::agent::{Agent, AgentFile};
 use hisync::clock::Clock;
 use hisync::ops::health::Reason;
 use hisync::ops::watch::kept_since;
@@ -20,6 +21,7 @@ use hisync::store::{AlertChange, Point, TrafficHour};
 use serde_json::{Value as Json, json};
 
 use super::access::{PASSWORD, guarded};
+use super::live::Process;
 use super::support::{
     LAB, Peer, REPORTS, Site, delivered, eventually, held, hisync_json, message, overview, read, send, visit,
 };
@@ -40,11 +42,15 @@ impl Drop for Browser {
 
 impl Browser {
     fn open(agent: &Agent) -> Browser {
+        Browser::at(agent.admin_address())
+    }
+
+    fn at(address: SocketAddr) -> Browser {
         let peers = std::env::var_os("HISYNC_NODE_PEERS")
             .expect("HISYNC_NODE_PEERS names no folder with playwright-core: scripts/test makes it");
         let mut process = Command::new("node")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/pages.js"))
-            .arg(format!("http://{}", agent.admin_address()))
+            .arg(format!("http://{address}"))
             .env("NODE_PATH", Path::new(&peers).join("node_modules"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -345,6 +351,21 @@ async fn the_configuration_in_force_is_shown_with_its_history_and_without_its_se
     let mut browser = Browser::open(&agent);
     browser.plays("config", json!({ "secret": "whsec_" }));
     agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switches_are_set_and_the_configuration_is_loaded_again_from_the_page() {
+    let site = Site::new().await;
+    let process = Process::start(&site).await;
+    let mut browser = Browser::at(AgentFile::read(&site.data_dir()).unwrap().admin);
+    browser.plays("switches", json!({}));
+    site.edit("hisync.toml", "heartbeat_secs = 5", "heartbeat_secs = 7");
+    browser.plays("reload", json!({}));
+    let (_, lines) = hisync_json(&site.config, &["audit", "list"]);
+    let acts: Vec<_> = lines.as_array().unwrap().iter().filter(|line| line["who"] == "wang").collect();
+    assert!(acts.iter().any(|line| line["act"] == "switch-set") && acts.iter().any(|line| line["act"] == "switch-clear"));
+    drop(browser);
+    process.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

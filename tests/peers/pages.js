@@ -363,6 +363,44 @@ const scenes = {
     await see("#at-change", "the oldest that is kept");
   },
 
+  async switches() {
+    await open("config");
+    const row = page.locator("#at-switches tbody tr", { hasText: "hold-deliveries" });
+    await row.getByRole("button", { name: "Set…" }).click();
+    await fill({ value: "on", hours: "9999", who: "wang", because: "upstream is being moved" });
+    await confirm();
+    await see(".form .why", "it ends by itself");
+    await fill({ hours: "2" });
+    await confirm();
+    await see("#at-switches .pill", "on");
+    await see("#at-switches tr", "wang: upstream is being moved");
+    await fits(PHONE);
+    await picture("switches");
+    await open("overview");
+    await see("#verdict li", "upstream is being moved");
+    await open("config");
+    await press("#at-switches", "Clear");
+    await fill({ who: "wang" });
+    await confirm();
+    await gone("#at-switches .pill");
+  },
+
+  async reload() {
+    await open("config");
+    await press("#at-reload", "What would it do…");
+    await fill({ who: "wang" });
+    await confirm();
+    await see("#at-reload .pill", "would be applied");
+    await see("#at-reload", "upstream.heartbeat_secs");
+    await press("#at-reload", "Load…");
+    await fill({ who: "wang" });
+    await confirm();
+    await see("#at-reload .pill", "applied");
+    await open("config");
+    await see("#at-history tr", "upstream.heartbeat_secs");
+    await see("#at-config pre", "heartbeat_secs = 7");
+  },
+
   async audit({ lines }) {
     await open("audit");
     for (const line of lines) await see("#at-audit tbody tr", line);

@@ -114,6 +114,10 @@
     });
     return changed ? node : el("p", t("noChange"), "empty");
   }
+  function changed(one) {
+    var list = (one.detail && one.detail.changed) || [];
+    return list.length > 3 ? list.slice(0, 3).join(", ") + " …" : list.join(", ") || "–";
+  }
   function showOne(place, id) {
     H.get("/api/config/" + encodeURIComponent(id), place, function (found) {
       put(
@@ -121,19 +125,21 @@
         H.link(t("back"), "config", "back"),
         put(
           H.card(
-            t("changedAt", H.time(found.loaded_at)),
-            t("digest") + " " + found.digest.substring(0, 12) + " · hisync " + found.version,
+            t("changedAt", H.time(found.since)),
+            t("digest") + " " + found.digest.substring(0, 12) + " · " + found.who,
             "at-change"
           ),
-          found.before ? changes(found) : el("p", t("firstKept"), "empty")
+          found.content && found.before ? changes(found) : el("p", t("firstKept"), "empty")
         ),
-        put(H.card(t("config")), written(found.content))
+        found.content ? put(H.card(t("config")), written(found.content)) : null
       );
     });
   }
   function draw(place, found) {
     put(
       clear(place),
+      H.switches(),
+      H.reloading(),
       put(
         H.card(t("configHistory"), null, "at-history"),
         H.table(
@@ -142,7 +148,7 @@
               "loadedAt",
               "t",
               function (one) {
-                return H.time(one.loaded_at);
+                return H.time(one.since);
               }
             ],
             [
@@ -156,12 +162,13 @@
               }
             ],
             [
-              "program",
+              "byWhom",
               "",
               function (one) {
-                return one.version;
+                return one.who;
               }
             ],
+            ["changedWhat", "text", changed],
             [
               "",
               "acts",

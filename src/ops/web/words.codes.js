@@ -131,11 +131,17 @@ window.HISYNC_WORDS.codes.zh = {
     "held-release": "放行", "held-dismiss": "作废", "show-personal": "查看个人信息",
     "codes-map": "对应代码", "codes-applied": "代码生效", "source-reset": "来源立即再试",
     "upstream-reset": "上游立即重发", "alert-silence": "静默告警",
-    "alert-silence-end": "结束静默"
+    "alert-silence-end": "结束静默", "switch-set": "设置开关", "switch-clear": "恢复开关",
+    "switch-expired": "开关到期"
   },
   subjects: {
     codes: "未知代码", "held items": "待人工处理", upstream: "上游", disk: "磁盘",
-    archive: "存档", outbox: "待发送", agent: "hisync"
+    archive: "存档", outbox: "待发送", agent: "hisync", configuration: "配置", intake: "接收"
+  },
+  verdicts: {
+    unchanged: "文件没有变化", applied: "已采用", "would-apply": "会采用",
+    restarting: "正在整体重启", "would-restart": "会整体重启",
+    refused: "未采用：有问题", "rolled-back": "已退回旧配置"
   },
   itemStates: {
     open: "待处理", retried: "已重试", released: "已放行", dismissed: "已作废",

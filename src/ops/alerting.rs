@@ -98,12 +98,7 @@ async fn silence(Extract(state): Shared, caller: Caller, Json(mut asked): Json<Q
     Ok(Json(json!({ "id": id, "until": until.with_timezone(&Utc) })))
 }
 
-async fn sound(
-    Extract(state): Shared,
-    caller: Caller,
-    Path(id): Path<i64>,
-    Json(asked): Json<Sound>,
-) -> Answer<Value> {
+async fn sound(Extract(state): Shared, caller: Caller, Path(id): Path<i64>, Json(asked): Json<Sound>) -> Answer<Value> {
     let who = caller.who(&asked.who);
     if who.trim().is_empty() {
         return Err(Failure::Incomplete("say who acts: the audit log keeps it"));

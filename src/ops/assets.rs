@@ -35,13 +35,11 @@ const SCRIPTS: [&str; 18] = [
 ];
 
 /// The styles; served as one. What holds for a phone comes last.
-const STYLES: [&str; 3] =
-    [include_str!("web/page.css"), include_str!("web/parts.css"), include_str!("web/phone.css")];
+const STYLES: [&str; 3] = [include_str!("web/page.css"), include_str!("web/parts.css"), include_str!("web/phone.css")];
 
 static PAGE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("text/html; charset=utf-8", include_str!("web/page.html").as_bytes()));
-static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("text/css; charset=utf-8", STYLES.concat().as_bytes()));
+static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("text/css; charset=utf-8", STYLES.concat().as_bytes()));
 static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", SCRIPTS.concat().as_bytes()));
 

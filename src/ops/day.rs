@@ -31,9 +31,7 @@ async fn day(Extract(state): Shared) -> Answer<Day> {
     let until = state.clock.now();
     let since = until - TimeDelta::days(1);
     let points = state.store.read(move |reader| reader.trend(since)).await?;
-    let flat = |point: Point| {
-        [point.at.timestamp_millis(), point.received, point.delivered, point.held, point.waiting]
-    };
+    let flat = |point: Point| [point.at.timestamp_millis(), point.received, point.delivered, point.held, point.waiting];
     Ok(Json(Day { since, until, points: points.into_iter().map(flat).collect() }))
 }
 

@@ -253,8 +253,10 @@ async fn scrape(Extract(state): Shared) -> Response {
     }
 }
 
-async fn reset(Extract(state): Shared, caller: Caller) -> Answer<serde_json::Value> {
-    state.store.audit(caller.who("local"), "upstream-reset", "upstream", "").await?;
+async fn reset(Extract(state): Shared, caller: Caller, body: Option<Json<Who>>) -> Answer<serde_json::Value> {
+    let claimed = body.map(|Json(Who { who })| who).filter(|who| !who.trim().is_empty());
+    let who = caller.who(claimed.as_deref().unwrap_or("local"));
+    state.store.audit(who, "upstream-reset", "upstream", "").await?;
     (state.delivery)().reset_breaker();
     Ok(Json(json!({ "reset": true })))
 }
@@ -291,4 +293,3 @@ pub(super) fn level_number(level: Level) -> f64 {
         Level::Failing => 2.0,
     }
 }
-

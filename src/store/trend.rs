@@ -51,8 +51,7 @@ impl Store {
             for point in &points {
                 let sql = "INSERT INTO trend (at, received, delivered, held, waiting) VALUES (?1, ?2, ?3, ?4, ?5)
                            ON CONFLICT DO NOTHING";
-                let values =
-                    (point.at.timestamp_micros(), point.received, point.delivered, point.held, point.waiting);
+                let values = (point.at.timestamp_micros(), point.received, point.delivered, point.held, point.waiting);
                 tx.run("keep how the agent stands", sql, values)?;
             }
             let before = tx.now - KEPT.num_microseconds().unwrap_or(i64::MAX);

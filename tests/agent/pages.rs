@@ -1,8 +1,8 @@
 //! The status page in a real browser: each page, each act, both languages, a desk's screen and a phone's. With
 //! `HISYNC_PICTURES=FOLDER` the same tests take the pictures of the guides (`scripts/pictures`).
 
-use std::net::SocketAddr;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -23,7 +23,7 @@ use serde_json::{Value as Json, json};
 use super::access::{PASSWORD, guarded};
 use super::live::Process;
 use super::support::{
-    LAB, Peer, REPORTS, Site, delivered, eventually, held, hisync_json, message, overview, read, send, visit,
+    Peer, REPORTS, Site, delivered, eventually, held, hisync_json, message, overview, read, send, visit,
 };
 
 /// A browser that shows the page of an agent.
@@ -94,7 +94,7 @@ fn report(site: &mut Site, visit: &Visit, at: NaiveDateTime, flag: Option<&str>)
     let written = site.peis.change(|desk| {
         desk.register(visit, sex)?;
         for (n, order) in visit.orders.iter().enumerate() {
-            desk.enter(visit, order, flag.filter(|_| n == 1))?;
+            desk.enter(visit, order, flag.filter(|_| n == 0))?;
         }
         desk.conclude(visit, ReportState::Concluded, at)?;
         desk.touch(visit, at)
@@ -198,7 +198,10 @@ async fn a_source_that_is_gone_is_shown_and_asked_again_from_the_page() {
     browser.plays("source_back", json!({}));
     delivered(&agent).await;
     let acts = agent.store().read(|reader| reader.audit_of("source/peis")).await.unwrap();
-    assert_eq!(acts.iter().map(|act| (act.who.as_str(), act.act.as_str())).collect::<Vec<_>>(), [("wang", "source-reset")]);
+    assert_eq!(
+        acts.iter().map(|act| (act.who.as_str(), act.act.as_str())).collect::<Vec<_>>(),
+        [("wang", "source-reset")]
+    );
     agent.stop().await;
 }
 
@@ -212,6 +215,7 @@ async fn held_items_are_seen_beside_what_was_read_and_settled_in_place() {
     let mut lab = site.lab(&agent);
     send(&mut lab, &message(5, "C1", Some("ZZ"))).await;
     let database = rusqlite::Connection::open(site.peis.path()).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     database.execute_batch("UPDATE 套餐 SET 原价 = 原价 * 100, 售价 = 售价 * 100").unwrap();
     read(&agent, "peis/packages").await;
     delivered(&agent).await;
@@ -279,6 +283,11 @@ async fn what_waits_is_shown_while_upstream_is_down_and_sent_from_the_page() {
     site.upstream.put_faults(Vec::new());
     browser.plays("upstream_back", json!({}));
     delivered(&agent).await;
+    let acts = agent.store().read(|reader| reader.audit_of("upstream")).await.unwrap();
+    assert_eq!(
+        acts.iter().map(|act| (act.who.as_str(), act.act.as_str())).collect::<Vec<_>>(),
+        [("wang", "upstream-reset")]
+    );
     agent.stop().await;
 }
 
@@ -297,7 +306,8 @@ async fn the_life_of_a_record_is_found_by_its_exam_number() {
 async fn alerts_are_silenced_and_channels_tried_from_the_page() {
     let site = Site::new().await;
     let (peer, ports) = Peer::start("alert_channels.py");
-    std::fs::write(site.folder.path().join("group"), format!("http://127.0.0.1:{}/wecom?key=k", ports["http"])).unwrap();
+    std::fs::write(site.folder.path().join("group"), format!("http://127.0.0.1:{}/wecom?key=k", ports["http"]))
+        .unwrap();
     let text = std::fs::read_to_string(&site.config).unwrap();
     let channel = "[[alerts.channels]]\ntype = \"wecom\"\nid = \"oncall\"\nurl = { file = \"group\" }\n";
     std::fs::write(&site.config, format!("{text}\n{channel}")).unwrap();
@@ -363,7 +373,9 @@ async fn switches_are_set_and_the_configuration_is_loaded_again_from_the_page() 
     browser.plays("reload", json!({}));
     let (_, lines) = hisync_json(&site.config, &["audit", "list"]);
     let acts: Vec<_> = lines.as_array().unwrap().iter().filter(|line| line["who"] == "wang").collect();
-    assert!(acts.iter().any(|line| line["act"] == "switch-set") && acts.iter().any(|line| line["act"] == "switch-clear"));
+    assert!(
+        acts.iter().any(|line| line["act"] == "switch-set") && acts.iter().any(|line| line["act"] == "switch-clear")
+    );
     drop(browser);
     process.stop();
 }
@@ -382,10 +394,8 @@ async fn the_page_keeps_to_what_an_account_may_do_and_tells_whether_the_audit_lo
     drop(browser);
     agent.stop().await;
     let db = rusqlite::Connection::open(site.data_dir().join("hisync.db")).unwrap();
-    db.execute_batch(
-        "DROP TRIGGER audit_is_not_rewritten; UPDATE audit SET who = 'nobody' WHERE act = 'held-dismiss'",
-    )
-    .unwrap();
+    db.execute_batch("DROP TRIGGER audit_is_not_rewritten; UPDATE audit SET who = 'nobody' WHERE act = 'held-dismiss'")
+        .unwrap();
     let text = std::fs::read_to_string(&site.config).unwrap();
     let open = text.split("[[admin.operators]]").next().unwrap();
     std::fs::write(&site.config, open).unwrap();
@@ -462,6 +472,5 @@ async fn the_first_load_beside_a_million_records() {
         let bytes = answer.bytes().await.unwrap().len();
         println!("{path}: {bytes} bytes in {:?}", began.elapsed());
     }
-    assert_eq!(hisync_json(&site.config, &["status"]).0, 0);
     agent.stop().await;
 }

@@ -354,7 +354,7 @@ const scenes = {
     assert.ok(!(await text("#page")).includes(secret), "a secret is shown");
     await see("#at-mappings tr", "peis/reports");
     await fits(PHONE);
-    await picture("config");
+    await picture("config", { tall: 1000 });
     await page.locator("#at-history").getByRole("link", { name: "What changed" }).first().click();
     await see("#at-change .plus", "heartbeat_secs = 7");
     await see("#at-change .minus", "heartbeat_secs = 5");
@@ -435,7 +435,7 @@ const scenes = {
 
   // Who may only look sees no control that does something, and the server refuses what is asked all the same.
   async only_looks({ id }) {
-    for (const name of ["overview", "streams", "held", "codes", "outbox", "alerts", "compare", "audit"]) {
+    for (const name of ["overview", "streams", "held", "codes", "outbox", "alerts", "compare", "config", "audit"]) {
       await open(name);
       await page.waitForFunction(() => !/loading…/.test(document.getElementById("page").innerText));
       const acts = await page.locator("#page button").allInnerTexts();

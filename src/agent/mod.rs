@@ -136,6 +136,8 @@ pub struct Agent {
     /// Told to end, and not waited for: a door whose last guest still gets an answer.
     leaving: Vec<(CancellationToken, Task)>,
     file: AgentFile,
+    /// What everything stands on, as it was at the start.
+    core: serde_json::Value,
     /// What upstream knows this agent by, as it was when the configuration came into force.
     credentials: serde_json::Value,
     /// Who may use the admin address, as it was then.
@@ -263,6 +265,7 @@ impl Agent {
             pieces: BTreeMap::new(),
             leaving: Vec::new(),
             file,
+            core: prints::core(&config),
             credentials: prints::credentials(&config),
             operators: prints::operators(&config),
         };

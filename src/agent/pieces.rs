@@ -1,6 +1,7 @@
 //! The parts of an agent that start and end by themselves: which of them a configuration needs, and how each is started.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use connector_api::StreamId;
@@ -143,6 +144,8 @@ pub(super) struct Ground<'a> {
     pub(super) pages: &'a ops::Pages,
     pub(super) slot: &'a DeliverySlot,
     pub(super) switches: &'a Switches,
+    /// Where the admin address is, or was last.
+    pub(super) admin: SocketAddr,
 }
 
 impl Ground<'_> {
@@ -189,7 +192,7 @@ impl Ground<'_> {
             What::Admin => {
                 let last = CancellationToken::new();
                 farewell = Some(last.clone());
-                hand.door.map(|door| serve(supervisor, &stop, last, config, door, self.pages)).into_iter().collect()
+                vec![serve(supervisor, &stop, last, config, (self.admin, hand.door), self.pages)]
             }
         };
         Piece { what, wave, print, soft, stop, farewell, tasks, custody }
@@ -291,11 +294,9 @@ fn serve(
     stop: &CancellationToken,
     farewell: CancellationToken,
     config: &Arc<Config>,
-    opened: Opened,
+    (address, mut first): (SocketAddr, Option<Opened>),
     pages: &ops::Pages,
 ) -> Task {
-    let address = opened.address;
-    let mut first = Some(opened);
     let (stop_task, config, pages) = (stop.clone(), config.clone(), pages.clone());
     supervisor.spawn("admin", stop.clone(), move || {
         let (opened, pages, config) = (first.take(), pages.clone(), config.clone());

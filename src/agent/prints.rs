@@ -97,13 +97,21 @@ fn written_stream(config: &Config, source: &SourceConfig, stream: &StreamConfig)
 const LOOKED_AT: [&str; 5] = ["expect", "onboarding", "canaries", "guards", "mapping"];
 
 /// How a source is reached, with what some of its streams ask for.
-fn connection(config: &Config, source: &SourceConfig, streams: &[&StreamConfig]) -> Json {
+fn connection(config: &Config, source: &SourceConfig, streams: &[&StreamConfig], polled: bool) -> Json {
     let own: BTreeMap<&str, Json> = streams
         .iter()
         .map(|stream| (stream.id.as_str(), json!({ "mode": mode(stream.mode), "own": stream.settings })))
         .collect();
     let settings = json!({ "settings": source.settings, "streams": own });
-    json!({ "connector": source.kind.name, "outside": outside(&settings, &config.base_dir, true), "of": settings })
+    // What a sender proves itself by is read for each request; the key of a port only when that opens.
+    let outside = match polled {
+        true => outside(&settings, &config.base_dir, true),
+        false => {
+            let tls = source.settings.get("tls").cloned().unwrap_or_default();
+            json!([outside(&settings, &config.base_dir, false), outside(&tls, &config.base_dir, true)])
+        }
+    };
+    json!({ "connector": source.kind.name, "outside": outside, "of": settings })
 }
 
 fn mode(mode: Mode) -> Json {
@@ -113,7 +121,7 @@ fn mode(mode: Mode) -> Json {
 /// A polled stream.
 pub(super) fn polled(config: &Config, source: &SourceConfig, stream: &StreamConfig) -> Json {
     json!({
-        "connection": connection(config, source, &[stream]),
+        "connection": connection(config, source, &[stream], true),
         "stream": without(written_stream(config, source, stream), &LOOKED_AT),
         "mapping": stream.mapping.version(),
     })
@@ -122,7 +130,7 @@ pub(super) fn polled(config: &Config, source: &SourceConfig, stream: &StreamConf
 /// The socket or folder of a source that listens; not how what it receives is read.
 pub(super) fn listening(config: &Config, source: &SourceConfig) -> Json {
     let streams: Vec<&StreamConfig> = source.streams.iter().collect();
-    connection(config, source, &streams)
+    connection(config, source, &streams, false)
 }
 
 /// How what a source receives is read.

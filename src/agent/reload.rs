@@ -135,13 +135,11 @@ impl Agent {
     fn plan(&self, config: &Config) -> Plan {
         let mut changed = prints::differences(&self.config.written, &config.written);
         let mut notes = Vec::new();
-        let core = prints::differences(&prints::core(&self.config), &prints::core(config));
-        if prints::credentials(&self.config) != self.credentials || prints::credentials(config) != self.credentials {
-            let secrets = prints::differences(&self.credentials, &prints::credentials(config));
-            changed.extend(
-                secrets.into_iter().filter(|path| path.contains("(the ")).map(|path| format!("upstream: {path}")),
-            );
-        }
+        // Secrets are compared as they were when they came into force: their files may be other ones by now.
+        let core = prints::differences(&self.core, &prints::core(config));
+        let credentials = prints::differences(&self.credentials, &prints::credentials(config));
+        let outside = credentials.into_iter().filter(|path| path.contains("(the "));
+        changed.extend(outside.map(|path| format!("upstream: {path}")));
         for (id, before, after) in self.mappings(config) {
             changed.push(format!("the mapping of {id}: {before} becomes {after}"));
         }
@@ -174,7 +172,7 @@ impl Agent {
             part(name, "ends", Vec::new());
             touched.insert(name.clone());
         }
-        if prints::operators(&self.config) != prints::operators(config) || prints::operators(config) != self.operators {
+        if prints::operators(config) != self.operators {
             parts.push(Part { part: "operators".to_owned(), effect: "log in anew".to_owned(), because: Vec::new() });
             changed.push("admin.operators".to_owned());
         }
@@ -216,7 +214,7 @@ impl Agent {
             }
         }
         if troubles.is_empty() {
-            troubles.extend(self.try_upstream(config).await);
+            troubles.extend(self.try_upstream(config, touched("delivery")).await);
         }
         if touched("alerts") {
             match self.base.desk(config) {
@@ -262,7 +260,7 @@ impl Agent {
     }
 
     /// Sends upstream an empty batch under new credentials: those that it refuses must not replace those that it takes.
-    async fn try_upstream(&self, config: &Config) -> Option<String> {
+    async fn try_upstream(&self, config: &Config, elsewhere: bool) -> Option<String> {
         let status = self.base.delivery.status();
         let works = status.breaker.state == "closed"
             && status
@@ -276,6 +274,10 @@ impl Agent {
         match found {
             Ok(found) if matches!(found.code.as_str(), "http-401" | "http-403") => Some(format!(
                 "upstream refuses the new credentials ({}): those before go on being used; {}",
+                found.code, found.text
+            )),
+            Ok(found) if !found.reached && elsewhere => Some(format!(
+                "upstream can't be reached as it is configured now ({}), and can be as it was before: {}",
                 found.code, found.text
             )),
             // Whether upstream is there at all is its status, not a fault of the configuration.
@@ -411,8 +413,12 @@ impl Agent {
             let id = base.store.config_in_force(&config.digest, who, detail).await?;
             base.store.keep_config(id, &ops::bundle::redacted(&config.written)).await
         };
-        // The parts start whatever the store says: it is asked again at the next record.
-        let noted = noted.await;
+        // An agent that begins can't begin without the store. One that runs goes on whatever it says: what is read is
+        // committed later, or not acknowledged.
+        let noted = match noted.await {
+            Err(error) if self.pieces.is_empty() => return Err(SwitchError::Store(error)),
+            noted => noted,
+        };
 
         let polls = wanted.values().filter_map(|want| match want.what {
             What::Poll(at, position) => Some(config.sources[at].streams[position].id.clone()),
@@ -420,6 +426,13 @@ impl Agent {
         });
         let (missing, kept): (Vec<_>, Vec<_>) =
             polls.partition(|id| !self.pieces.contains_key(&format!("stream {id}")));
+        // The judgement of an open breaker is about the connection before.
+        let renewed: BTreeSet<String> = missing.iter().map(|id| id.source().to_string()).collect();
+        for source in self.base.breakers.all() {
+            if source.breaker.state != "closed" && renewed.contains(source.id.as_str()) {
+                self.base.breakers.reset(source.id.as_str());
+            }
+        }
         let mut rounds = sources::Rounds::default();
         for id in kept {
             if let Some(task) = self.rounds.sender(&id) {
@@ -437,7 +450,6 @@ impl Agent {
             let (sender, receiver) = tokio::sync::mpsc::channel(1);
             (self.upstream, asked) = (sender, Some(receiver));
         }
-        // The old breaker's judgement is about the old connection.
         self.config = config.clone();
         self.credentials = prints::credentials(config);
         self.operators = prints::operators(config);
@@ -503,6 +515,7 @@ impl Agent {
             pages: &self.pages,
             slot: &self.base.delivery,
             switches: &self.base.switches,
+            admin: self.admin,
         };
         self.pieces.insert(name.to_owned(), ground.start(want, hand));
     }

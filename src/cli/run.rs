@@ -216,6 +216,7 @@ async fn reload(path: &Path, agent: &mut Agent, request: Request, asked: &Reload
     if !dry_run {
         tell(&outcome);
         asked.note(outcome.clone());
+        metrics::counter!("hisync_config_reloads_total", "verdict" => word(outcome.verdict)).increment(1);
         let digest = &outcome.digest[..12.min(outcome.digest.len())];
         let detail = format!("{}; in force: {digest}", word(outcome.verdict));
         if let Err(error) = agent.store().audit(&who, "config-reload", "configuration", &detail).await {

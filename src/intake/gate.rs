@@ -231,4 +231,21 @@ mod tests {
         check(2_000, 0, 5_000, Some("outbox")).await;
         check(999, 0, 0, Some("disk")).await;
     }
+
+    #[test]
+    fn what_a_person_paused_stays_out_and_everything_else_comes_in() {
+        use crate::switches::{Setting, Switches};
+        let clock = crate::clock::Clock::manual(chrono::DateTime::UNIX_EPOCH);
+        let switches = Switches::new(clock.clone());
+        let gate = Gate::measured(0, || None).under(switches.clone());
+        let stream = |id: &str| StreamId::parse(id).unwrap();
+        let until = clock.now() + chrono::TimeDelta::hours(1);
+        let set = |subject| Setting::new("pause-intake", subject, "on", until, ("wang", "x"), clock.now()).unwrap();
+        switches.replace(vec![set(Some("peis"))]);
+        let closure = gate.closed_for(&stream("peis/reports")).unwrap();
+        assert_eq!((closure.code, closure.next.as_str()), ("paused", "hisync switch clear pause-intake peis"));
+        assert_eq!((gate.closed_for(&stream("lab/reports")), gate.closed()), (None, None));
+        clock.set(until);
+        assert_eq!(gate.closed_for(&stream("peis/reports")), None);
+    }
 }

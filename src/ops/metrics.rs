@@ -91,6 +91,7 @@ pub const ALL: &[(&str, Type, &str)] = &[
     ("hisync_alert_messages_total", Counter, "attempts to send an alert, by channel and outcome"),
     ("hisync_traces_total", Counter, "traces of events, by what became of them"),
     ("hisync_task_restarts_total", Counter, "restarts of a task of the agent"),
+    ("hisync_config_reloads_total", Counter, "requests to load the configuration again, by verdict; dry runs left out"),
     ("hisync_delivery_requests_total", Counter, "requests with events, by the answer"),
     ("hisync_delivery_events_total", Counter, "events that were sent, by what upstream said of them"),
     ("hisync_delivery_attachments_total", Counter, "files that were sent, by what upstream said of them"),

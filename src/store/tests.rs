@@ -22,6 +22,7 @@ mod commit;
 mod crash;
 mod deliver;
 mod guards;
+mod live;
 mod machine;
 mod parts;
 mod plans;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hisync::clock::Clock;
 use hisync::delivery::signature::Keys;
 use hisync::sandbox::upstream::{Fault, Options, Upstream};
+use connector_tds_testkit::{self as tds, TdsServer};
 use serde_json::{Value as Json, json};
 
 use super::support::{Site, command, eventually, hisync, hisync_json, message, visit};
@@ -499,5 +500,102 @@ async fn every_event_tells_the_configuration_that_it_was_made_under() {
     };
     assert_eq!(version(&first.exam_no), json!(before));
     assert_eq!(version(&second.exam_no), json!(after));
+    agent.stop();
+}
+
+const FLAT: &str = r#"
+[mapping]
+entity = "exam_report"
+[key]
+parts = ["TJBH"]
+[codes.sex]
+inline = { "1" = "male", "2" = "female" }
+[fields]
+report_kind = { const = "health", reason = "a test" }
+status = { const = "final", reason = "a test" }
+[fields.examinee]
+examinee_key = "TJBH"
+name = "XM"
+sex = { from = "XB", codes = "sex" }
+[fields.visit]
+exam_no = "TJBH"
+[fields.groups]
+each = "rows"
+group_by = ["ZHBM"]
+[fields.groups.fields]
+group_code = "ZHBM"
+group_name = "ZHBM"
+[fields.groups.fields.items]
+each = "rows"
+[fields.groups.fields.items.fields]
+item_code = "XMDM"
+item_name = "XMMC"
+value = "JG"
+unit = "DW"
+reference = "CKFW"
+"#;
+
+/// Adds a SQL Server whose password lies in a file.
+fn add_server(site: &Site, port: u16) {
+    std::fs::write(site.folder.path().join("flat.toml"), FLAT).unwrap();
+    let mut config = std::fs::read_to_string(&site.config).unwrap();
+    config.push_str(&format!(
+        r#"
+[[sources]]
+id = "his"
+connector = "sqlserver"
+settings = {{ host = "127.0.0.1", port = {port}, database = "tj", user = "hisync", password = {{ file = "his.password" }}, encryption = "login-only", trust = "any" }}
+
+[[sources.streams]]
+id = "reports"
+entity = "exam_report"
+mode = "incremental"
+schedule = "* * * * * *"
+mapping = "flat.toml"
+onboarding = {{ enabled = false }}
+fetch = {{ from = "dbo.FLAT", key = ["TJBH"], group = true, order_by = ["XMDM"], watermark = {{ column = "GXSJ", type = "timestamp", lag_secs = 0 }} }}
+"#
+    ));
+    std::fs::write(&site.config, config).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_of_a_source_is_rotated_and_a_wrong_one_leaves_the_connection_that_works() {
+    let server = TdsServer::start(tds::Options::default());
+    server.execute(
+        "CREATE TABLE FLAT (TJBH varchar(20), XM nvarchar(20), XB varchar(2), ZHBM varchar(10), XMDM varchar(10),
+           XMMC nvarchar(40), JG varchar(20), DW varchar(10), CKFW varchar(20), GXSJ datetime)",
+    );
+    let report = |n: u32| {
+        server.execute(&format!(
+            "INSERT INTO FLAT VALUES ('{n:08}', '张试一', '1', '001', '0001', '谷丙转氨酶', '5.5', 'U/L', '9-50',
+               '2026-01-01 00:0{n}:00')"
+        ));
+    };
+    let site = Site::new().await;
+    add_server(&site, server.port());
+    let password = site.folder.path().join("his.password");
+    std::fs::write(&password, "not this one").unwrap();
+    report(1);
+    let agent = Process::start(&site).await;
+    assert_eq!(stream(&site, "his/reports")["failure"]["class"], "login");
+
+    // The right one, and a reload: it is read at once.
+    std::fs::write(&password, tds::Options::default().password).unwrap();
+    let (code, outcome) = reload(&site);
+    assert_eq!((code, parts(&outcome)), (0, vec!["stream his/reports: starts anew".to_owned()]), "{outcome}");
+    assert!(outcome["parts"][0]["because"][0].as_str().unwrap().contains("password (the secret)"), "{outcome}");
+    eventually("the first report", async || reports(&site.upstream) == 1).await;
+    let open = server.open();
+    assert!(open > 0, "the connection is kept");
+
+    // A wrong one again: what works goes on working.
+    std::fs::write(&password, "nor this one").unwrap();
+    let (code, outcome) = reload(&site);
+    assert_eq!((code, &outcome["verdict"]), (1, &json!("refused")), "{outcome}");
+    assert!(!outcome.to_string().contains("nor this one"));
+    report(2);
+    eventually("the second report", async || reports(&site.upstream) == 2).await;
+    assert!(reasons(&site).contains(&"config-refused".to_owned()));
     agent.stop();
 }

@@ -63,7 +63,7 @@ fn open_items() -> HeldFilter {
 
 /// Everything that src/ops reads, by the name of the reader's function.
 const READS: &[Read] = &[
-    ("ageing", |r| drop(r.ageing(now()).unwrap())),
+    ("ageing", |r| _ = r.ageing(now()).unwrap()),
     ("alert_channels", |r| drop(r.alert_channels().unwrap())),
     ("alert_messages", |r| drop(r.alert_messages(now(), 10).unwrap())),
     ("alert_silences", |r| drop(r.alert_silences(now()).unwrap())),
@@ -90,7 +90,7 @@ const READS: &[Read] = &[
         r.held_list(&HeldFilter::default(), 10, 0).unwrap();
     }),
     ("held_show", |r| drop(r.held_show(1).unwrap())),
-    ("newest_entry", |r| drop(r.newest_entry().unwrap())),
+    ("newest_entry", |r| _ = r.newest_entry().unwrap()),
     ("onboarding", |r| drop(r.onboarding().unwrap())),
     ("open_entries", |r| drop(r.open_entries(10).unwrap())),
     ("outbox_list", |r| drop(r.outbox_list(None, 10, 0).unwrap())),

@@ -219,6 +219,7 @@ impl Agent {
         let switches = Switches::new(clock.clone());
         store.end_switches().await.map_err(StartError::Store)?;
         ops::switching::refresh(&store, &switches).await.map_err(StartError::Store)?;
+        begin(&store, clock.now()).await;
         let token = ops::access::random_word();
         let keeper = keeper(&config, &token, &clock).map_err(StartError::Operators)?;
         let opened = config
@@ -425,6 +426,7 @@ impl Base {
             gate: self.gate.clone(),
             breakers: self.breakers.clone(),
             retention: config.retention,
+            config: Arc::new(ops::bundle::redacted(&config.written)),
             again,
             reconciler: reconcile::reconciler(config, &self.store, &self.clock, rounds, upstream),
             reload: self.reload.clone(),
@@ -467,6 +469,18 @@ pub(crate) fn promoted(
             drop(Store::open_with(folder, options.clone(), composer, clock.clone(), keys)?);
             read()
         }
+    }
+}
+
+/// Notes how things stand before anything is read, for the status page's charts. An agent that does not start for want
+/// of it would be worse.
+async fn begin(store: &Store, now: DateTime<Utc>) {
+    let noted = async {
+        let overview = store.read(store::Reader::overview).await?;
+        store.add_trend(vec![ops::report::point(&overview, now)]).await
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the status page's charts lack this start");
     }
 }
 

@@ -443,7 +443,8 @@ impl Agent {
         self.desk = ready.desk.take().unwrap_or_else(|| self.desk.clone());
         let noted = async {
             base.store.judge_starts(super::starts(config)).await?;
-            base.store.config_in_force(&config.digest, who, detail).await
+            let id = base.store.config_in_force(&config.digest, who, detail).await?;
+            base.store.keep_config(id, &ops::bundle::redacted(&config.written)).await
         };
         // An agent that begins can't begin without the store. One that runs goes on whatever it says: what is read is
         // committed later, or not acknowledged.

@@ -206,7 +206,7 @@ mod tests {
         assert!(!store.is_damaged());
         store.distrust(&unreadable);
         assert!(store.is_damaged());
-        let reasons = crate::ops::report::damage_reasons(store.damage().as_ref(), &unreadable);
+        let reasons = crate::ops::verdict::damage_reasons(store.damage().as_ref(), &unreadable);
         assert_eq!(reasons[0].key(), "store-damaged store");
         assert!(reasons[0].text.contains("/store/streams"), "{}", reasons[0].text);
         store.close().await;

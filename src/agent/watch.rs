@@ -87,7 +87,7 @@ async fn look(now: &Now, stop: &CancellationToken) -> Result<(), crate::store::E
         let report = state.report().await?;
         sampler.look(&report, state.zone);
         if sampler.is_due(report.now)
-            && let Err(error) = learn(state, &mut sampler, report.now).await
+            && let Err(error) = learn(state, &mut sampler, &report).await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "what is usual could not be learnt");
         }
@@ -105,13 +105,10 @@ async fn look(now: &Now, stop: &CancellationToken) -> Result<(), crate::store::E
     }
 }
 
-async fn learn(
-    state: &ops::State,
-    sampler: &mut Sampler,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Result<(), crate::store::Error> {
+async fn learn(state: &ops::State, sampler: &mut Sampler, report: &ops::Report) -> Result<(), crate::store::Error> {
     keep(state, sampler).await?;
-    let since = watch::kept_since(state.zone, now);
+    state.store.add_trend(vec![ops::report::point(&report.store, report.now)]).await?;
+    let since = watch::kept_since(state.zone, report.now);
     state.watch.learn(state.store.read(move |reader| reader.traffic(&since)).await?);
     Ok(())
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::access::{Access, Error, Which};
 use super::table::{field, table, time};
 use super::{Exit, Terminal};
-use crate::ops::http::Lines;
+use crate::ops::journal::Lines;
 use crate::store::Reader;
 
 /// Shows the audit log: who acted, who looked at personal data, who logged in.

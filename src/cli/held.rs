@@ -9,7 +9,7 @@ use super::access::{Access, Error, Page, Personal, Which, whoami};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal};
 use crate::ops::acts::{self, Done};
-use crate::ops::http::{self, Act, Look, Selection};
+use crate::ops::held::{self as shown, Act, Look, Selection};
 
 /// Lists, shows and settles what hisync can't vouch for.
 #[derive(Debug, clap::Args)]
@@ -197,7 +197,7 @@ async fn show(args: ShowArgs, terminal: &Terminal) -> Result<Exit, Error> {
                 store.close().await;
             }
             let decoder = |stream: &StreamId| readers.get(stream).map(|(_, decoder)| decoder.clone());
-            let view = http::view(decoder, found, personal.is_some());
+            let view = shown::view(decoder, found, personal.is_some());
             serde_json::to_value(view).unwrap_or_default()
         }
     };

@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 use super::access::{Access, Error, Page, Personal, Which};
 use super::table::{field, list, table, time};
 use super::{Exit, Terminal};
-use crate::ops::http::{Look, Waiting, mask_event};
+use crate::ops::held::Look;
+use crate::ops::outbox::{Waiting, mask_event};
 use crate::store::Reader;
 
 /// Lists and shows what waits to be delivered.

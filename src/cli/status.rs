@@ -9,7 +9,8 @@ use super::table::{field, list, table, time};
 use super::{Exit, Terminal, sources};
 use crate::clock::Clock;
 use crate::ops::health::{Health, Reason};
-use crate::ops::report::{damage_reasons, discreet};
+use crate::ops::report::discreet;
+use crate::ops::verdict::damage_reasons;
 use crate::store::{self, Reader, Unreadable};
 
 /// Says whether the sync is healthy, why not, and what to do next.

@@ -276,9 +276,9 @@ impl Loader {
                     sources,
                     digest: self.disk.digest(&self.base_dir),
                     files: self.disk.files(),
-                    written: root.to_json(),
                     base_dir: self.base_dir,
                     secrets: self.found.secrets,
+                    written: root.to_json(),
                 })
             }
             _ => Err(self.found.problems),

@@ -37,6 +37,41 @@ pub fn unmapped(readers: &Readers, codes: Vec<UnknownCode>) -> Vec<Unmapped> {
     named.collect()
 }
 
+/// A code table, and the words that it may lead to as far as it does already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableWords {
+    /// The stream whose mapping has it.
+    pub stream: String,
+    /// Its name in the mapping.
+    pub table: String,
+    /// Whether it is a file, to which a code can be added.
+    pub editable: bool,
+    /// The standard codes that its local codes stand for, the first few hundred.
+    pub standards: BTreeSet<String>,
+}
+
+/// Standard codes that are listed of a table.
+const WORDS: usize = 300;
+
+/// The code tables of the mappings in force, by stream and name.
+pub fn tables(readers: &Readers) -> Vec<TableWords> {
+    let mut tables = Vec::new();
+    for (stream, (normaliser, _)) in readers {
+        let mapping = normaliser.mapping();
+        for (table, codes) in mapping.codes() {
+            let standards: BTreeSet<String> = codes.into_values().map(str::to_owned).collect();
+            tables.push(TableWords {
+                stream: stream.as_str().to_owned(),
+                table: table.to_owned(),
+                editable: mapping.table_file(table).flatten().is_some(),
+                standards: standards.into_iter().take(WORDS).collect(),
+            });
+        }
+    }
+    tables.sort_by(|a, b| (&a.stream, &a.table).cmp(&(&b.stream, &b.table)));
+    tables
+}
+
 /// A code to be added to a table.
 #[derive(Clone, Debug, Default, Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]

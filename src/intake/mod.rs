@@ -19,7 +19,7 @@ pub use again::{Again, Readers, Retried};
 pub use board::{Board, StreamFailure, StreamState, StreamStatus};
 pub use custody::Custody;
 pub use gate::{Closure, Gate};
-pub use normalise::Normaliser;
+pub use normalise::{Normaliser, Understood};
 pub use poll::{PollStream, RoundReport, RoundRequest};
 pub use reconcile::{Comparable, Period, Reconcile, Reconciler};
 pub use schedule::Schedule;

@@ -4,9 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use connector_api::{DecodeFailure, Document, Raw, Record};
+use serde::Serialize;
 
-use crate::mapping::{Context, Input, Mapping};
-use crate::model::{Finding, Held, Outcome, Severity};
+use crate::mapping::{Context, Input, Made, Mapping};
+use crate::model::{EntityType, Finding, Held, Outcome, Severity, Wish};
 use crate::store::Incoming;
 
 /// Applies a stream's mapping to its records. What can't be decoded or mapped is held, never lost.
@@ -85,6 +86,24 @@ impl Normaliser {
         }
     }
 
+    /// What a document becomes under the mapping in force, with what was read for it: to be looked at.
+    pub fn explain(
+        &self,
+        document: &Result<Document, DecodeFailure>,
+        source_ref: &str,
+        charset: Option<&str>,
+    ) -> Vec<Understood> {
+        let read = document.as_ref().ok().and_then(|document| {
+            let input = Input { document, source_ref, charset };
+            catch_unwind(AssertUnwindSafe(|| self.mapping.explain(&self.context, input))).ok()
+        });
+        let outcomes = match read {
+            Some(outcomes) if !outcomes.is_empty() => outcomes,
+            _ => self.outcomes(document, source_ref, charset).into_iter().map(|of| (of, Vec::new())).collect(),
+        };
+        outcomes.into_iter().map(|(outcome, read)| Understood::of(outcome, read)).collect()
+    }
+
     fn held(&self, code: &str, detail: &str) -> Outcome {
         Outcome::Held(Held {
             entity: Some(self.mapping.entity()),
@@ -93,6 +112,39 @@ impl Normaliser {
             findings: vec![Finding::new(code, Severity::Hold, "", detail)],
             search: Vec::new(),
         })
+    }
+}
+
+/// What a record becomes, to be looked at and not to be committed. Personal data.
+#[derive(Clone, Debug, Serialize)]
+pub struct Understood {
+    /// `deliver`, `absent` or `held`.
+    pub fate: &'static str,
+    /// The entity's type, where that is known.
+    pub entity: Option<EntityType>,
+    /// Why it is held, or should not be upstream.
+    pub reason: Option<String>,
+    /// The entity, where the mapping vouches for it.
+    pub data: Option<serde_json::Value>,
+    /// What was read, field by field.
+    pub read: Vec<Made>,
+}
+
+impl Understood {
+    fn of(outcome: Outcome, read: Vec<Made>) -> Understood {
+        match outcome {
+            Outcome::Mapped(mapped) => {
+                let (fate, reason) = match mapped.wish {
+                    Wish::Present => ("deliver", None),
+                    Wish::Absent { reason } => ("absent", Some(reason)),
+                };
+                let data = serde_json::from_slice(&mapped.data).ok();
+                Understood { fate, entity: Some(mapped.key.entity), reason, data, read }
+            }
+            Outcome::Held(held) => {
+                Understood { fate: "held", entity: held.entity, reason: Some(held.reason), data: None, read }
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::access::Caller;
 use super::alert::Alerts;
 use super::http::{Answer, Failure, Shared};
 use super::reasons::{self, Kind};
@@ -86,7 +87,8 @@ impl Quiet {
     }
 }
 
-async fn silence(Extract(state): Shared, Json(asked): Json<Quiet>) -> Answer<Value> {
+async fn silence(Extract(state): Shared, caller: Caller, Json(mut asked): Json<Quiet>) -> Answer<Value> {
+    asked.who = caller.who(&asked.who).to_owned();
     if let Some(problem) = asked.problem() {
         return Err(Failure::Incomplete(problem));
     }
@@ -96,10 +98,11 @@ async fn silence(Extract(state): Shared, Json(asked): Json<Quiet>) -> Answer<Val
     Ok(Json(json!({ "id": id, "until": until.with_timezone(&Utc) })))
 }
 
-async fn sound(Extract(state): Shared, Path(id): Path<i64>, Json(asked): Json<Sound>) -> Answer<Value> {
-    if asked.who.trim().is_empty() {
+async fn sound(Extract(state): Shared, caller: Caller, Path(id): Path<i64>, Json(asked): Json<Sound>) -> Answer<Value> {
+    let who = caller.who(&asked.who);
+    if who.trim().is_empty() {
         return Err(Failure::Incomplete("say who acts: the audit log keeps it"));
     }
-    state.store.end_alert_silence(id, &asked.who).await?;
+    state.store.end_alert_silence(id, who).await?;
     Ok(Json(json!({ "id": id, "ended": true })))
 }

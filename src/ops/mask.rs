@@ -87,6 +87,38 @@ const PERSONAL: &[&str] = &["examinee", "conclusions"];
 /// The members of a finding that are words of ours; its `source_value` is not.
 const OF_A_FINDING: [&str; 4] = ["code", "severity", "path", "message"];
 
+/// What was read for a field, as it may be shown: a path is `examinee.name` or `groups[0].items[2].value`.
+pub fn mask_at(path: &str, text: &str) -> String {
+    let mut names = path.split('.').map(|name| name.split('[').next().unwrap_or(name));
+    let last = names.clone().next_back().unwrap_or_default();
+    match names.any(|name| PERSONAL.contains(&name)) {
+        true => hidden(text),
+        false if OPEN.contains(&last) => text.to_owned(),
+        false => mask(text),
+    }
+}
+
+/// The names under which lists of the store hold an exam number, or words that upstream wrote.
+const KEYS: [&str; 2] = ["key", "last_message"];
+
+/// The same JSON with the keys of entities and the words of upstream masked.
+pub fn without_keys(json: serde_json::Value) -> serde_json::Value {
+    match json {
+        serde_json::Value::Array(list) => list.into_iter().map(without_keys).collect(),
+        serde_json::Value::Object(map) => {
+            let shown = |(name, value): (String, serde_json::Value)| {
+                let value = match value {
+                    serde_json::Value::String(text) if KEYS.contains(&name.as_str()) => hidden(&text).into(),
+                    value => without_keys(value),
+                };
+                (name, value)
+            };
+            map.into_iter().map(shown).collect()
+        }
+        other => other,
+    }
+}
+
 /// JSON with every text masked, except under names that hold words of ours.
 pub fn masked_json(json: &serde_json::Value) -> serde_json::Value {
     inside("", json)
@@ -135,6 +167,18 @@ mod tests {
         ] {
             assert_eq!(mask(text), expected);
         }
+    }
+
+    #[test]
+    fn what_was_read_for_a_field_of_a_person_is_hidden_however_short_it_is() {
+        assert_eq!(mask_at("examinee.sex", "1"), "●");
+        assert_eq!(mask_at("conclusions[0].code", "I10"), "●●●");
+        assert_eq!(mask_at("groups[0].items[2].value", "5.6"), "5.6");
+        assert_eq!(mask_at("groups[0].items[2].item_name", "空腹血糖"), "空腹血糖");
+        assert_eq!(mask_at("business_key", "0301170001"), "●●●●●●●●●●");
+        let listed = serde_json::json!([{ "id": 1, "key": "main:peis:0301170001", "versions": [{ "key": "1" }] }]);
+        let shown = serde_json::json!([{ "id": 1, "key": "●●●●:●●●●:●●●●●●●●●●", "versions": [{ "key": "●" }] }]);
+        assert_eq!(without_keys(listed), shown);
     }
 
     #[test]

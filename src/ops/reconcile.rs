@@ -1,14 +1,20 @@
 //! Comparisons over the admin API, and what they say of health.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, Query};
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::access::Caller;
 use super::health::Reason;
+use super::held::{Look, shy};
 use super::http::{Answer, Failure, Shared};
+use super::report::State;
 use crate::intake::reconcile::{Refusal, read_time};
-use crate::store::{ReconcileReport, ReconcileRun, UPSTREAM};
+use crate::store::{ReconcileRun, UPSTREAM};
 
 /// Which comparisons.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -41,17 +47,25 @@ pub struct Asked {
     pub id: i64,
 }
 
-pub(super) async fn list(state: Shared, Query(asked): Query<Runs>) -> Answer<Vec<ReconcileRun>> {
+pub(super) fn routes() -> Router<Arc<State>> {
+    Router::new().route("/api/reconcile", get(list).post(ask)).route("/api/reconcile/{id}", get(show))
+}
+
+async fn list(state: Shared, Query(asked): Query<Runs>) -> Answer<Vec<ReconcileRun>> {
     let limit = asked.limit.unwrap_or(50);
     let read = move |reader: &crate::store::Reader| reader.reconcile_runs(asked.subject.as_deref(), limit);
     Ok(Json(state.store.read(read).await?))
 }
 
-pub(super) async fn show(state: Shared, Path(id): Path<i64>) -> Answer<ReconcileReport> {
-    Ok(Json(state.store.read(move |reader| reader.reconcile_show(id)).await?))
+async fn show(state: Shared, caller: Caller, Path(id): Path<i64>, Query(look): Query<Look>) -> Answer<Value> {
+    let report = state.store.read(move |reader| reader.reconcile_show(id)).await?;
+    let json = serde_json::to_value(report).unwrap_or_default();
+    let Some((who, reason)) = look.audited(&caller)? else { return Ok(Json(shy(&caller, json))) };
+    state.store.audit(who, "show-personal", &format!("reconcile/{id}"), reason).await?;
+    Ok(Json(json))
 }
 
-pub(super) async fn ask(state: Shared, caller: Caller, Json(mut ask): Json<Ask>) -> Answer<Asked> {
+async fn ask(state: Shared, caller: Caller, Json(mut ask): Json<Ask>) -> Answer<Asked> {
     ask.who = caller.who(&ask.who).to_owned();
     if ask.who.trim().is_empty() {
         return Err(Failure::Incomplete("say who asks: the report keeps it"));

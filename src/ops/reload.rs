@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::access::Caller;
 use super::health::Reason;
-use super::http::{Answer, Failure, Lines, Shared};
+use super::http::{Answer, Failure, Shared};
+use super::journal::Lines;
 use super::report::State;
 use crate::diagnose::ProblemJson;
 use crate::store::ConfigVersion;

@@ -183,6 +183,27 @@ pub fn unusual(
     })
 }
 
+/// What an hour of a day gave, and what is usual for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct UsualHour {
+    /// The hour of the day, from 0.
+    pub hour: u32,
+    /// Records that came in; `None` where nobody looked.
+    pub records: Option<u64>,
+    /// The median of the same hour in the weeks before; `None` where too few of them are of use.
+    pub usual: Option<u64>,
+}
+
+/// The hours of a day beside what is usual for them.
+pub fn usual_day(history: &History, calendar: &Calendar, day: NaiveDate) -> Vec<UsualHour> {
+    let hour = |hour| UsualHour {
+        hour,
+        records: at(history, day, hour).map(|hour| hour.records),
+        usual: sums(history, calendar, day, hour, hour + 1).map(|sums| sums[sums.len() / 2]),
+    };
+    (0..24).map(hour).collect()
+}
+
 fn at(history: &History, day: NaiveDate, hour: u32) -> Option<&Hour> {
     history.get(&day.and_hms_opt(hour, 0, 0)?)
 }
@@ -310,6 +331,14 @@ mod tests {
         assert!(later.contains("between 9 and 18"), "{later}");
         let next_day = said(&history, "2026-11-24 08:20", "2026-11-25 03:05").unwrap();
         assert!(next_day.contains("between 9 and 24"), "it stays until a record comes: {next_day}");
+    }
+
+    #[test]
+    fn a_day_is_drawn_beside_the_median_of_its_weekday() {
+        let calendar = Calendar::parse("h.toml", "").unwrap();
+        let hours = usual_day(&tuesdays(&[14, 20, 9, 12, 30]), &calendar, "2026-11-24".parse().unwrap());
+        assert_eq!((hours.len(), hours[9].usual, hours[9].records), (24, Some(14), Some(0)));
+        assert_eq!(usual_day(&tuesdays(&[14, 20, 9]), &calendar, "2026-11-24".parse().unwrap())[9].usual, None);
     }
 
     #[test]

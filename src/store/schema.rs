@@ -32,6 +32,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_watch.sql"),
     include_str!("migrations/0010_switches.sql"),
     include_str!("migrations/0011_shadow.sql"),
+    include_str!("migrations/0012_page.sql"),
 ];
 
 const BUSY: Duration = Duration::from_secs(5);

@@ -25,6 +25,7 @@ mod guards;
 mod live;
 mod machine;
 mod parts;
+mod plans;
 mod retention;
 mod snapshots;
 mod trial;

@@ -8,11 +8,11 @@ use serde_json::{Value as Json, json};
 
 use super::support::{Site, held, hisync_json, visit};
 
-const PASSWORD: &str = "a long enough password";
+pub(super) const PASSWORD: &str = "a long enough password";
 const TOKEN: &str = "a-token-that-a-monitor-shows";
 
 /// A hospital with one held report and three operators.
-async fn guarded(tls: bool) -> (Site, Agent) {
+pub(super) async fn guarded(tls: bool) -> (Site, Agent) {
     let mut site = Site::new().await;
     site.conclude(&visit(0), 9, Some("?"));
     let hash = hisync::ops::access::hash(PASSWORD).unwrap();

@@ -15,7 +15,7 @@ use super::support::{Site, command, eventually, hisync, hisync_json, message, vi
 use hisync::sandbox::hospital::{Answer, LabSender, Patience, Sent};
 
 /// The real agent, as a process.
-struct Process(Child);
+pub(super) struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -25,7 +25,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    async fn start(site: &Site) -> Process {
+    pub(super) async fn start(site: &Site) -> Process {
         let process = Process::spawn(site);
         eventually("the agent to run", async || {
             let (code, status) = status(site);
@@ -46,7 +46,7 @@ impl Process {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).unwrap();
     }
 
-    fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         self.signal(rustix::process::Signal::TERM);
         assert_eq!(self.0.wait().unwrap().code(), Some(0));
     }

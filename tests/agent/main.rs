@@ -14,6 +14,7 @@ mod doubts;
 mod files;
 mod intake;
 mod live;
+mod pages;
 mod privacy;
 mod reconcile;
 mod replay;

@@ -1,6 +1,7 @@
 //! Unknown codes as people see them, and the records that they concern.
 
 use connector_api::StreamId;
+use rusqlite::Params;
 
 use super::archive::rows;
 use super::{Reader, time};
@@ -15,7 +16,32 @@ impl Reader {
                    FROM unknown_code u JOIN stream s ON s.id = u.stream_id JOIN unknown_code_of o ON o.code_id = u.id
                    LEFT JOIN held h ON h.archive_id = o.archive_id AND h.leg = 'record' AND h.state = 'open'
                    GROUP BY u.id ORDER BY 8 DESC, u.id";
-        let codes = self.all("read unknown codes", sql, (), |row| {
+        self.read_codes(sql, ())
+    }
+
+    /// At most so many of the local codes that no table knows, those that were met last; of each at most so many
+    /// records are counted, the newest. Costs the same however many records hold a code.
+    pub fn unknown_codes_lately(&self, limit: usize, counted: usize) -> Result<Vec<UnknownCode>, Error> {
+        let sql = "SELECT u.id, s.name, u.type, u.path, opened('unknown_code.value', NULL, u.value),
+                     u.first_seen_at, u.last_seen_at,
+                     (SELECT count(*) FROM (SELECT DISTINCT archive_id FROM unknown_code_of
+                        WHERE code_id = u.id ORDER BY archive_id DESC LIMIT ?2)),
+                     (SELECT max(archive_id) FROM unknown_code_of WHERE code_id = u.id),
+                     (SELECT count(*) FROM (SELECT DISTINCT archive_id FROM unknown_code_of
+                        WHERE code_id = u.id ORDER BY archive_id DESC LIMIT ?2) o WHERE EXISTS
+                       (SELECT 1 FROM held h WHERE h.archive_id = o.archive_id AND h.leg = 'record'
+                          AND h.state = 'open')),
+                     (SELECT max(h.id) FROM (SELECT archive_id FROM unknown_code_of
+                        WHERE code_id = u.id ORDER BY archive_id DESC LIMIT ?2) o
+                      JOIN held h ON h.archive_id = o.archive_id AND h.leg = 'record' AND h.state = 'open')
+                   FROM unknown_code u JOIN stream s ON s.id = u.stream_id
+                   WHERE EXISTS (SELECT 1 FROM unknown_code_of o WHERE o.code_id = u.id)
+                   ORDER BY u.last_seen_at DESC, u.id LIMIT ?1";
+        self.read_codes(sql, (rows(limit), rows(counted)))
+    }
+
+    fn read_codes(&self, sql: &str, params: impl Params) -> Result<Vec<UnknownCode>, Error> {
+        let codes = self.all("read unknown codes", sql, params, |row| {
             let kind: String = row.get(2)?;
             let code = UnknownCode {
                 id: row.get(0)?,

@@ -17,6 +17,11 @@ impl Reader {
     /// word (an exam number), by event id (looked for one by one: slow in a large store), by archive
     /// id (`archive:7`, or the bare number where it means nothing else).
     pub fn explain(&self, needle: &str) -> Result<Explained, Error> {
+        self.explain_within(needle, i64::MAX)
+    }
+
+    /// The same; an event id is looked for among so many of the newest events only.
+    pub fn explain_within(&self, needle: &str, newest: i64) -> Result<Explained, Error> {
         let operation = "explain a record";
         let _snapshot = self.conn.unchecked_transaction().map_err(Error::sqlite(operation))?;
         if let Some(id) = needle.strip_prefix("archive:").and_then(|id| id.parse().ok()) {
@@ -30,7 +35,7 @@ impl Reader {
             Err(_) => Vec::new(),
         };
         if ids.is_empty() {
-            // The four types are named so that the index on (type, key) serves.
+            // The types are named so that the index on (type, key) serves.
             let sql = "SELECT id FROM entity WHERE key = same('entity.key', ?1) AND type IN
                          ('exam_item', 'exam_item_group', 'exam_package', 'exam_report')
                        UNION SELECT entity_id FROM search
@@ -40,8 +45,9 @@ impl Reader {
         if ids.is_empty()
             && let Ok(event) = Uuid::parse_str(needle)
         {
-            let sql = "SELECT entity_id FROM event WHERE event_id = ?1";
-            ids = self.all(operation, sql, (event.as_bytes(),), |row| row.get(0))?;
+            let sql = "SELECT entity_id FROM event WHERE id > ?2 AND event_id = ?1";
+            let after = self.newest_entry()?.saturating_sub(newest);
+            ids = self.all(operation, sql, (event.as_bytes(), after), |row| row.get(0))?;
         }
         let held = self.held_by(needle, None)?;
         if ids.is_empty()

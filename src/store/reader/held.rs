@@ -35,12 +35,15 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<HeldSummary> {
 impl Reader {
     /// Held items, oldest first, behind the item `after` (0 at first).
     pub fn held_list(&self, filter: &HeldFilter, limit: usize, after: i64) -> Result<Vec<HeldSummary>, Error> {
-        // The literal lets SQLite use the index of open items.
-        let open = if filter.open_only { "h.state = 'open' AND" } else { "" };
-        let sql = format!(
-            "SELECT {COLUMNS} WHERE {open} h.id > ?1 AND (?2 IS NULL OR s.name = ?2) AND (?3 IS NULL OR h.reason = ?3)
-               AND (?4 IS NULL OR h.id = ?4) ORDER BY h.id LIMIT ?5"
-        );
+        // Only what is asked for stands in the statement, and 'open' as a literal, so that SQLite finds an index for it.
+        let asked = [
+            (filter.open_only, " AND h.state = 'open'"),
+            (filter.stream.is_some(), " AND h.stream_id = (SELECT id FROM stream WHERE name = ?2)"),
+            (filter.reason.is_some(), " AND h.reason = ?3"),
+            (filter.id.is_some(), " AND h.id = ?4"),
+        ];
+        let asked: String = asked.iter().filter(|(asked, _)| *asked).map(|(_, sql)| *sql).collect();
+        let sql = format!("SELECT {COLUMNS} WHERE h.id > ?1{asked} ORDER BY h.id LIMIT ?5");
         let params = (after, &filter.stream, &filter.reason, filter.id, rows(limit));
         self.all("list held items", &sql, params, summary)
     }

@@ -59,6 +59,12 @@ impl Reader {
         self.all("list the outbox", &sql, (state, after, rows(limit)), summary)
     }
 
+    /// The newest entries below `before` (all, where it is `None`), newest first, whatever became of them.
+    pub fn outbox_recent(&self, before: Option<i64>, limit: usize) -> Result<Vec<OutboxSummary>, Error> {
+        let sql = format!("SELECT {COLUMNS} WHERE o.id < ?1 ORDER BY o.id DESC LIMIT ?2");
+        self.all("list the outbox", &sql, (before.unwrap_or(i64::MAX), rows(limit)), summary)
+    }
+
     /// One entry with its event and attempts.
     pub fn outbox_show(&self, id: i64) -> Result<OutboxDetail, Error> {
         let sql = format!("SELECT {COLUMNS} WHERE o.id = ?1");

@@ -9,7 +9,8 @@
     put = H.put,
     clear = H.clear,
     say = H.say;
-  var shown = false;
+  var shown = false,
+    asked = null;
 
   /* A page that nobody touches must not keep a session alive. */
   function touched() {
@@ -41,6 +42,7 @@
       return;
     }
     shown = true;
+    asked = then;
     var node = el("form", null, "form login"),
       name = el("input"),
       word = el("input"),
@@ -71,7 +73,7 @@
         if (status === 200 && found) {
           shown = false;
           clear(place);
-          id("main").className = "";
+          document.body.className = "";
           take(found);
           then();
           return;
@@ -81,7 +83,7 @@
       });
       return false;
     };
-    id("main").className = "outside";
+    document.body.className = "outside";
     put(clear(place), node);
     name.focus();
   }
@@ -102,6 +104,16 @@
       });
     },
     ask: ask,
+    /* The same in another language. */
+    again: function () {
+      if (now.me) {
+        take(now.me);
+      }
+      if (shown) {
+        shown = false;
+        ask(asked);
+      }
+    },
     /* Whether whoever is here may do what a role says. */
     may: function (role) {
       var me = now.me,

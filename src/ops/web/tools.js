@@ -8,8 +8,7 @@
   var now = { lang: "", report: null, who: "", me: null, proof: "1", touched: 0 };
 
   try {
-    now.lang =
-      (/[?&]lang=(zh|en)/.exec(window.location.search) || [])[1] || window.localStorage.getItem("lang");
+    now.lang = (/[?&]lang=(zh|en)/.exec(window.location.search) || [])[1] || window.localStorage.getItem("lang");
     now.who = window.sessionStorage.getItem("who") || "";
   } catch (e) {
     /* private mode */
@@ -27,7 +26,7 @@
     });
   }
   function term(list, word) {
-    var found = WORDS[now.lang][list][word];
+    var found = WORDS.codes[now.lang][list][word];
     return found === undefined ? null : found;
   }
   function named(list, word) {
@@ -69,30 +68,93 @@
     clear(node).appendChild(document.createTextNode(text));
     return node;
   }
-  function cell(row, text, cls) {
-    var node = el("td", text, cls);
-    row.appendChild(node);
-    return node;
-  }
   function button(text, act, cls) {
     var node = el("button", text, cls);
     node.type = "button";
     node.onclick = act;
     return node;
   }
-  function head(table, words) {
-    var row = el("tr"),
-      i;
-    for (i = 0; i < words.length; i++) {
-      row.appendChild(el("th", words[i][0] ? t(words[i][0]) : "", words[i][1]));
-    }
-    clear(table.tHead).appendChild(row);
-    return clear(table.tBodies[0]);
+  function link(text, where, cls) {
+    var node = el("a", text, cls);
+    node.href = "#/" + where;
+    return node;
   }
-  function empty(body, columns, text) {
-    var row = el("tr");
-    cell(row, text, "quiet").colSpan = columns;
-    body.appendChild(row);
+  function pill(text, level) {
+    return el("span", text, "pill " + (level === undefined ? "none" : level));
+  }
+  /* A card with a heading, a hint and whatever else is put into it. */
+  function card(title, hint, name) {
+    var node = put(el("section", null, "card"), el("h2", title), hint && el("p", hint, "hint"));
+    if (name) {
+      node.id = name;
+    }
+    return node;
+  }
+  function add(node, what) {
+    var i;
+    if (what === undefined || what === null || what === false) {
+      return node;
+    }
+    if (what instanceof Array) {
+      for (i = 0; i < what.length; i++) {
+        add(node, what[i]);
+      }
+      return node;
+    }
+    node.appendChild(what.nodeType ? what : document.createTextNode(String(what)));
+    return node;
+  }
+  /* A table. Each column: its word, its class, and what stands in it for an item. */
+  function table(columns, items, nothing, rowClass) {
+    var node = el("table"),
+      top = el("tr"),
+      body = el("tbody"),
+      i,
+      c,
+      row,
+      td;
+    for (c = 0; c < columns.length; c++) {
+      top.appendChild(el("th", columns[c][0] ? t(columns[c][0]) : "", columns[c][1]));
+    }
+    for (i = 0; i < items.length; i++) {
+      row = el("tr", null, rowClass && rowClass(items[i]));
+      for (c = 0; c < columns.length; c++) {
+        td = el("td", null, columns[c][1]);
+        if (columns[c][0]) {
+          td.setAttribute("data-l", t(columns[c][0]));
+        }
+        row.appendChild(add(td, columns[c][2](items[i])));
+      }
+      body.appendChild(row);
+    }
+    if (!items.length) {
+      return el("p", nothing, "empty");
+    }
+    return put(el("div", null, "wide"), put(node, put(el("thead"), top), body));
+  }
+  function num(n) {
+    return String(n).replace(/\B(?=(\d{3})+$)/g, ",");
+  }
+  function trim(text) {
+    return text.replace(/^\s+|\s+$/g, "");
+  }
+  /* What a reason or an alert is about. */
+  function subject(text) {
+    var found = /^(stream|source) (.+)$/.exec(text);
+    return found ? t(found[1] === "stream" ? "stream" : "s1") + " " + found[2] : named("subjects", text);
+  }
+  /* A sentence with commands between backquotes. */
+  function sentence(node, text) {
+    String(text)
+      .split("\x60")
+      .forEach(function (part, i) {
+        node.appendChild(i % 2 ? el("code", part) : document.createTextNode(part));
+      });
+    return node;
+  }
+  /* The sentence of the agent in the page's language. */
+  function said(of, what) {
+    return (now.lang === "zh" && of[what + "_zh"]) || of[what] || "";
   }
 
   /* Times are the hospital's; where a browser knows no zones, its own. */
@@ -136,7 +198,10 @@
     return at.day === today.day ? at.hour : at.day + " " + at.hour;
   }
   function age(text) {
-    var secs = Math.max(0, Math.round((new Date(now.report.now) - new Date(text)) / 1000));
+    return lasts(new Date(now.report.now) - new Date(text));
+  }
+  function lasts(ms) {
+    var secs = Math.max(0, Math.round(ms / 1000));
     if (secs < 120) {
       return t("sec", secs);
     }
@@ -146,11 +211,7 @@
     return secs < 172800 ? t("hour", Math.round(secs / 3600)) : t("day", Math.round(secs / 86400));
   }
   function bytes(n) {
-    return n === null
-      ? "–"
-      : n >= 1e9
-        ? (n / 1e9).toFixed(n < 1e10 ? 1 : 0) + " GB"
-        : (n / 1e6).toFixed(0) + " MB";
+    return n === null ? "–" : n >= 1e9 ? (n / 1e9).toFixed(n < 1e10 ? 1 : 0) + " GB" : (n / 1e6).toFixed(0) + " MB";
   }
 
   function request(method, path, body, done) {
@@ -179,6 +240,19 @@
     xhr.send(body ? JSON.stringify(body) : null);
   }
 
+  /* Asks for what a page shows; says in its place why that failed. */
+  function get(path, place, done) {
+    request("GET", path, null, function (status, found) {
+      if (status === 200 && found) {
+        done(found);
+      } else if (status === 401) {
+        window.HISYNC.access.ask(window.HISYNC.start);
+      } else if (place) {
+        clear(place).appendChild(el("p", t("failedLoad", (found && found.error) || status), "why"));
+      }
+    });
+  }
+
   window.HISYNC = {
     now: now,
     t: t,
@@ -190,14 +264,24 @@
     put: put,
     clear: clear,
     say: say,
-    cell: cell,
     button: button,
-    head: head,
-    empty: empty,
     parts: parts,
     time: time,
     age: age,
     bytes: bytes,
-    request: request
+    request: request,
+    get: get,
+    lasts: lasts,
+    link: link,
+    pill: pill,
+    card: card,
+    add: add,
+    table: table,
+    num: num,
+    trim: trim,
+    said: said,
+    sentence: sentence,
+    subject: subject,
+    pages: {}
   };
 })();

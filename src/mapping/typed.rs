@@ -58,9 +58,28 @@ macro_rules! leaves {
     };
 }
 leaves!(
-    bool, i64, u16, u32, u64, NaiveDate, ReportKind, ReportStatus, Sex, ApplicableSex, MaritalStatus, IdType,
-    VisitState, OrderOrigin, OrderState, ResultStatus, ValueKind, Comparator, AbsentReason, AbnormalFlag,
-    ConclusionKind, AttachmentKind,
+    bool,
+    i64,
+    u16,
+    u32,
+    u64,
+    NaiveDate,
+    ReportKind,
+    ReportStatus,
+    Sex,
+    ApplicableSex,
+    MaritalStatus,
+    IdType,
+    VisitState,
+    OrderOrigin,
+    OrderState,
+    ResultStatus,
+    ValueKind,
+    Comparator,
+    AbsentReason,
+    AbnormalFlag,
+    ConclusionKind,
+    AttachmentKind,
 );
 
 /// The envelope is set afterwards; here it only has to be there.
@@ -119,9 +138,9 @@ pub(super) fn usual_time(text: &str) -> Option<DateTime<FixedOffset>> {
         return None;
     }
     let digits = |from: usize, to: usize| {
-        text[from..to].iter().try_fold(0_u32, |sum, byte| {
-            byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0'))
-        })
+        text[from..to]
+            .iter()
+            .try_fold(0_u32, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u32::from(byte - b'0')))
     };
     let date = NaiveDate::from_ymd_opt(i32::try_from(digits(0, 4)?).ok()?, digits(5, 7)?, digits(8, 10)?)?;
     let time = NaiveTime::from_hms_opt(digits(11, 13)?, digits(14, 16)?, digits(17, 19)?)?;
@@ -171,7 +190,7 @@ mod tests {
             3 => Just(("reference", Node::Map(vec![("low", Node::text("1")), ("age_low", Node::Integer(18))]))),
         ];
         let critical = any::<bool>().prop_map(|truth| ("is_critical", Node::Bool(truth)));
-        let needed = || names[..4].iter().map(|(name, text)| (*name, Node::text(text)));
+        let needed = move || names.into_iter().take(4).map(|(name, text)| (name, Node::text(text)));
         (prop::collection::vec(field, 0..8), prop::option::weighted(0.9, critical), any::<bool>()).prop_map(
             move |(mut fields, critical, whole)| {
                 if whole {
@@ -192,7 +211,12 @@ mod tests {
         }
 
         #[test]
-        fn the_same_time_as_by_chrono(text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9][+-][0-2][0-9]:[0-6][0-9]") {
+        fn the_same_time_as_by_chrono(
+            day in "[0-9]{4}-[01][0-9]-[0-3][0-9]",
+            time in "[0-2][0-9]:[0-6][0-9]:[0-6][0-9]",
+            offset in "[+-][0-2][0-9]:[0-6][0-9]",
+        ) {
+            let text = format!("{day}T{time}{offset}");
             if let Some(time) = usual_time(&text) {
                 prop_assert_eq!(DateTime::parse_from_rfc3339(&text), Ok(time));
             }

@@ -100,7 +100,7 @@ impl<T: Canonical> Canonical for Option<T> {
 
 impl<T: Canonical> Canonical for Vec<T> {
     fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        let mut list = writer.array("]");
+        let list = writer.array("]");
         for value in self {
             value.write(list.writer)?;
             list.writer.text.push(b',');
@@ -154,6 +154,12 @@ fn date_digits(date: NaiveDate) -> Option<[u8; 10]> {
     Some([a, b, c, d, b'-', e, f, b'-', g, h])
 }
 
+/// A time as RFC 3339 and canonical JSON have it alike; `None` where they differ, or a part of a second is told.
+pub fn time_text(time: DateTime<FixedOffset>) -> Option<String> {
+    let digits = time_digits(time.naive_local(), time.offset().local_minus_utc())?;
+    String::from_utf8(digits.to_vec()).ok()
+}
+
 /// `2026-11-22T08:00:00+08:00`; `None` for what is written otherwise: parts of a second, no offset, a year of other
 /// than four digits.
 fn time_digits(local: NaiveDateTime, offset: i32) -> Option<[u8; 25]> {
@@ -166,7 +172,8 @@ fn time_digits(local: NaiveDateTime, offset: i32) -> Option<[u8; 25]> {
     if offset < 0 {
         text[19] = b'-';
     }
-    let places = [(11, local.hour()), (14, local.minute()), (17, local.second()), (20, minutes / 60), (23, minutes % 60)];
+    let places =
+        [(11, local.hour()), (14, local.minute()), (17, local.second()), (20, minutes / 60), (23, minutes % 60)];
     for (at, number) in places {
         text[at..at + 2].copy_from_slice(&two(number));
     }

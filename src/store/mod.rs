@@ -385,11 +385,7 @@ impl Store {
 
     /// Does what [`Store::settle`] and then [`Store::take`] do in one transaction: a sender with batches on their way
     /// needs one fsync for each of them.
-    pub async fn settle_and_take(
-        &self,
-        settlements: Vec<Settlement>,
-        limit: ClaimLimit,
-    ) -> Result<Vec<Entry>, Error> {
+    pub async fn settle_and_take(&self, settlements: Vec<Settlement>, limit: ClaimLimit) -> Result<Vec<Entry>, Error> {
         let weight = settlements.len() + limit.events;
         let work = move |tx: &mut writer::Tx<'_>| {
             outbox::settle(tx, &settlements)?;

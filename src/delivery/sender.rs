@@ -251,9 +251,9 @@ impl Sender {
         }
     }
 
-    /// Begins to claim the next batch while others are on their way, where the last claim was a full one, and writes what
-    /// has come back in the same transaction: so the line waits neither for the disk nor for the reading of bodies. While
-    /// upstream is in trouble the outbox is the place to wait.
+    /// Begins to claim the next batch while others are on their way, where the last claim was a full one, and writes
+    /// what has come back in the same transaction: so the line waits neither for the disk nor for the reading of
+    /// bodies. While upstream is in trouble the outbox is the place to wait.
     fn reach_ahead(&mut self) {
         let now = Instant::now();
         let wanted = self.more && self.waiting.is_empty() && self.breaker.permit(now) == Permit::Free;
@@ -275,7 +275,8 @@ impl Sender {
             Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the outbox can't be used"),
             Err(_) => tracing::error!("reading the outbox failed: a bug in hisync"),
         }
-        // Told once more by themselves: perhaps only the claim can't be done. It is asked for again when a place is free.
+        // Told once more by themselves: perhaps only the claim can't be done, which is asked for again when there is a
+        // free place.
         self.more = false;
         self.unsettled.splice(0..0, settlements);
     }

@@ -15,7 +15,7 @@ use super::rules::{self, concepts};
 use super::shape::Kind;
 use super::source::Scope;
 use crate::model::entity::{ApplicableSex, ReferenceRange};
-use crate::model::{Finding, Severity};
+use crate::model::{Finding, Severity, canonical};
 
 /// Whether a literal is one of the texts, or one of the days, that mean nothing.
 pub(super) fn means_none(plan: &Alternative, literal: &Literal<'_>) -> bool {
@@ -170,7 +170,10 @@ fn stamp_text(run: &mut Run<'_>, kind: &Kind, plan: &Alternative, literal: &Lite
         return Some(read.date_in(zone).to_string());
     }
     match read.time_in(zone) {
-        Some(time) => Some(time.with_timezone(&own).to_rfc3339()),
+        Some(time) => {
+            let time = if zone == own { time } else { time.with_timezone(&own).fixed_offset() };
+            Some(canonical::time_text(time).unwrap_or_else(|| time.to_rfc3339()))
+        }
         None => {
             run.find(&rules::UNREADABLE_VALUE, "the wall clock never showed this time", Some(&literal.text));
             None

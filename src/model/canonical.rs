@@ -100,7 +100,7 @@ impl<T: Canonical> Canonical for Option<T> {
 
 impl<T: Canonical> Canonical for Vec<T> {
     fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        let mut list = writer.array("]");
+        let list = writer.array("]");
         for value in self {
             value.write(list.writer)?;
             list.writer.text.push(b',');
@@ -152,6 +152,12 @@ fn date_digits(date: NaiveDate) -> Option<[u8; 10]> {
     let ([a, b], [c, d]) = (two(year / 100), two(year % 100));
     let ([e, f], [g, h]) = (two(date.month()), two(date.day()));
     Some([a, b, c, d, b'-', e, f, b'-', g, h])
+}
+
+/// A time as RFC 3339 and canonical JSON have it alike; `None` where they differ, or a part of a second is told.
+pub fn time_text(time: DateTime<FixedOffset>) -> Option<String> {
+    let digits = time_digits(time.naive_local(), time.offset().local_minus_utc())?;
+    String::from_utf8(digits.to_vec()).ok()
 }
 
 /// `2026-11-22T08:00:00+08:00`; `None` for what is written otherwise: parts of a second, no offset, a year of other

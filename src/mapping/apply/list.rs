@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 
+use connector_api::Value;
+
 use super::take::plain;
 use super::{Run, Step};
 use crate::mapping::node::{self, Node};
@@ -168,12 +170,17 @@ impl<'a> Run<'a> {
             });
             for path in sources.flatten().filter(|path| !path.is_outside()) {
                 let value = |row: &Row<'a>| match path.find(&Scope { row: *row, up: Some(scope), rows: None }) {
-                    Found::Value(value) => plain(value),
+                    Found::Value(value) => Some(value),
                     _ => None,
                 };
+                let says = |value: Option<&'a Value>, other: Option<&'a Value>| {
+                    let [one, other] = [value, other].map(|value| value.and_then(plain));
+                    one.as_deref().map(text::trim) == other.as_deref().map(text::trim)
+                };
                 let first = value(&rows[0]);
-                let first = first.as_deref().map(text::trim);
-                if rows[1..].iter().any(|row| value(row).as_deref().map(text::trim) != first) {
+                // Nearly always the very same.
+                let differs = |other| other != first && !says(other, first);
+                if rows[1..].iter().any(|row| differs(value(row))) {
                     self.path.push(Step::Field(name));
                     self.find(
                         &rules::GROUP_DISAGREES,

@@ -28,8 +28,9 @@ impl<'a> Run<'a> {
                 Err(node) => return (seen, Some(node)),
             };
             if let Some(literal) = literal {
-                let listed = alternative.codes.as_ref().is_some_and(|codes| codes.codes.contains_key(&*literal.text));
-                if listed || !(literal.text.is_empty() || read::means_none(alternative, &literal)) {
+                let none = literal.text.is_empty() || read::means_none(alternative, &literal);
+                let listed = |codes: &CodeTable| codes.codes.contains_key(&*literal.text);
+                if !none || alternative.codes.as_deref().is_some_and(listed) {
                     let node = read::scalar(self, kind, alternative, &literal);
                     return (Some(literal.text), node);
                 }

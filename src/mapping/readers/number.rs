@@ -8,10 +8,10 @@ pub fn decimal(literal: &str) -> Option<Decimal> {
     if let Some(number) = usual(literal) {
         return Some(number);
     }
-    any(literal)
+    every_form(literal)
 }
 
-fn any(literal: &str) -> Option<Decimal> {
+fn every_form(literal: &str) -> Option<Decimal> {
     let plain = literal.strip_prefix('+').unwrap_or(literal);
     if !Literal::accepts(plain) {
         return None;
@@ -102,7 +102,7 @@ mod tests {
         #[test]
         fn usual_numbers_are_read_as_all_are(literal in "[0-9]{0,12}(\\.[0-9]{0,8})?[0-9.+-]?") {
             if let Some(number) = usual(&literal) {
-                let slow = any(&literal);
+                let slow = every_form(&literal);
                 prop_assert_eq!(slow.map(|slow| (slow, slow.scale())), Some((number, number.scale())));
             }
         }

@@ -129,8 +129,8 @@ fn choose(parts: &[Part<'_>], person: &Person) -> Option<ReferenceRange> {
 /// The parts of a folded text that begins with whom it is for; empty for any other text.
 fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts: Vec<Part<'_>> = Vec::new();
-    // Most ranges begin with a number and have none: they cost one look.
-    if who(text).is_none() {
+    // Sex and age are told in Han characters. Most ranges begin with a number and have neither: they cost one look.
+    if text.is_ascii() || who(text).is_none() {
         return parts;
     }
     let mut open: Option<(Who, usize)> = None;

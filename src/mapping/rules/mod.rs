@@ -11,6 +11,10 @@ mod texts;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
+
 use crate::model::{Entity, Finding, Severity};
 
 /// One rule.
@@ -325,6 +329,6 @@ pub(super) fn repeated<'a, K: Eq + std::hash::Hash + 'a>(keys: impl Iterator<Ite
     if keys.len() <= FEW {
         return (0..keys.len()).filter(|at| keys[..*at].contains(&keys[*at])).collect();
     }
-    let mut seen = std::collections::HashSet::with_capacity(keys.len());
+    let mut seen = HashSet::with_capacity_and_hasher(keys.len(), RandomState::default());
     keys.iter().enumerate().filter_map(|(at, key)| (!seen.insert(key)).then_some(at)).collect()
 }

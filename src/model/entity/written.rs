@@ -216,6 +216,8 @@ mod tests {
             let utc = DateTime::from_timestamp(seconds, nanos).unwrap();
             let time = utc.with_timezone(&FixedOffset::east_opt(offset).unwrap());
             prop_assert_eq!(written(&time).unwrap(), to_vec(&time).unwrap());
+            let text = crate::model::canonical::time_text(time);
+            prop_assert!(text.is_none_or(|text| text == time.to_rfc3339()));
             let day: NaiveDate = time.date_naive();
             prop_assert_eq!(written(&day).unwrap(), to_vec(&day).unwrap());
         }

@@ -15,10 +15,15 @@ use super::support::{Site, command, eventually, hisync, hisync_json, message, vi
 use hisync::sandbox::hospital::{Answer, LabSender, Patience, Sent};
 
 /// The real agent, as a process.
-pub(super) struct Process(Child);
+pub(super) struct Process(Child, std::path::PathBuf);
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = std::fs::read_to_string(&self.1).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().collect();
+            println!("--- the end of the log\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -30,7 +35,7 @@ impl Process {
         eventually("the agent to run", async || {
             let (code, status) = status(site);
             let busy = |stream: &Json| stream["state"] == "starting" || stream["state"] == "reading";
-            code < 2 && status["tasks"].is_array() && !streams(&status).iter().any(busy)
+            code < 2 && status["agent"]["config_digest"].is_string() && !streams(&status).iter().any(busy)
         })
         .await;
         process
@@ -39,7 +44,7 @@ impl Process {
     fn spawn(site: &Site) -> Process {
         let log = std::fs::File::options().create(true).append(true).open(log_file(site)).unwrap();
         let mut run = command(&["run", "-c", &site.config.to_string_lossy()]);
-        Process(run.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        Process(run.stdout(Stdio::null()).stderr(log).spawn().unwrap(), log_file(site))
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -287,14 +292,14 @@ async fn the_admin_address_moves_and_whoever_asked_for_it_is_answered() {
     assert_eq!((code, parts(&outcome)), (0, vec!["admin: starts anew".to_owned()]), "{outcome}");
     let file = hisync::agent::AgentFile::read(&site.data_dir()).unwrap();
     assert_eq!(file.admin.to_string(), there);
-    assert!(status(&site).1["tasks"].is_array());
+    assert!(status(&site).1["agent"]["config_digest"].is_string());
     // What everything stands on is another matter.
     site.edit("hisync.toml", "[agent]", "[agent]\nlane = \"staging\"");
     let (code, outcome) = reload(&site);
     assert_eq!((code, &outcome["verdict"]), (0, &json!("restarting")), "{outcome}");
     eventually("the agent to run again", async || {
         let now = hisync::agent::AgentFile::read(&site.data_dir());
-        now.is_some_and(|now| now.run != file.run) && status(&site).1["tasks"].is_array()
+        now.is_some_and(|now| now.run != file.run) && status(&site).1["agent"]["config_digest"].is_string()
     })
     .await;
     agent.stop();

@@ -36,7 +36,8 @@ fn source(path: &str, fetch: &str) -> String {
 const FETCH: &str =
     r#"from = "parent", key = ["key_no"], watermark = { column = "stamp", type = "timestamp", lag_secs = 60 }"#;
 
-const SPLIT: &str = r#"from = "parent", key = ["key_no"], watermark = { column = "day", then = ["clock"], type = "timestamp", lag_secs = 60 }"#;
+const SPLIT: &str = "from = \"parent\", key = [\"key_no\"], watermark = { column = \"day\", then = [\"clock\"], \
+                     type = \"timestamp\", lag_secs = 60 }";
 
 #[async_trait]
 impl PollerFixture for File {

@@ -33,7 +33,8 @@ fn fixture(options: Options, more: &'static str, fetch: &'static str) -> Fixture
 const FETCH: &str =
     r#"from = "dbo.parent", key = ["key_no"], watermark = { column = "stamp", type = "timestamp", lag_secs = 60 }"#;
 
-const SPLIT: &str = r#"from = "dbo.parent", key = ["key_no"], watermark = { column = "day", then = ["clock"], type = "timestamp", lag_secs = 60 }"#;
+const SPLIT: &str = "from = \"dbo.parent\", key = [\"key_no\"], watermark = { column = \"day\", then = [\"clock\"], \
+                     type = \"timestamp\", lag_secs = 60 }";
 
 fn source(settings: &str, fetch: &str) -> String {
     let streams = streams(fetch);

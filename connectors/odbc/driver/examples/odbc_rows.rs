@@ -1,7 +1,7 @@
 //! Rows per second through the connector, against the bare driver's fetch of the same rows, and the memory of a scan.
 //!
-//! `cargo run --release -p hisync-odbc --example odbc_rows`, with `hisync-odbc` built in the same profile; `HISYNC_ROWS`
-//! says how many rows. It starts private PostgreSQL and MariaDB servers and makes a SQLite file. The bare fetch runs
+//! `cargo run --release -p hisync-odbc --example odbc_rows`, with `hisync-odbc` built in the same profile;
+//! `HISYNC_ROWS` says how many rows. It starts private PostgreSQL and MariaDB servers and makes a SQLite file. The bare fetch runs
 //! the same SQL in pages on one connection, binds column-wise text buffers of the columns' sizes, and touches no value.
 //! `rows` is the connector's own reading of these pages: it runs in this process and its driver in `hisync-odbc`, so
 //! the pipe and the making of values are counted. `records` is all that it does: a look for repeated keys, records with
@@ -74,10 +74,10 @@ fn main() {
 /// The streams of a source with the table.
 fn source(settings: &str) -> String {
     format!(
-        "[[sources]]\nid = \"s\"\nconnector = \"odbc\"\n[sources.settings]\nprogram = {:?}\n{settings}\n[[sources.streams]]\n\
-         id = \"all\"\nmode = \"snapshot\"\nfetch = {{ from = \"big\", key = [\"k\"] }}\n[[sources.streams]]\nid = \"changes\"\n\
-         mode = \"incremental\"\nfetch = {{ from = \"big\", key = [\"k\"], watermark = {{ column = \"at\", type = \
-         \"timestamp\" }} }}\n",
+        "[[sources]]\nid = \"s\"\nconnector = \"odbc\"\n[sources.settings]\nprogram = {:?}\n{settings}\n\
+         [[sources.streams]]\nid = \"all\"\nmode = \"snapshot\"\nfetch = {{ from = \"big\", key = [\"k\"] }}\n\
+         [[sources.streams]]\nid = \"changes\"\nmode = \"incremental\"\nfetch = {{ from = \"big\", key = [\"k\"], \
+         watermark = {{ column = \"at\", type = \"timestamp\" }} }}\n",
         program()
     )
 }

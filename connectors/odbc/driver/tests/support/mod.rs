@@ -29,7 +29,8 @@ pub(crate) const FETCH: &str =
     r#"from = "parent", key = ["key_no"], watermark = { column = "stamp", type = "timestamp", lag_secs = 60 }"#;
 
 /// The same with the day in one column and the time of day in another.
-pub(crate) const SPLIT: &str = r#"from = "parent", key = ["key_no"], watermark = { column = "day", then = ["clock"], type = "timestamp", lag_secs = 60 }"#;
+pub(crate) const SPLIT: &str = "from = \"parent\", key = [\"key_no\"], watermark = { column = \"day\", then = [\"clock\"], \
+                     type = \"timestamp\", lag_secs = 60 }";
 
 /// A source with the given settings and streams.
 pub(crate) fn configured(settings: &str, streams: &str) -> String {

@@ -40,7 +40,9 @@ async fn run(store: &Store, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = store.damage_met() => {
-                if let Err(error) = store.examine().await {
+                if let Err(error) = store.examine(stop).await
+                    && !stop.is_cancelled()
+                {
                     tracing::warn!(error = connector_api::chain(&error), "the store's file could not be examined");
                     // It stays suspected until it could be.
                     due = due.min(Instant::now() + AGAIN);
@@ -61,7 +63,7 @@ async fn run(store: &Store, stop: &CancellationToken) {
 
 /// Looks everything through once: the file's structure, then each body against its digest.
 async fn pass(store: &Store, stop: &CancellationToken) -> Result<(), store::Error> {
-    store.examine().await?;
+    store.examine(stop).await?;
     let (mut place, mut rows): (Option<Place>, Vec<Fault>) = (Some(Place::default()), Vec::new());
     while let Some(from) = place {
         let began = Instant::now();
@@ -161,7 +163,7 @@ mod tests {
         store.commit(batch(200..201)).await.unwrap_err();
         assert!(store.is_damaged());
         store.damage_met().await;
-        store.examine().await.unwrap();
+        store.examine(&CancellationToken::new()).await.unwrap();
         let damage = store.damage().unwrap();
         assert!(damage.confirmed && !damage.met.is_empty() && !damage.found.is_empty(), "{damage:?}");
         store.close().await;
@@ -176,7 +178,7 @@ mod tests {
         let store = store_of(dir.path()).await;
         assert!(store.is_damaged(), "until it is examined");
         store.damage_met().await;
-        store.examine().await.unwrap();
+        store.examine(&CancellationToken::new()).await.unwrap();
         assert_eq!((store.damage(), store::damage_of_folder(dir.path())), (None, None));
         store.commit(batch(200..201)).await.unwrap();
         store.close().await;
@@ -220,7 +222,7 @@ mod tests {
         store.close().await;
         wipe(dir.path(), "onboarding");
         let store = store_of(dir.path()).await;
-        store.examine().await.unwrap();
+        store.examine(&CancellationToken::new()).await.unwrap();
         assert!(store.is_damaged() && store.damage().unwrap().confirmed);
         store.close().await;
     }

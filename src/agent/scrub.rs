@@ -94,6 +94,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::mapping::Composer;
+    use crate::model::{EntityKey, EntityType, Mapped, Outcome, Wish};
     use crate::store::{Incoming, IncomingBatch, Options, Unreadable};
 
     async fn store_of(dir: &std::path::Path) -> Store {
@@ -102,13 +103,24 @@ mod tests {
     }
 
     fn batch(records: std::ops::Range<usize>) -> IncomingBatch {
-        let record = |n| Incoming {
-            raw: Raw { format: "text/plain".into(), charset: None, body: format!("record {n}").repeat(40).into() },
-            source_ref: "F".into(),
-            resend_key: None,
-            mapping_version: "demo@1".into(),
-            archived: None,
-            outcomes: vec![],
+        let record = |n| {
+            let mapped = Mapped {
+                key: EntityKey::new(EntityType::ExamReport, format!("main:lab:{n}")),
+                wish: Wish::Present,
+                data: format!("{{\"n\":{n}}}").into_bytes(),
+                search: vec![],
+                files: vec![],
+                revision: None,
+                assembly: None,
+            };
+            Incoming {
+                raw: Raw { format: "text/plain".into(), charset: None, body: format!("record {n}").repeat(40).into() },
+                source_ref: "F".into(),
+                resend_key: None,
+                mapping_version: "demo@1".into(),
+                archived: None,
+                outcomes: vec![Outcome::Mapped(mapped)],
+            }
         };
         let stream = StreamId::parse("lab/reports").unwrap();
         IncomingBatch { stream, records: records.map(record).collect(), advance: None, snapshot: None }
@@ -199,7 +211,7 @@ mod tests {
             })
             .await
             .unwrap();
-        assert!(overview.size_bytes > 0 && overview.outbox_depth == 0);
+        assert!(overview.size_bytes > 0 && overview.outbox_depth == 200);
         let places: Vec<&str> = unreadable.parts().iter().map(|part| part.place).collect();
         assert_eq!(places, ["/store/streams"]);
         let mut report = serde_json::json!({ "store": overview });

@@ -274,6 +274,31 @@ mod tests {
     }
 
     #[test]
+    fn hours_of_outage_are_probed_all_the_time_one_at_a_time_and_end_with_the_first_answer() {
+        const HOURS: u64 = 12 * 3600;
+        let mut bench = Bench::new();
+        while !bench.unavailable(0) {}
+        let mut last = 0;
+        for second in 1..HOURS {
+            match bench.permit(second) {
+                Permit::Probe => {
+                    assert!(second - last <= 9, "nobody asked from {last} s to {second} s");
+                    bench.breaker.begin_probe();
+                    assert_eq!(bench.permit(second), Permit::WaitForProbe);
+                    assert!(!bench.unavailable(second), "it was open before: no new alert");
+                    last = second;
+                }
+                permit => assert!(matches!(permit, Permit::WaitUntil(_)), "{permit:?} after {second} s"),
+            }
+        }
+        assert_eq!(bench.breaker.status().since, Some(bench.at(0).1), "the outage counts from its beginning");
+        assert_eq!(bench.permit(HOURS + 9), Permit::Probe);
+        bench.breaker.begin_probe();
+        assert!(bench.breaker.success());
+        assert_eq!(bench.permit(HOURS + 9), Permit::Free);
+    }
+
+    #[test]
     fn a_request_for_quiet_holds_for_all_and_outlasts_the_breaker() {
         let mut bench = Bench::new();
         let (now, wall) = bench.at(0);

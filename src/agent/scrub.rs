@@ -40,7 +40,9 @@ async fn run(store: &Store, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = store.damage_met() => {
-                if let Err(error) = store.examine().await {
+                if let Err(error) = store.examine(stop).await
+                    && !stop.is_cancelled()
+                {
                     tracing::warn!(error = connector_api::chain(&error), "the store's file could not be examined");
                     // It stays suspected until it could be.
                     due = due.min(Instant::now() + AGAIN);
@@ -61,7 +63,7 @@ async fn run(store: &Store, stop: &CancellationToken) {
 
 /// Looks everything through once: the file's structure, then each body against its digest.
 async fn pass(store: &Store, stop: &CancellationToken) -> Result<(), store::Error> {
-    store.examine().await?;
+    store.examine(stop).await?;
     let (mut place, mut rows): (Option<Place>, Vec<Fault>) = (Some(Place::default()), Vec::new());
     while let Some(from) = place {
         let began = Instant::now();
@@ -92,6 +94,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::mapping::Composer;
+    use crate::model::{EntityKey, EntityType, Mapped, Outcome, Wish};
     use crate::store::{Incoming, IncomingBatch, Options, Unreadable};
 
     async fn store_of(dir: &std::path::Path) -> Store {
@@ -100,13 +103,24 @@ mod tests {
     }
 
     fn batch(records: std::ops::Range<usize>) -> IncomingBatch {
-        let record = |n| Incoming {
-            raw: Raw { format: "text/plain".into(), charset: None, body: format!("record {n}").repeat(40).into() },
-            source_ref: "F".into(),
-            resend_key: None,
-            mapping_version: "demo@1".into(),
-            archived: None,
-            outcomes: vec![],
+        let record = |n| {
+            let mapped = Mapped {
+                key: EntityKey::new(EntityType::ExamReport, format!("main:lab:{n}")),
+                wish: Wish::Present,
+                data: format!("{{\"n\":{n}}}").into_bytes(),
+                search: vec![],
+                files: vec![],
+                revision: None,
+                assembly: None,
+            };
+            Incoming {
+                raw: Raw { format: "text/plain".into(), charset: None, body: format!("record {n}").repeat(40).into() },
+                source_ref: "F".into(),
+                resend_key: None,
+                mapping_version: "demo@1".into(),
+                archived: None,
+                outcomes: vec![Outcome::Mapped(mapped)],
+            }
         };
         let stream = StreamId::parse("lab/reports").unwrap();
         IncomingBatch { stream, records: records.map(record).collect(), advance: None, snapshot: None }
@@ -161,7 +175,7 @@ mod tests {
         store.commit(batch(200..201)).await.unwrap_err();
         assert!(store.is_damaged());
         store.damage_met().await;
-        store.examine().await.unwrap();
+        store.examine(&CancellationToken::new()).await.unwrap();
         let damage = store.damage().unwrap();
         assert!(damage.confirmed && !damage.met.is_empty() && !damage.found.is_empty(), "{damage:?}");
         store.close().await;
@@ -176,7 +190,7 @@ mod tests {
         let store = store_of(dir.path()).await;
         assert!(store.is_damaged(), "until it is examined");
         store.damage_met().await;
-        store.examine().await.unwrap();
+        store.examine(&CancellationToken::new()).await.unwrap();
         assert_eq!((store.damage(), store::damage_of_folder(dir.path())), (None, None));
         store.commit(batch(200..201)).await.unwrap();
         store.close().await;
@@ -197,7 +211,7 @@ mod tests {
             })
             .await
             .unwrap();
-        assert!(overview.size_bytes > 0 && overview.outbox_depth == 0);
+        assert!(overview.size_bytes > 0 && overview.outbox_depth == 200);
         let places: Vec<&str> = unreadable.parts().iter().map(|part| part.place).collect();
         assert_eq!(places, ["/store/streams"]);
         let mut report = serde_json::json!({ "store": overview });
@@ -220,7 +234,7 @@ mod tests {
         store.close().await;
         wipe(dir.path(), "onboarding");
         let store = store_of(dir.path()).await;
-        store.examine().await.unwrap();
+        store.examine(&CancellationToken::new()).await.unwrap();
         assert!(store.is_damaged() && store.damage().unwrap().confirmed);
         store.close().await;
     }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::reader::time;
 use super::verify::{Fault, Place};
@@ -21,6 +22,9 @@ const MARK_NAME: &str = "hisync.damaged";
 
 /// Signs, and findings, that are kept.
 const KEPT: usize = 20;
+
+/// So many steps of SQLite are between two looks whether it is to stop: some milliseconds.
+const STEPS: i32 = 100_000;
 
 /// A file that is examined and found sound so often, and shows a sign again, is taken for damaged.
 const TRUSTED: u32 = 3;
@@ -217,10 +221,10 @@ impl Store {
     /// Examines the file as a whole, thoroughly after a sign of damage, else for its structure alone, and takes what it
     /// finds: [`Store::damage`] tells. Reads all of it; nothing waits for that but the log, which grows meanwhile.
     ///
-    /// Fails where the file could not be read for another reason than damage: then nothing has changed.
-    pub async fn examine(&self) -> Result<(), Error> {
-        let thorough = self.is_damaged();
-        let found = self.read(move |reader| reader.structure(thorough)).await;
+    /// Fails where the file could not be read for another reason than damage, or at a stop: then nothing has changed.
+    pub async fn examine(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let (thorough, stop) = (self.is_damaged(), stop.clone());
+        let found = self.read(move |reader| reader.structure(thorough, stop)).await;
         let found = match found {
             Ok(found) => found,
             Err(error @ (Error::Corrupt { .. } | Error::Foreign | Error::Newer { .. })) => {
@@ -248,10 +252,12 @@ impl Store {
 
 impl Reader {
     /// What is wrong with the file as SQLite sees it.
-    fn structure(&self, thorough: bool) -> Result<Vec<String>, Error> {
+    fn structure(&self, thorough: bool, stop: CancellationToken) -> Result<Vec<String>, Error> {
         let sql = if thorough { "PRAGMA integrity_check(20)" } else { "PRAGMA quick_check(20)" };
         // The file itself, not what a connection still has of it in memory.
-        let conn = schema::open_reader(&self.path)?;
+        let mut conn = schema::open_reader(&self.path)?;
+        let asked = conn.progress_handler(STEPS, Some(move || stop.is_cancelled()));
+        asked.map_err(Error::sqlite("examine the store's file"))?;
         let said: Vec<String> = query::all(&conn, "examine the store's file", sql, (), |row| row.get(0))?;
         Ok(said.into_iter().filter(|line| line != "ok").map(|line| format!("{}: {line}", schema::FILE_NAME)).collect())
     }

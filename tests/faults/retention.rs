@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::process::Signal;
 
 use crate::hospital;
-use crate::machine::{Stage, Way, until};
+use crate::machine::{PATIENCE, Stage, Way, until};
 use crate::shim::When::{After, Before};
 use crate::shim::{Deed, Rule, SYNC, WRITE, When};
 use crate::site::{Site, seed};
@@ -119,10 +119,10 @@ fn a_kill_or_a_failing_disk_while_things_are_given_up_loses_nothing_that_counts(
         if *more == More::Meanwhile {
             site.report(2);
         }
-        let fired = site.comes(Duration::from_secs(45), |site| site.board.fired(&standing) >= rule.count);
+        let fired = site.comes(PATIENCE, |site| site.board.fired(&standing) >= rule.count);
         assert!(fired, "{name}: nothing was given up\n{}", site.last("agent.log"));
         if matches!(rule.deed, Deed::Kill) {
-            assert!(site.comes(Duration::from_secs(45), |site| site.died(false)), "{name}");
+            assert!(site.comes(PATIENCE, |site| site.died(false)), "{name}");
             let now = given_up(&stage);
             in_the_middle += usize::from(now > before && now < before + (3 * MANY) as i64);
             println!("{name}: {before} before, {now} now");

@@ -15,7 +15,7 @@ use crate::site::{Site, seed};
 use crate::{cloud, route};
 
 /// So long a fault's own point is waited for.
-const MEETING: Duration = Duration::from_secs(20);
+const MEETING: Duration = Duration::from_secs(60);
 /// So long a fault goes on after it was met, at most.
 const LASTING: Duration = Duration::from_millis(900);
 /// A fault that is met so often has shown what it does.

@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 const SECRET: &str = "whsec_c3ludGhldGljLXNlY3JldC1mb3ItdGVzdHM=";
 
 /// A test that waits so long for one thing has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How often a wait looks again.
 const GLANCE: Duration = Duration::from_millis(5);

@@ -9,7 +9,7 @@ const assert = require("node:assert/strict");
 const { chromium } = require("playwright-core");
 
 const BASE = process.argv[2];
-const PATIENCE = 30000;
+const PATIENCE = 60000;
 const DESK = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
 const SWITCHES = [
@@ -496,6 +496,7 @@ const scenes = {
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.HISYNC_CHROMIUM || "/usr/bin/chromium",
     args: SWITCHES,
+    timeout: 120000,
     viewport: DESK,
     locale: "en-GB",
     timezoneId: "Asia/Shanghai"

@@ -15,11 +15,19 @@
   var opened = "",
     timer = null;
 
+  function plain(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch (e) {
+      /* somebody typed it */
+      return "";
+    }
+  }
   /* Which page, and what of it: #/held/17 */
   function where() {
     var parts = /^#\/([a-z]+)\/?(.*)$/.exec(window.location.hash) || [],
       name = H.pages[parts[1]] ? parts[1] : "overview";
-    return { name: name, rest: H.pages[parts[1]] ? decodeURIComponent(parts[2]) : "" };
+    return { name: name, rest: H.pages[parts[1]] ? plain(parts[2]) : "" };
   }
 
   /* The verdict: whole on the overview, one line elsewhere. */

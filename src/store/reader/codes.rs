@@ -28,12 +28,12 @@ impl Reader {
                         WHERE code_id = u.id ORDER BY archive_id DESC LIMIT ?2)),
                      (SELECT max(archive_id) FROM unknown_code_of WHERE code_id = u.id),
                      (SELECT count(*) FROM (SELECT DISTINCT archive_id FROM unknown_code_of
-                        WHERE code_id = u.id ORDER BY archive_id DESC LIMIT ?2) o WHERE EXISTS
-                       (SELECT 1 FROM held h WHERE h.archive_id = o.archive_id AND h.leg = 'record'
+                        WHERE code_id = u.id ORDER BY archive_id DESC LIMIT ?2) few WHERE EXISTS
+                       (SELECT 1 FROM held h WHERE h.archive_id = few.archive_id AND h.leg = 'record'
                           AND h.state = 'open')),
                      (SELECT max(h.id) FROM (SELECT archive_id FROM unknown_code_of
-                        WHERE code_id = u.id ORDER BY archive_id DESC LIMIT ?2) o
-                      JOIN held h ON h.archive_id = o.archive_id AND h.leg = 'record' AND h.state = 'open')
+                        WHERE code_id = u.id ORDER BY archive_id DESC LIMIT ?2) few
+                      JOIN held h ON h.archive_id = few.archive_id AND h.leg = 'record' AND h.state = 'open')
                    FROM unknown_code u JOIN stream s ON s.id = u.stream_id
                    WHERE EXISTS (SELECT 1 FROM unknown_code_of o WHERE o.code_id = u.id)
                    ORDER BY u.last_seen_at DESC, u.id LIMIT ?1";

@@ -6,7 +6,7 @@ use hisync::agent::{AgentFile, StartError};
 use hisync::clock::Clock;
 use hisync::sandbox::upstream::Fault;
 
-use super::support::{REPORTS, Site, delivered, eventually, overview, read, visit};
+use super::support::{REPORTS, Site, delivered, eventually, overview, visit};
 
 #[tokio::test]
 async fn a_stop_delivers_what_is_due_and_leaves_no_address_behind() {
@@ -63,49 +63,4 @@ async fn a_source_that_is_gone_is_a_status_and_touches_nobody_else() {
     assert!(["unreachable", "missing"].contains(&failure.class.as_str()), "{failure:?}");
     assert!(!away.exists());
     agent.stop().await;
-}
-
-/// A host that takes connections and says nothing, asked with a patience that outlasts the test.
-#[tokio::test]
-async fn a_source_whose_host_says_nothing_delays_and_starves_no_other() {
-    let mut site = Site::new().await;
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    std::fs::write(site.folder.path().join("mute.password"), "x").unwrap();
-    let streams: String = (0..4)
-        .map(|at| {
-            format!(
-                "[[sources.streams]]\nid = \"r{at}\"\nentity = \"exam_report\"\nmode = \"incremental\"\nschedule = \
-                 \"* * * * * *\"\nmapping = \"mappings/demo-peis/exam_report.toml\"\nfetch = {{ from = \"t\", key = [\"id\"], \
-                 watermark = {{ column = \"at\", type = \"timestamp\" }} }}\n"
-            )
-        })
-        .collect();
-    let mute = format!(
-        "\n[[sources]]\nid = \"mute\"\nconnector = \"sqlserver\"\nsettings = {{ host = \"127.0.0.1\", port = {}, database = \
-         \"tj\", user = \"reader\", password = {{ file = \"mute.password\" }}, connect_timeout_secs = 300 }}\n{streams}",
-        silent.local_addr().unwrap().port()
-    );
-    let text = std::fs::read_to_string(&site.config).unwrap();
-    std::fs::write(&site.config, text + &mute).unwrap();
-    let agent = hisync::agent::Agent::start(site.load(), Clock::system()).await.unwrap();
-    let state = |stream: &str| {
-        let all = agent.board().all();
-        all.into_iter().find(|one| one.id.as_str() == stream).map(|one| one.state.as_str().to_owned()).unwrap()
-    };
-    eventually("every stream of the silent host to wait for it", async || {
-        (0..4).all(|at| state(&format!("mute/r{at}")) == "reading")
-    })
-    .await;
-    for hour in 9..12 {
-        site.conclude(&visit(0), hour, Some(["H", "L", "N"][hour as usize - 9]));
-        read(&agent, REPORTS).await;
-        delivered(&agent).await;
-    }
-    assert!((0..4).all(|at| state(&format!("mute/r{at}")) == "reading"), "they still wait");
-    let overview = overview(&agent).await;
-    let totals = &overview.totals["exam_report"];
-    assert!(totals.adds_up && totals.delivered + totals.held >= 1, "{totals:?}");
-    let began = Instant::now();
-    agent.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }

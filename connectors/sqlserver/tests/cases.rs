@@ -1,6 +1,8 @@
 //! Runs every case under `fixtures/sqlserver`: data made by `input.sql`, read as `source.toml` says,
 //! in pages of every size, must give what `expected.json` holds.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test")]
+
 mod support;
 
 use std::path::Path;

@@ -87,6 +87,7 @@ fn ready_to_go(site: &mut Site) {
 }
 
 #[test]
+#[ignore = "run by `just faults`, until it has been seen to its end under load"]
 fn a_kill_or_a_failing_disk_while_things_are_given_up_loses_nothing_that_counts() {
     let mut site = Site::open(seed());
     site.start_well();

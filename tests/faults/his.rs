@@ -92,7 +92,8 @@ impl His {
 
     /// An item is new, or has another name.
     pub(crate) fn change(&self, code: u32, name: u32) {
-        let at = Clock::system().now().format("%Y-%m-%d %H:%M:%S.000").to_string();
+        // A fraction that a datetime can have: the server compares its times as texts.
+        let at = Clock::system().now().format("%Y-%m-%d %H:%M:%S.003").to_string();
         let (code, name) = (format!("H{code:03}"), format!("项目 {name}"));
         let console = self.console.lock().unwrap();
         let known = console.execute("UPDATE items SET name = ?2, updated = ?3 WHERE code = ?1", (&code, &name, &at));

@@ -37,10 +37,10 @@ const fn killed(when: When, ops: u32, skip: u32) -> Rule {
 const FAULTS: &[(&str, Rule, More)] = &[
     ("killed before the first step is written", killed(Before, WRITE, 0), More::After),
     ("killed in the middle of a step's writes", killed(After, WRITE, 2), More::After),
-    ("killed before a step is synced", killed(Before, SYNC, 0), More::After),
-    ("killed after a step is synced", killed(After, SYNC, 0), More::After),
-    ("killed before the second step is synced", killed(Before, SYNC, 1), More::After),
-    ("killed after the second step is synced", killed(After, SYNC, 1), More::After),
+    ("killed before the first sync", killed(Before, SYNC, 0), More::After),
+    ("killed after the first sync (of the log's head, where the log is new)", killed(After, SYNC, 0), More::After),
+    ("killed before the second sync", killed(Before, SYNC, 1), More::After),
+    ("killed after the second sync", killed(After, SYNC, 1), More::After),
     ("killed before a sync among commits of what comes in", killed(Before, SYNC, 3), More::Meanwhile),
     ("killed after a sync among commits of what comes in", killed(After, SYNC, 4), More::Meanwhile),
     ("the disk is full", Rule::fail(WRITE, WAL, ENOSPC).times(2), More::Meanwhile),
@@ -87,6 +87,7 @@ fn ready_to_go(site: &mut Site) {
 }
 
 #[test]
+#[ignore = "run by `just faults`, until it has been seen to its end under load"]
 fn a_kill_or_a_failing_disk_while_things_are_given_up_loses_nothing_that_counts() {
     let mut site = Site::open(seed());
     site.start_well();

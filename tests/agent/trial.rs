@@ -221,7 +221,9 @@ async fn a_candidate_delivers_nothing_until_it_is_promoted_and_can_be_taken_back
     delivered(&agent).await;
     let (_, second, _) = made_by(&site);
     assert_ne!(second, first, "the event says which mapping made it");
-    assert_eq!(act("promote").0, 1, "there is nothing more to promote");
+    let config = site.config.to_str().unwrap();
+    let (code, _, err) = hisync(&["shadow", "promote", "--because", "again", "-c", config]);
+    assert!(code == 1 && err.contains("no candidate runs"), "there is nothing more to promote: {err}");
     let (_, status) = hisync_json(&site.config, &["shadow", "status"]);
     assert_eq!(status["promoted"][0]["former"], first, "{status:#}");
 

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use super::support::{REPORTS, Site, hisync, hisync_json};
 
 pub(crate) const MAPPING: &str = "demo-peis/exam_report.toml";
-const FLAGS: &str = "demo-peis/codes/flag.csv";
+pub(crate) const FLAGS: &str = "demo-peis/codes/flag.csv";
 const LAST_FLAG: &str = "阳性,阳性,positive,positive";
 const PEOPLE: usize = 240;
 

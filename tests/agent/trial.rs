@@ -11,9 +11,14 @@ use hisync::store::Reader;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use super::replay::{MAPPING, archive, candidate, copy, group};
+use super::replay::{FLAGS, MAPPING, archive, candidate, copy, group};
 use super::support::{REPORTS, Site, command, delivered, eventually, hisync, hisync_json, message, read, send, visit};
 
+/// A change that contradicts no dictionary, of the reports with a flag that is usual.
+const FLAG: (&str, &str) = ("↑,偏高,high,above", "↑,偏高,abnormal,above");
+/// A change of every report.
+const REVIEWER: (&str, &str) =
+    ("reviewed_by = \"审核医生\"", "reviewed_by = { const = \"某医\", reason = \"a mistake\" }");
 const UNIT: (&str, &str) = ("unit = \"单位\"", "unit = { const = \"g/dL\", reason = \"a mistake\" }");
 
 /// The folder of a candidate takes the place of the site's own mappings.
@@ -21,18 +26,27 @@ fn put_in_place(site: &Site, folder: &Path) {
     copy(folder, &site.folder.path().join("mappings"));
 }
 
-fn newest_event(data: &Path) -> i64 {
-    let entries = Reader::open(data).unwrap().outbox_list(None, 100_000, 0).unwrap();
-    entries.iter().map(|entry| entry.id).max().unwrap_or(0)
+/// An archive of reports that upstream has, with the dictionaries that they are compared with.
+async fn delivered_archive() -> Site {
+    let (site, _) = archive().await;
+    let agent = site.start().await;
+    delivered(&agent).await;
+    agent.stop().await;
+    assert_eq!(waiting(&site.data_dir()), 0);
+    site
+}
+
+/// How many versions wait to be delivered.
+fn waiting(data: &Path) -> i64 {
+    Reader::open(data).unwrap().overview().unwrap().outbox_depth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_what_differs_is_applied_and_counts_agree_with_the_difference() {
-    let (site, _) = archive().await;
-    let folder = candidate(&site, "unit", MAPPING, UNIT.0, UNIT.1);
+    let site = delivered_archive().await;
+    let folder = candidate(&site, "code", FLAGS, FLAG.0, FLAG.1);
     let name = folder.to_str().unwrap();
     let config = site.config.to_str().unwrap();
-    let before = newest_event(&site.data_dir());
     let (code, diff) = hisync_json(&site.config, &["replay", "--diff", "--mapping", name]);
     let changed = diff["changed"].as_u64().unwrap();
     assert!(code == 1 && changed > 0 && changed < diff["entities"].as_u64().unwrap(), "{diff:#}");
@@ -40,7 +54,7 @@ async fn exactly_what_differs_is_applied_and_counts_agree_with_the_difference() 
     // The configuration names another mapping: an agent would map all of it back.
     let (code, out, err) = hisync(&["replay", "-c", config, "--apply", "--mapping", name]);
     assert!(code == 2 && out.is_empty() && err.contains("map everything back"), "{code} {err}");
-    assert_eq!(newest_event(&site.data_dir()), before);
+    assert_eq!(waiting(&site.data_dir()), 0);
 
     put_in_place(&site, &folder);
     let (code, done) = hisync_json(&site.config, &["replay", "--apply", "--who", "wang"]);
@@ -48,7 +62,7 @@ async fn exactly_what_differs_is_applied_and_counts_agree_with_the_difference() 
     assert_eq!(done["applied"]["revisions"], changed, "{done:#}");
     assert_eq!((&done["applied"]["held"], &done["left"]), (&Json::from(0), &Json::from(0)), "{done:#}");
     assert_eq!(done["changed"], changed, "{done:#}");
-    assert_eq!(newest_event(&site.data_dir()) - before, i64::try_from(changed).unwrap());
+    assert_eq!(waiting(&site.data_dir()), i64::try_from(changed).unwrap());
     assert_eq!(done["applied"]["resumed"], false);
 
     // It is true now, and doing it again does nothing.
@@ -65,16 +79,15 @@ async fn exactly_what_differs_is_applied_and_counts_agree_with_the_difference() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_applied_survives_a_kill_and_goes_on() {
-    let (site, _) = archive().await;
-    let folder = candidate(&site, "unit", MAPPING, UNIT.0, UNIT.1);
+    let site = delivered_archive().await;
+    let folder = candidate(&site, "code", FLAGS, FLAG.0, FLAG.1);
     let (_, diff) = hisync_json(&site.config, &["replay", "--diff", "--mapping", folder.to_str().unwrap()]);
     let changed = diff["changed"].as_u64().unwrap();
     put_in_place(&site, &folder);
-    let before = newest_event(&site.data_dir());
     let config = site.config.to_str().unwrap();
     let mut child = command(&["replay", "-c", config, "--apply", "--threads", "1"]).spawn().unwrap();
     // Killed as soon as something is done; on a fast machine all of it may be by then.
-    while child.try_wait().unwrap().is_none() && newest_event(&site.data_dir()) == before {
+    while child.try_wait().unwrap().is_none() && waiting(&site.data_dir()) == 0 {
         std::thread::yield_now();
     }
     let killed = child.kill().is_ok() && !child.wait().unwrap().success();
@@ -83,7 +96,7 @@ async fn what_is_applied_survives_a_kill_and_goes_on() {
     if killed && done["applied"]["resumed"] == true {
         assert_eq!(done["applied"]["revisions"], changed, "the sums of both runs: {done:#}");
     }
-    assert_eq!(newest_event(&site.data_dir()) - before, i64::try_from(changed).unwrap(), "none twice, none left");
+    assert_eq!(waiting(&site.data_dir()), i64::try_from(changed).unwrap(), "none twice, none left");
     let (code, diff) = hisync_json(&site.config, &["replay", "--diff"]);
     assert_eq!((code, &diff["changed"]), (0, &Json::from(0)), "{diff:#}");
     assert_eq!(hisync_json(&site.config, &["store", "verify"]).0, 0);
@@ -91,11 +104,11 @@ async fn what_is_applied_survives_a_kill_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_encrypted_store_elsewhere_is_replayed_and_applied_too() {
-    let (site, _) = archive().await;
+    let site = delivered_archive().await;
     let key = site.folder.path().join("store.key");
     assert_eq!(hisync(&["secret", "new-key", key.to_str().unwrap()]).0, 0);
     site.edit("hisync.toml", "[upstream]", "[store]\nencryption = { key = { file = \"store.key\" } }\n\n[upstream]");
-    let folder = candidate(&site, "unit", MAPPING, UNIT.0, UNIT.1);
+    let folder = candidate(&site, "code", FLAGS, FLAG.0, FLAG.1);
     let (_, diff) = hisync_json(&site.config, &["replay", "--diff", "--mapping", folder.to_str().unwrap()]);
     let elsewhere = site.folder.path().join("restored");
     copy(&site.data_dir(), &elsewhere);
@@ -179,24 +192,24 @@ fn made_by(site: &Site) -> (usize, String, Json) {
     let of = |event: &Json| event["subject"].as_str().unwrap().starts_with("exam_report/main:peis:");
     let reports: Vec<Json> = lines.into_iter().map(|line| line.event).filter(of).collect();
     let version = reports.first().map(|event| event["mappingversion"].as_str().unwrap().to_owned());
-    let unit = reports.first().map(|event| event["data"]["groups"][0]["items"][0]["unit_raw"].clone());
-    (reports.len(), version.unwrap_or_default(), unit.unwrap_or_default())
+    let reviewer = reports.first().map(|event| event["data"]["reviewed_by"].clone());
+    (reports.len(), version.unwrap_or_default(), reviewer.unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_candidate_delivers_nothing_until_it_is_promoted_and_can_be_taken_back() {
     let mut site = Site::new().await;
-    candidate(&site, "mappings.new", MAPPING, UNIT.0, UNIT.1);
+    candidate(&site, "mappings.new", MAPPING, REVIEWER.0, REVIEWER.1);
     with_candidate(&site, "mappings.new");
     site.conclude(&visit(0), 9, None);
     let agent = site.start().await;
     delivered(&agent).await;
     followed(&agent).await;
-    let (reports, first, unit) = made_by(&site);
-    assert!(reports == 1 && unit != "g/dL", "the configured mapping delivers: {unit}");
+    let (reports, first, reviewer) = made_by(&site);
+    assert!(reports == 1 && reviewer != "某医", "the configured mapping delivers: {reviewer}");
     let (code, status) = hisync_json(&site.config, &["shadow", "status"]);
     assert_eq!(code, 1, "{status:#}");
-    assert_eq!(group(&status["report"], "unit", "groups.items.unit_raw")["entities"], 1, "{status:#}");
+    assert_eq!(group(&status["report"], "value", "reviewed_by")["entities"], 1, "{status:#}");
 
     let act = |verb: &str| hisync_json(&site.config, &["shadow", verb, "--because", "ticket 4711", "--who", "wang"]);
     let (code, done) = act("promote");
@@ -204,11 +217,13 @@ async fn a_candidate_delivers_nothing_until_it_is_promoted_and_can_be_taken_back
     // Nobody listens for reloads here: it takes effect at the next start.
     agent.stop().await;
     let agent = site.start().await;
-    eventually("the new version to arrive", async || made_by(&site).2 == "g/dL").await;
+    eventually("the new version to arrive", async || made_by(&site).2 == "某医").await;
     delivered(&agent).await;
     let (_, second, _) = made_by(&site);
     assert_ne!(second, first, "the event says which mapping made it");
-    assert_eq!(act("promote").0, 1, "there is nothing more to promote");
+    let config = site.config.to_str().unwrap();
+    let (code, _, err) = hisync(&["shadow", "promote", "--because", "again", "-c", config]);
+    assert!(code == 1 && err.contains("no candidate runs"), "there is nothing more to promote: {err}");
     let (_, status) = hisync_json(&site.config, &["shadow", "status"]);
     assert_eq!(status["promoted"][0]["former"], first, "{status:#}");
 
@@ -261,7 +276,7 @@ async fn an_agent_in_the_shadow_reads_the_same_source_and_delivers_nothing() {
     delivered(&agent).await;
     let had = site.upstream.received().len();
     // The other one: its own folder and ports, the same sources, another mapping.
-    candidate(&site, "mappings.new", MAPPING, UNIT.0, UNIT.1);
+    candidate(&site, "mappings.new", MAPPING, REVIEWER.0, REVIEWER.1);
     let text = std::fs::read_to_string(&site.config).unwrap();
     let own = site.folder.path().join("shadow-data");
     let text = text.replace(site.data_dir().to_str().unwrap(), own.to_str().unwrap());

@@ -91,6 +91,13 @@ pub struct RecordedCase {
 }
 
 impl RecordedCase {
+    /// Takes the form in which hisync archives documents, which every mapping reads.
+    pub fn as_document(&mut self) -> Result<(), CaseError> {
+        self.ending = "json";
+        self.input = self.document.to_bytes();
+        self.vouch(&self.input)
+    }
+
     /// Makes sure that no personal value is left in a text that is to be written.
     pub fn vouch(&self, text: &[u8]) -> Result<(), CaseError> {
         let text = String::from_utf8_lossy(text);

@@ -367,6 +367,7 @@ async fn the_configuration_in_force_is_shown_with_its_history_and_without_its_se
 async fn switches_are_set_and_the_configuration_is_loaded_again_from_the_page() {
     let site = Site::new().await;
     let process = Process::start(&site).await;
+    eventually("the agent to tell its address", async || AgentFile::read(&site.data_dir()).is_some()).await;
     let mut browser = Browser::at(AgentFile::read(&site.data_dir()).unwrap().admin);
     browser.plays("switches", json!({}));
     site.edit("hisync.toml", "heartbeat_secs = 5", "heartbeat_secs = 7");

@@ -108,7 +108,7 @@ const scenes = {
     await picture("phone", { phone: true });
     await page.locator("#lang").click();
     await see("#verdict h1", "Needs attention");
-    await page.locator("#verdict li a.go").first().click();
+    await page.locator("#verdict li", { hasText: "Held for a person" }).locator("a.go").click();
     await page.waitForSelector('#page[data-page="held"]');
   },
 
@@ -189,6 +189,8 @@ const scenes = {
     await fill({ because: "compare with the paper" });
     await confirm();
     await see("#at-raw pre", name);
+    await open(`held/${id}`);
+    await see("#at-raw pre", "●●");
     await see("#at-history", "compare with the paper");
   },
 
@@ -321,8 +323,6 @@ const scenes = {
     await see("#at-silences", "Nothing is silenced.");
     await see("#at-channels tr", channel);
     await press("#at-channels", "Send a test");
-    await fill({ who: "wang" });
-    await confirm();
     await see("#notice", "Sent.");
   },
 

@@ -238,7 +238,6 @@ window.HISYNC_WORDS.en = {
     channels: "Channels",
     noChannels: "No channel is configured ([[alerts.channels]]).",
     testIt: "Send a test",
-    testMeans: "Sends a trial message to this channel now.",
     testSent: "Sent.",
     waitingMsgs: "Waiting",
     chFine: "in order",

@@ -238,7 +238,6 @@ window.HISYNC_WORDS.zh = {
     channels: "通知渠道",
     noChannels: "没有配置通知渠道（[[alerts.channels]]）。",
     testIt: "试发",
-    testMeans: "立即向这个渠道发送一条测试消息。",
     testSent: "已发送。",
     waitingMsgs: "待发",
     chFine: "正常",

@@ -70,7 +70,7 @@ window.HISYNC_WORDS.zh = {
     nav: "页面",
     fine: "没有需要处理的事。",
     lastDelivered: "最近一次送达 {0}",
-    never: "尚无送达",
+    never: "启动以来尚无送达",
     waits: "{0} 条事件排队中",
     nothingWaits: "没有排队的事件",
     s1: "来源",

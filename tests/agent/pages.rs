@@ -306,7 +306,7 @@ async fn the_life_of_a_record_is_found_by_its_exam_number() {
 async fn alerts_are_silenced_and_channels_tried_from_the_page() {
     let site = Site::new().await;
     let (peer, ports) = Peer::start("alert_channels.py");
-    std::fs::write(site.folder.path().join("group"), format!("http://127.0.0.1:{}/wecom?key=k", ports["http"]))
+    std::fs::write(site.folder.path().join("group"), format!("http://127.0.0.1:{}/wecom?key=wecom-key", ports["http"]))
         .unwrap();
     let text = std::fs::read_to_string(&site.config).unwrap();
     let channel = "[[alerts.channels]]\ntype = \"wecom\"\nid = \"oncall\"\nurl = { file = \"group\" }\n";

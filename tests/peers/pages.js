@@ -362,7 +362,7 @@ const scenes = {
     assert.ok(!(await text("#page")).includes(secret), "a secret is shown");
     await see("#at-mappings tr", "peis/reports");
     await fits(PHONE);
-    await picture("config", { tall: 1000 });
+    await picture("config", { tall: 1500 });
     await page.locator("#at-history").getByRole("link", { name: "What changed" }).first().click();
     await see("#at-change .plus", "heartbeat_secs = 7");
     await see("#at-change .minus", "heartbeat_secs = 5");
@@ -495,7 +495,7 @@ const scenes = {
   },
 
   async lost() {
-    await see("#verdict h1", "hisync can't be reached");
+    await see("#verdict h1", "无法连接 hisync");
   }
 };
 

@@ -306,7 +306,7 @@ async fn the_life_of_a_record_is_found_by_its_exam_number() {
 async fn alerts_are_silenced_and_channels_tried_from_the_page() {
     let site = Site::new().await;
     let (peer, ports) = Peer::start("alert_channels.py");
-    std::fs::write(site.folder.path().join("group"), format!("http://127.0.0.1:{}/wecom?key=k", ports["http"]))
+    std::fs::write(site.folder.path().join("group"), format!("http://127.0.0.1:{}/wecom?key=wecom-key", ports["http"]))
         .unwrap();
     let text = std::fs::read_to_string(&site.config).unwrap();
     let channel = "[[alerts.channels]]\ntype = \"wecom\"\nid = \"oncall\"\nurl = { file = \"group\" }\n";
@@ -367,6 +367,7 @@ async fn the_configuration_in_force_is_shown_with_its_history_and_without_its_se
 async fn switches_are_set_and_the_configuration_is_loaded_again_from_the_page() {
     let site = Site::new().await;
     let process = Process::start(&site).await;
+    eventually("the agent to tell its address", async || AgentFile::read(&site.data_dir()).is_some()).await;
     let mut browser = Browser::at(AgentFile::read(&site.data_dir()).unwrap().admin);
     browser.plays("switches", json!({}));
     site.edit("hisync.toml", "heartbeat_secs = 5", "heartbeat_secs = 7");

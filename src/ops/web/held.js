@@ -295,7 +295,7 @@
                 ],
                 [
                   "fromColumn",
-                  "",
+                  "t",
                   function (made) {
                     return el("code", made.from);
                   }

@@ -35,8 +35,10 @@
   }
   function failure(stream) {
     var failed = stream.failure;
+    /* Where the standing says it already, once is enough. */
     return (
-      failed && [
+      failed &&
+      stream.health.text.indexOf(failed.message) < 0 && [
         el("div", named("classes", failed.class) + ": " + failed.message, "why"),
         failed.hint ? el("div", "→ " + failed.hint, "quiet") : null
       ]

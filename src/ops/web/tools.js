@@ -217,7 +217,8 @@
   function request(method, path, body, done) {
     var xhr = new XMLHttpRequest();
     xhr.open(method, path, true);
-    xhr.timeout = 10000;
+    /* An act may concern thousands of records. */
+    xhr.timeout = method === "GET" ? 10000 : 120000;
     xhr.setRequestHeader("X-Hisync", now.proof || "1");
     if (now.touched && new Date().getTime() - now.touched > 60000) {
       xhr.setRequestHeader("X-Hisync-Idle", "1");

@@ -70,7 +70,7 @@ window.HISYNC_WORDS.en = {
     nav: "Pages",
     fine: "Nothing needs a person.",
     lastDelivered: "last delivery {0}",
-    never: "nothing delivered yet",
+    never: "nothing delivered since the start",
     waits: "{0} events wait",
     nothingWaits: "no events wait",
     s1: "Sources",
@@ -238,7 +238,6 @@ window.HISYNC_WORDS.en = {
     channels: "Channels",
     noChannels: "No channel is configured ([[alerts.channels]]).",
     testIt: "Send a test",
-    testMeans: "Sends a trial message to this channel now.",
     testSent: "Sent.",
     waitingMsgs: "Waiting",
     chFine: "in order",
@@ -333,7 +332,9 @@ window.HISYNC_WORDS.codes.en = {
     stopped: "stopped", failing: "failing"
   },
   modes: {},
-  entry: {},
+  entry: {
+    inflight: "on its way"
+  },
   severities: {},
   answers: {},
   classes: {},

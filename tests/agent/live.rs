@@ -321,13 +321,17 @@ async fn many_reloads_and_kills_in_their_middle_lose_nothing() {
             _ => text.lines().filter(|line| !line.starts_with("batch_size")).collect::<Vec<_>>().join("\n") + "\n",
         };
         std::fs::write(&site.config, text).unwrap();
-        site.conclude(&visit(0), 9 + n as u32 % 12, None);
+        site.conclude(&visit(0), 9 + n as u32 / 2, None);
+        let before = log(&site);
         agent.signal(rustix::process::Signal::HUP);
         if n % 5 == 4 {
             tokio::time::sleep(Duration::from_millis(7 * n as u64)).await;
             agent.kill();
             agent = Process::start(&site).await;
             lab = None;
+        } else {
+            let applied = |log: &str| log.matches("going on under it").count() + log.matches("hisync runs").count();
+            eventually("the reload", async || applied(&log(&site)) > applied(&before)).await;
         }
         // The laboratory sends until it is acknowledged.
         let letter = message(100 + n, &format!("C{n}"), None);
@@ -351,7 +355,7 @@ async fn many_reloads_and_kills_in_their_middle_lose_nothing() {
     };
     eventually("every report", async || of_lab() == 20).await;
     // The checkup's own report was written twenty times; its newest version is the last word.
-    let last = format!("{:02}:00:00", 9 + 19 % 12);
+    let last = format!("{:02}:00:00", 9 + 19 / 2);
     let newest = || {
         let latest = site.upstream.latest();
         latest.iter().any(|line| {
@@ -411,6 +415,7 @@ async fn a_switch_takes_effect_at_once_survives_a_kill_and_ends_by_itself() {
     // The log says more for a while.
     assert!(!log(&site).contains("DEBUG"));
     set(&["log-level", "debug", "--until", "1h", "--reason", "a slow query"]);
+    site.conclude(&visit(0), 13, None);
     eventually("more lines", async || log(&site).contains("DEBUG")).await;
     for wrong in [
         ["hold-deliveries", "perhaps", "--until", "1h"],

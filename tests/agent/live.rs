@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use connector_tds_testkit::{self as tds, TdsServer};
 use hisync::clock::Clock;
 use hisync::delivery::signature::Keys;
 use hisync::sandbox::upstream::{Fault, Options, Upstream};
-use connector_tds_testkit::{self as tds, TdsServer};
 use serde_json::{Value as Json, json};
 
 use super::support::{Site, command, eventually, hisync, hisync_json, message, visit};

@@ -403,10 +403,9 @@ impl Switches {
         }
         let now = self.0.clock.now();
         let source = subject.split('/').next().unwrap_or_default();
-        let found = [subject, source, ""].into_iter().find_map(|subject| {
+        [subject, source, ""].into_iter().find_map(|subject| {
             set.get(&(switch.name.to_owned(), subject.to_owned())).filter(|set| set.until > now).cloned()
-        });
-        found
+        })
     }
 
     /// A switch of the whole agent that is on, with what is known of it.

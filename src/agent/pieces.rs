@@ -1,4 +1,4 @@
-//! The parts of an agent that start and end by themselves: which of them a configuration needs, and how each is started.
+//! The parts of an agent that start and end by themselves: which of them a configuration needs, how each is started.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -386,6 +386,7 @@ impl Agent {
     /// Closes the connections of doors that were left; whoever asked has been answered.
     pub fn say_farewell(&mut self) {
         self.leaving.iter().for_each(|(farewell, _)| farewell.cancel());
+        self.leaving.retain(|(_, task)| !task.is_over());
     }
 
     /// Replaces what all parts share, and starts those that are missing but delivery.

@@ -17,8 +17,15 @@ use crate::retry::Backoff;
 /// Starts tasks and keeps them running.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    tasks: Arc<Mutex<BTreeMap<String, TaskStatus>>>,
+    tasks: Arc<Mutex<Known>>,
     clock: Clock,
+}
+
+/// The tasks by name, each with its number: one that is leaving says nothing of the one that took its place.
+#[derive(Debug, Default)]
+struct Known {
+    started: u64,
+    tasks: BTreeMap<String, (u64, TaskStatus)>,
 }
 
 /// A started task; it ends when its stop token is cancelled.
@@ -29,6 +36,11 @@ pub struct Task {
 }
 
 impl Task {
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.handle.is_finished()
+    }
+
     /// Waits until the task has ended, at most until `deadline`; then it is aborted. True where it
     /// ended by itself.
     pub async fn ended_by(mut self, deadline: tokio::time::Instant) -> bool {
@@ -49,12 +61,12 @@ impl Supervisor {
 
     /// The statuses of all tasks, by name.
     pub fn statuses(&self) -> Vec<TaskStatus> {
-        self.lock().values().cloned().collect()
+        self.lock().tasks.values().map(|(_, status)| status.clone()).collect()
     }
 
     /// Forgets a task that is over and not wanted any more.
     pub fn forget(&self, name: &str) {
-        self.lock().remove(name);
+        self.lock().tasks.remove(name);
     }
 
     /// Starts a task. `make` is called for each start; a task that fails, panics or ends before
@@ -75,14 +87,20 @@ impl Supervisor {
             last_failure: None,
             last_failure_at: None,
         };
-        self.lock().insert(name.clone(), status);
+        let number = {
+            let mut known = self.lock();
+            known.started += 1;
+            let number = known.started;
+            known.tasks.insert(name.clone(), (number, status));
+            number
+        };
         let supervisor = self.clone();
         let task = name.clone();
         let handle = tokio::spawn(async move {
             let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
             while !stop.is_cancelled() {
                 let now = supervisor.clock.now();
-                supervisor.update(&task, |status| {
+                supervisor.update(&task, number, |status| {
                     status.state = TaskState::Running;
                     status.since = now;
                 });
@@ -112,7 +130,7 @@ impl Supervisor {
                 tracing::error!(task, wait_ms = wait.as_millis() as u64, "task is started again: {failure}");
                 metrics::counter!("hisync_task_restarts_total", "task" => task.clone()).increment(1);
                 let now = supervisor.clock.now();
-                supervisor.update(&task, |status| {
+                supervisor.update(&task, number, |status| {
                     status.state = TaskState::Restarting;
                     status.last_failure_at = Some(now);
                     status.restarts += 1;
@@ -124,18 +142,20 @@ impl Supervisor {
                     () = tokio::time::sleep(wait) => {}
                 }
             }
-            supervisor.update(&task, |status| status.state = TaskState::Ended);
+            supervisor.update(&task, number, |status| status.state = TaskState::Ended);
         });
         Task { name, handle }
     }
 
-    fn update(&self, name: &str, change: impl FnOnce(&mut TaskStatus)) {
-        if let Some(status) = self.lock().get_mut(name) {
+    fn update(&self, name: &str, number: u64, change: impl FnOnce(&mut TaskStatus)) {
+        if let Some((of, status)) = self.lock().tasks.get_mut(name)
+            && *of == number
+        {
             change(status);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, TaskStatus>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! Notices that files of the configuration have changed.
 //!
-//! By looking, not by being told: hospitals keep configurations on shares and in mounted folders, where the system tells
-//! of changes late, twice or not at all. A change counts once two looks have seen the same.
+//! By looking, not by being told: hospitals keep configurations on shares and in mounted folders, where the system
+//! tells of changes late, twice or not at all. A change counts once two looks have seen the same.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

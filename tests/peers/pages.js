@@ -403,7 +403,7 @@ const scenes = {
     await press("#at-reload", "Load…");
     await fill({ who: "wang" });
     await confirm();
-    await see("#at-reload .pill", "applied");
+    await see("#at-reload .pill", /^applied$/);
     await open("config");
     await see("#at-history tr", "upstream.heartbeat_secs");
     await see("#at-config pre", "heartbeat_secs = 7");

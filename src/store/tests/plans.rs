@@ -68,7 +68,7 @@ const READS: &[Read] = &[
     ("alert_messages", |r| drop(r.alert_messages(now(), 10).unwrap())),
     ("alert_silences", |r| drop(r.alert_silences(now()).unwrap())),
     ("alerts", |r| drop(r.alerts(now(), 10).unwrap())),
-    ("archive_status", |r| drop(r.archive_status(now()).unwrap())),
+    ("archive_status", |r| _ = r.archive_status(now()).unwrap()),
     ("audit_list", |r| drop(r.audit_list(None, 10).unwrap())),
     ("audit_verify", |r| drop(r.audit_verify().unwrap())),
     ("canaries", |r| drop(r.canaries("2026-03-02").unwrap())),

@@ -1,6 +1,5 @@
 //! What is logged about requests: never their content, their sender's proof, or their path.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test")]
 
 mod support;
 

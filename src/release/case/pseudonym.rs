@@ -130,7 +130,7 @@ impl Pseudonyms {
         }
         let han = value.chars().filter(|c| is_han(*c)).count();
         let form = match () {
-            () if han >= 2 && han <= 4 && han == value.chars().count() => Form::Name,
+            () if (2..=4).contains(&han) && han == value.chars().count() => Form::Name,
             () if is_phone(value) => Form::Number,
             () => Form::Letters,
         };
@@ -244,7 +244,7 @@ impl Pseudonyms {
 /// Whether a value can be looked for inside of other text: one character, or a short number, would be found everywhere.
 pub(crate) fn is_telling(value: &str) -> bool {
     let least = match () {
-        () if value.chars().any(|c| !c.is_ascii()) => 2,
+        () if !value.is_ascii() => 2,
         () if value.chars().all(|c| c.is_ascii_digit()) => 5,
         () => 4,
     };

@@ -97,6 +97,7 @@ const READS: &[Read] = &[
     ("outbox_recent", |r| drop(r.outbox_recent(None, 10).unwrap())),
     ("outbox_show", |r| drop(r.outbox_show(1).unwrap())),
     ("overview", |r| drop(r.overview().unwrap())),
+    ("overview_in_parts", |r| drop(r.overview_in_parts(&mut crate::store::Unreadable::default()))),
     ("reconcile_latest", |r| drop(r.reconcile_latest().unwrap())),
     ("reconcile_runs", |r| drop(r.reconcile_runs(None, 10).unwrap())),
     ("reconcile_show", |r| drop(r.reconcile_show(1).unwrap())),

@@ -184,7 +184,12 @@ async fn show(args: ShowArgs, terminal: &Terminal) -> Result<Exit, Error> {
     let view = match args.which.open().await? {
         Access::Agent(client) => {
             let look = Look { personal, who: Some(who) };
-            client.get(&format!("/api/held/{}", args.id), &look).await?
+            let mut view: Json = client.get(&format!("/api/held/{}", args.id), &look).await?;
+            // What the mapping makes of it is `hisync preview`'s to tell; a script gets the same with and without an agent.
+            if let Some(view) = view.as_object_mut() {
+                view.remove("understood");
+            }
+            view
         }
         Access::Store(reader) => {
             let readers = args.which.readers(terminal);

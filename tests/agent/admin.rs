@@ -106,6 +106,8 @@ async fn the_status_has_the_documented_fields() {
         "alerts",
         "tasks",
         "reconcile",
+        "damage",
+        "unreadable",
     ];
     expected.sort_unstable();
     assert_eq!(fields, expected);

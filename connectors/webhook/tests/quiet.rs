@@ -1,6 +1,5 @@
 //! What is logged about requests: never their content, their sender's proof, or their path.
 
-
 mod support;
 
 use connector_api::Refusal;

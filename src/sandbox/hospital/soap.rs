@@ -8,7 +8,7 @@
 //!
 //! `returnCode` 1 is success, 2 is "nothing found" 未查询到数据 and no failure, -9 a token that has expired. Envelopes
 //! and inner documents declare GB2312 and are UTF-8; the inner ones begin with a byte order mark. A token is good
-//! until new reports are published.
+//! until new reports are published; of those before, it still gets the results.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -50,6 +50,9 @@ type Shared = Arc<Mutex<Desk>>;
 #[derive(Debug, Default)]
 struct Desk {
     reports: BTreeMap<String, OutsideReport>,
+    /// The same before the newest were published: whoever has read a list before still gets the details to it. Without
+    /// that a reading could join an old list with new details, a version that nobody has published.
+    before: BTreeMap<String, OutsideReport>,
     /// How often a token was made invalid.
     generation: u64,
 }
@@ -82,10 +85,14 @@ impl Outlab {
         format!("http://{}{PATH}", self.address)
     }
 
-    /// Shows reports, new ones and those that replace one of the same number. Tokens expire by it.
+    /// Shows reports, new ones and those that replace one of the same number. No list is told for older tokens after it.
     pub fn publish(&self, reports: &[OutsideReport]) {
+        if reports.is_empty() {
+            return;
+        }
         let mut desk = lock(&self.desk);
-        desk.generation += u64::from(!reports.is_empty());
+        desk.generation += 1;
+        desk.before = desk.reports.clone();
         for report in reports {
             desk.reports.insert(report.number.clone(), report.clone());
         }
@@ -100,7 +107,7 @@ impl Outlab {
 
 impl Desk {
     fn token(&self) -> String {
-        format!("WS{:06}", self.generation)
+        token(self.generation)
     }
 
     /// The result of an operation; `None` where there is no such operation.
@@ -109,15 +116,13 @@ impl Desk {
         if operation == "Login" {
             return Some(if text("password") == PASSWORD { self.token() } else { "-1".to_owned() });
         }
-        let read = match operation {
-            "GetReportList" => Desk::list,
-            "GetReportItems" => Desk::items,
+        let (now, before) = (text("key") == self.token(), text("key") == token(self.generation.saturating_sub(1)));
+        let document = match operation {
+            "GetReportList" if now => self.list(text("strXml")),
+            "GetReportItems" if now => items(&self.reports, text("reportNo")),
+            "GetReportItems" if before => items(&self.before, text("reportNo")),
+            "GetReportList" | "GetReportItems" => response("-9", "令牌已过期", ""),
             _ => return None,
-        };
-        let document = if text("key") == self.token() {
-            read(self, text(if operation == "GetReportList" { "strXml" } else { "reportNo" }))
-        } else {
-            response("-9", "令牌已过期", "")
         };
         Some(document)
     }
@@ -127,11 +132,15 @@ impl Desk {
         let found = self.reports.values().filter(|report| (begin..=end).contains(&report.updated_at));
         found_or_none(found.map(|report| element("Item", &report.fields)).collect())
     }
+}
 
-    fn items(&self, number: &str) -> String {
-        let results = self.reports.get(number).map(|report| report.results.as_slice()).unwrap_or_default();
-        found_or_none(results.iter().map(|row| element("Item", row)).collect())
-    }
+fn token(generation: u64) -> String {
+    format!("WS{generation:06}")
+}
+
+fn items(reports: &BTreeMap<String, OutsideReport>, number: &str) -> String {
+    let results = reports.get(number).map(|report| report.results.as_slice()).unwrap_or_default();
+    found_or_none(results.iter().map(|row| element("Item", row)).collect())
 }
 
 /// The window that a list is asked for.

@@ -476,11 +476,14 @@ async fn the_outside_laboratory_answers_as_its_table_of_codes_says() {
         fields: vec![("name", "甲 <乙>".to_owned())],
         results: vec![vec![("remark", "]]>".to_owned())]],
     };
-    outlab.publish(&[report]);
+    outlab.publish(std::slice::from_ref(&report));
     assert!(ask(&list(&token, window)).await.1.contains("returnCode&gt;-9&lt;"), "a token lives until the next report");
     let text = ask(&list("WS000001", window)).await.1;
     assert!(text.contains("returnCode&gt;1&lt;") && text.contains("甲 &amp;lt;乙"), "{text}");
     let items = "<GetReportItems><key>WS000001</key><reportNo>0020261120000000001</reportNo></GetReportItems>";
     assert!(ask(items).await.1.contains("<remark>]]]]><![CDATA[></remark>"));
+    outlab.publish(&[OutsideReport { results: vec![vec![("remark", "new".to_owned())]], ..report }]);
+    assert!(ask(items).await.1.contains("<remark>]]]]><![CDATA[></remark>"), "the results to the list before");
+    assert!(ask(&items.replace("01</key>", "02</key>")).await.1.contains("<remark>new</remark>"));
     outlab.stop().await;
 }

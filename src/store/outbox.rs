@@ -314,11 +314,12 @@ fn set_aside(tx: &mut Tx<'_>, stream: i64) -> Result<(), Error> {
                WHERE stream_id = ?1 AND state = 'queued' AND ready_at IS NULL AND done_at IS NULL AND attempts = 0
                  AND EXISTS (SELECT 1 FROM outbox o JOIN event e ON e.id = o.id
                              WHERE o.entity_id = outbox.entity_id AND o.id > outbox.id AND e.kind = 'upserted')
-               RETURNING counts, (SELECT type FROM entity WHERE id = entity_id)";
+               RETURNING counts, (SELECT type FROM entity WHERE id = entity_id), size";
     let aside = tx.all("set overtaken versions aside", sql, (stream, tx.now, OVERTAKEN), |row| {
-        Ok((row.get::<_, i64>(0)? == 1, row.get::<_, String>(1)?))
+        Ok((row.get::<_, i64>(0)? == 1, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
     })?;
-    for (counts, kind) in &aside {
+    for (counts, kind, size) in &aside {
+        tx.count_bytes(-size);
         if *counts {
             tx.count(stream, ledger::kind(kind)?, Some("queued"), Some("held"));
         }

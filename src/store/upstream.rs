@@ -288,8 +288,10 @@ fn send_again(tx: &mut Tx<'_>, entity: i64, healed: &mut Healed) -> Result<(), E
     match newest {
         Some(newest) if newest.state != "delivered" => healed.pending += 1,
         Some(newest) if Some(newest.sequence) == acknowledged => {
-            let sql = "UPDATE outbox SET state = 'queued', done_at = NULL, ready_at = NULL WHERE id = ?1";
-            tx.run("send an event again", sql, (newest.id,))?;
+            let sql =
+                "UPDATE outbox SET state = 'queued', done_at = NULL, ready_at = NULL WHERE id = ?1 RETURNING size";
+            let sizes = tx.all("send an event again", sql, (newest.id,), |row| row.get::<_, i64>(0))?;
+            tx.count_bytes(sizes.iter().sum());
             tx.count_outbox(Some("delivered"), "queued", 1);
             if newest.counts {
                 let kind = ledger::key_of(tx, entity)?.entity.as_str();

@@ -316,6 +316,8 @@ async fn a_stream_whose_sexes_contradict_identity_numbers_waits_for_a_person_or_
     );
     assert_eq!(items(&world).await, [item("onboarding", "released")]);
     assert!(world.store.read(Reader::totals).await.unwrap()["exam_report"].adds_up);
+    let verified = world.store.read(|reader| reader.verify(&mut |_, _| {})).await.unwrap();
+    assert!(verified.faults.is_empty(), "what is set aside waits no more: {verified:?}");
 }
 
 #[tokio::test]

@@ -25,6 +25,9 @@ async fn row(world: &World, name: &str) -> i64 {
 async fn adds_up(world: &World) {
     let totals = world.store.read(Reader::totals).await.unwrap();
     assert!(totals.values().all(|totals| totals.adds_up), "{totals:?}");
+    let verified = world.store.read(|reader| reader.verify(&mut |_, _| {})).await.unwrap();
+    let wrong: Vec<_> = verified.faults.iter().filter(|fault| fault.place.starts_with("outbox-bytes")).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[tokio::test]
